@@ -1,0 +1,9 @@
+// Builds dist/ from src/: type check and emit by tsc, then marks the entry executable.
+// Plain JavaScript because it must run before anything is compiled.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, rmSync } from 'node:fs';
+
+rmSync('dist', { recursive: true, force: true });
+const tsc = spawnSync('tsc', ['-p', 'tsconfig.json'], { stdio: 'inherit' });
+if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+chmodSync('dist/main.js', 0o755);

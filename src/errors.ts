@@ -1,0 +1,158 @@
+// The registry of everything that can go wrong and be met by a person: one stable code each, whose fault it is,
+// what the client is told, and what to do next. docs/errors.md lists the same set (test/house.test.ts holds them equal).
+// A code is public for ever: clients, auditors and dashboards match on it, never on a message.
+
+/** Whose fault it is: the client asked wrongly, the origin failed, the proxy failed, or the operator configured it so. */
+export type ErrorSource = 'client' | 'upstream' | 'proxy' | 'operator';
+
+export interface ErrorSpec {
+  readonly source: ErrorSource;
+  /** HTTP status of the refusal; absent where no client is involved (config, audit and store errors). */
+  readonly status?: number;
+  /** Proxy-Status error type, RFC 9209 §2.3; absent where the status line alone says it. */
+  readonly proxyStatus?: string;
+  /** What happened, in one sentence without values. */
+  readonly title: string;
+  /** The next thing to do; `{host}`, `{port}` are filled in where a request is refused. */
+  readonly hint: string;
+}
+
+const ASK = 'Run `sallyport explain {host}:{port}` to see the nearest rule, then ask for that line in the policy.';
+const RETRY = 'Retry later; if it lasts, the platform team sees the cause in the operational log.';
+const SPELL = 'Send `CONNECT host:port HTTP/1.1` with an ASCII host name and a decimal port.';
+
+/** Refusals and failures of a request. The keys are the `reason` and `outcome` codes of the audit log. */
+export const REQUEST_ERRORS = {
+  // 400: what cannot be parsed is refused, and nothing is guessed.
+  'authority-malformed': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'The host or port asked for is malformed.', hint: SPELL },
+  'target-malformed': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'The request-target is not one that a forward proxy accepts.', hint: 'Use CONNECT host:port for TLS, or an absolute http:// URL for plain HTTP.' },
+  'request-malformed': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'The request is not well-formed HTTP/1.', hint: 'Send an HTTP/1.1 request; TLS or SOCKS to this port is not understood.' },
+  'http-version': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'Only HTTP/1.0 and HTTP/1.1 are spoken here.', hint: 'Let the client use HTTP/1.1 towards the proxy.' },
+  'connect-with-body': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'A CONNECT request must not announce a body.', hint: 'Remove Content-Length and Transfer-Encoding from the CONNECT request.' },
+  'host-header': { source: 'client', status: 400, proxyStatus: 'http_request_error', title: 'The Host header is missing, doubled or malformed.', hint: 'Send exactly one Host header.' },
+  'method-not-allowed': { source: 'client', status: 405, proxyStatus: 'http_request_error', title: 'This method is not forwarded.', hint: 'Methods are case-sensitive: write CONNECT, GET, POST in capitals.' },
+  'head-timeout': { source: 'client', status: 408, proxyStatus: 'http_request_error', title: 'The request head did not arrive in time.', hint: 'Send the whole request head at once.' },
+  'head-too-large': { source: 'client', status: 431, proxyStatus: 'http_request_error', title: 'The request head is larger than the limit.', hint: 'Send fewer or shorter headers; the operator may raise limits.head_bytes or limits.head_fields.' },
+  // 403: the policy says no.
+  'host-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The host is not on the allowlist.', hint: ASK },
+  'host-denied': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'A deny rule names this host.', hint: 'A deny always wins; ask the owner of that line why it is there.' },
+  'port-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The host is allowed, but not on this port.', hint: 'Ask for `ports: [{port}]` on the rule that allows {host}.' },
+  'protocol-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The host is allowed, but not for this kind of request.', hint: 'CONNECT needs a rule with protocol tls, ssh or any; a plain http:// request needs protocol http or any.' },
+  'rule-expired': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The rule that allowed this host has expired.', hint: 'Ask the owner of the rule to renew `expires`.' },
+  'identity-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The host is allowed for others, not for this client.', hint: 'Ask for a rule whose `for:` selects this pipeline or queue.' },
+  'path-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'This host is reachable only for its documented paths.', hint: 'Instance metadata passes only the tag paths that the agent documents; credentials never pass.' },
+  'ip-literal-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'IP addresses are refused unless the policy lists that very address.', hint: 'Use the host name, or ask for a rule with `host: {host}`.' },
+  'client-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'This client address may not use the proxy.', hint: 'The operator lists client networks in clients.from.' },
+  'address-prohibited': { source: 'upstream', status: 403, proxyStatus: 'destination_ip_prohibited', title: 'The host resolves only to addresses that are not public.', hint: 'If it is an internal service, ask for `addresses: [CIDR]` on its rule.' },
+  'metadata-prohibited': { source: 'upstream', status: 403, proxyStatus: 'destination_ip_prohibited', title: 'Instance metadata is not reached through a proxy: it would answer for the proxy, not for the client.', hint: 'Put the metadata addresses into NO_PROXY: `sallyport env` prints the line.' },
+  'self-prohibited': { source: 'upstream', status: 403, proxyStatus: 'proxy_loop_detected', title: 'The destination is this proxy itself.', hint: 'Point the request at its real destination; a name that resolves to the proxy is a loop.' },
+  // After 200: the tunnel is cut, the record says why.
+  'sni-mismatch': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The TLS server name is not the host that was asked for.', hint: 'Let the client send the name of the CONNECT request as SNI, or ask for `protocol: any` on the rule.' },
+  'sni-missing': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The TLS ClientHello carries no server name.', hint: 'Enable SNI in the client, or ask for `protocol: any` on the rule.' },
+  'not-tls': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The tunnel does not start with a TLS ClientHello.', hint: 'Only TLS is tunnelled to this host; other protocols need `protocol: ssh` or `any` on the rule.' },
+  'not-ssh': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The tunnel does not start with an SSH version line.', hint: 'Only SSH is tunnelled to this port; other protocols need `protocol: any` on the rule.' },
+  'hello-timeout': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The first bytes of the tunnel did not arrive in time.', hint: 'The client opened a tunnel and stayed silent; see limits.hello_timeout_ms.' },
+  'hello-too-large': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The TLS ClientHello is larger than the limit.', hint: 'See limits.hello_bytes.' },
+  'hello-incomplete': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The client closed before its first message was complete.', hint: 'Look at the client: it gave up during the TLS or SSH greeting.' },
+  // 407: credentials are wanted.
+  'credentials-required': { source: 'client', status: 407, title: 'A rule would allow this host, but it selects who asks, and no credentials were sent.', hint: 'Put the job credentials into the proxy URL.' },
+  'credentials-malformed': { source: 'client', status: 407, title: 'The Proxy-Authorization header cannot be read.', hint: 'Use Basic credentials: http://PIPELINE%2FJOB:@proxy:3128.' },
+  // 502, 504: allowed, but the other side failed.
+  'dns-failed': { source: 'upstream', status: 502, proxyStatus: 'dns_error', title: 'The host name could not be resolved.', hint: 'Check the spelling; then check the resolver that the proxy uses (`dns` in the config).' },
+  'dns-timeout': { source: 'upstream', status: 504, proxyStatus: 'dns_timeout', title: 'The resolver did not answer in time.', hint: RETRY },
+  'connect-refused': { source: 'upstream', status: 502, proxyStatus: 'connection_refused', title: 'The origin refused the connection.', hint: 'The origin is down or does not listen on port {port}.' },
+  'connect-failed': { source: 'upstream', status: 502, proxyStatus: 'destination_ip_unroutable', title: 'The origin cannot be reached.', hint: 'Check the route from the proxy to the origin.' },
+  'connect-timeout': { source: 'upstream', status: 504, proxyStatus: 'connection_timeout', title: 'The origin did not answer the connection in time.', hint: 'Check the route from the proxy to the origin; see limits.connect_timeout_ms.' },
+  'upstream-malformed': { source: 'upstream', status: 502, proxyStatus: 'http_protocol_error', title: 'The origin sent a response that is not well-formed HTTP/1.', hint: 'Look at the origin: its framing is ambiguous, so nothing of it was passed on.' },
+  'upstream-closed': { source: 'upstream', status: 502, proxyStatus: 'http_response_incomplete', title: 'The origin closed before its response was complete.', hint: RETRY },
+  'upstream-timeout': { source: 'upstream', status: 504, proxyStatus: 'http_response_timeout', title: 'The origin did not send its response in time.', hint: RETRY },
+  // 5xx: this proxy cannot serve now; nothing was let through.
+  'audit-unavailable': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The request cannot be recorded, so it is not let through.', hint: 'The platform team must mend the audit log (disk full, permissions); see `sallyport check`.' },
+  'connections-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many connections as it may.', hint: RETRY },
+  'tunnels-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many tunnels as it may.', hint: RETRY },
+  'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections as one client may.', hint: 'Close idle connections; see limits.client_connections_max.' },
+  draining: { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The proxy is shutting down.', hint: RETRY },
+  'internal-error': { source: 'proxy', status: 500, proxyStatus: 'proxy_internal_error', title: 'The proxy failed; nothing was let through.', hint: 'Report it with the request id; the operational log has the cause.' },
+} as const satisfies Record<string, ErrorSpec>;
+
+/** How a request ended where nothing failed, and how an open tunnel was cut: the other `outcome` codes. */
+export const OUTCOMES = {
+  closed: 'Both sides closed in order.',
+  'client-reset': 'The client reset the connection.',
+  'upstream-reset': 'The origin reset the connection.',
+  'client-gone': 'The client left before the origin answered.',
+  idle: 'No byte passed for limits.tunnel_idle_ms.',
+  killed: 'An operator cut the tunnel.',
+  drained: 'The proxy shut down while the tunnel was open.',
+  interrupted: 'The proxy ended without recording the end; written at the next start.',
+} as const;
+
+/** Problems an operator meets: configuration, catalog, policy, audit log, store, command line. */
+export const OPERATOR_ERRORS = {
+  'config-unreadable': { source: 'operator', title: 'The file cannot be read.', hint: 'Check the path and its permissions.' },
+  'config-empty': { source: 'operator', title: 'The file is empty.', hint: '`sallyport init` writes a commented policy to start from.' },
+  'config-too-large': { source: 'operator', title: 'The file is larger than the limit.', hint: 'Split the policy, or use wildcards.' },
+  'config-syntax': { source: 'operator', title: 'The file is not valid YAML.', hint: 'Fix the line named; indentation is by spaces.' },
+  'config-duplicate-key': { source: 'operator', title: 'A key stands twice.', hint: 'Remove one of the two.' },
+  'config-unknown-key': { source: 'operator', title: 'The key is not known here.', hint: 'docs/configuration.md lists the keys.' },
+  'config-missing-key': { source: 'operator', title: 'A required key is missing.', hint: 'docs/configuration.md lists the keys.' },
+  'config-value': { source: 'operator', title: 'The value is not allowed here.', hint: 'docs/configuration.md lists the values.' },
+  'config-pattern': { source: 'operator', title: 'The host pattern is not allowed.', hint: 'Write an exact host name, or *.domain for one or more labels below it.' },
+  'config-cidr': { source: 'operator', title: 'The address range is malformed.', hint: 'Write an address and a prefix length: 10.0.0.0/8.' },
+  'config-group': { source: 'operator', title: 'The catalog has no such group.', hint: '`sallyport catalog list` names the groups.' },
+  'config-parameter': { source: 'operator', title: 'A parameter of the group is missing, unknown or malformed.', hint: '`sallyport catalog show GROUP` names its parameters.' },
+  'config-limit': { source: 'operator', title: 'The limit is out of its range, or contradicts another.', hint: 'docs/configuration.md gives each limit, its default and its range.' },
+  'config-conflict': { source: 'operator', title: 'Two settings contradict each other.', hint: 'Change one of the two.' },
+  'config-expired': { source: 'operator', title: 'The rule has expired and is inert.', hint: 'Remove it, or renew `expires`.' },
+  'config-useless': { source: 'operator', title: 'The rule can have no effect.', hint: 'Remove it, or see what stands before it.' },
+  'policy-test-failed': { source: 'operator', title: 'A test of the policy file fails.', hint: 'Change the rule or the test: `sallyport explain HOST` shows the decision.' },
+  'catalog-invalid': { source: 'operator', title: 'The catalog is damaged.', hint: 'Reinstall the shipped catalog, or fix the file in catalog.d.' },
+  'audit-unwritable': { source: 'operator', title: 'The audit log cannot be written.', hint: 'Check the directory, its permissions and the free space.' },
+  'audit-damaged': { source: 'operator', title: 'A line of the audit log is damaged.', hint: '`sallyport audit verify` names the line; `sallyport audit repair` sets a broken tail aside.' },
+  'audit-locked': { source: 'operator', title: 'Another process writes this audit log.', hint: 'Give each proxy an audit file of its own.' },
+  'store-unreadable': { source: 'operator', title: 'The usage store cannot be opened.', hint: 'Check the path and its permissions.' },
+  'store-damaged': { source: 'operator', title: 'The usage store is damaged.', hint: '`sallyport usage rebuild` makes it anew from the audit log.' },
+  'listen-failed': { source: 'operator', title: 'The address cannot be listened on.', hint: 'Another process has the port, or the address is not of this host.' },
+  usage: { source: 'operator', title: 'The command line is not understood.', hint: '`sallyport help` lists the commands.' },
+  'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 22.14 or later.' },
+} as const satisfies Record<string, ErrorSpec>;
+
+export type RequestErrorCode = keyof typeof REQUEST_ERRORS;
+export type OperatorErrorCode = keyof typeof OPERATOR_ERRORS;
+export type OutcomeCode = keyof typeof OUTCOMES;
+
+/** A place in a text file; line and column count from 1. */
+export interface SourcePlace {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** One finding about something an operator wrote. `message` has the value and what is allowed; `hint` what to do. */
+export interface Problem {
+  readonly code: OperatorErrorCode;
+  readonly severity: 'error' | 'warning';
+  readonly at: SourcePlace | null;
+  readonly message: string;
+  readonly hint: string;
+}
+
+/** An operating error that a person meets: never shown as a stack trace. Programmer errors are plain `Error`s. */
+export class SallyportError extends Error {
+  readonly code: OperatorErrorCode;
+  readonly hint: string;
+  readonly problems: readonly Problem[];
+
+  constructor(code: OperatorErrorCode, message: string, options: { hint?: string; problems?: readonly Problem[]; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'SallyportError';
+    this.code = code;
+    this.hint = options.hint ?? OPERATOR_ERRORS[code].hint;
+    this.problems = options.problems ?? [];
+  }
+}
+
+/** The registry entry of a refusal, typed loosely so that optional fields can be read. */
+export function requestError(code: RequestErrorCode): ErrorSpec {
+  return REQUEST_ERRORS[code];
+}

@@ -1,0 +1,132 @@
+// The one fact of a request. Everything after the proxy (audit, usage, reports, metrics) reads these types and nothing else.
+// PURE: no clock, no I/O. The keys of the two line types are the audit log's keys; they are normative (docs/audit-log.md).
+import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
+
+/** What an identity can be selected by (`for:` in rules and modes). */
+export const ATTRIBUTES = ['organization', 'pipeline', 'branch', 'step', 'queue', 'job', 'agent', 'cluster', 'user'] as const;
+export type Attribute = (typeof ATTRIBUTES)[number];
+export type Attributes = Readonly<Partial<Record<Attribute, string>>>;
+
+/**
+ * Who asked. `anonymous` and `claimed` prove nothing: their attributes are recorded and reported, and never matched by `for:`.
+ * `address` comes from clients.groups (source CIDR); the others from credentials.
+ */
+export interface Identity {
+  readonly kind: 'anonymous' | 'claimed' | 'address' | 'user' | 'certificate' | 'job';
+  /** Attributes that are proven (address, user, certificate, job). */
+  readonly attributes: Attributes;
+  /** Attributes that the client only says of itself (`http://PIPELINE%2FJOB:@proxy`). */
+  readonly claimed: Attributes;
+}
+
+export type Verdict = 'allow' | 'deny' | 'observe';
+export type Method = string;
+
+/** The nearest rule that did not match, and why, in words a build engineer understands. */
+export interface Nearest {
+  /** The rule or catalog entry: its pattern as written, for example `*.s3.amazonaws.com`. */
+  readonly pattern: string;
+  /** Rule id (catalog entry id or file:line), or null where the pattern is of a catalog group that is not switched on. */
+  readonly rule: string | null;
+  /** One sentence: why it does not match. */
+  readonly why: string;
+  /** What to add to the policy, as YAML of one allow entry on one line, for example `{ group: amazon-s3, with: { region: us-west-2 } }`. */
+  readonly fix: string;
+}
+
+interface LineBase {
+  /** RFC 3339 UTC with milliseconds. */
+  readonly time: string;
+  /** Counts from 1 over the life of the log; a gap is a loss. */
+  readonly seq: number;
+  /** The request's id: stands in the refusal, in both lines and in the operational log. */
+  readonly id: string;
+  readonly node: string;
+}
+
+/** Written once for each request, before anything is dialled. */
+export interface DecidedLine extends LineBase {
+  readonly event: 'decided';
+  readonly identity: Identity;
+  /** Source address of the client, without the port. */
+  readonly client: string;
+  /** Canonical host asked for; null where the authority could not be parsed (then `target` has the raw text, capped). */
+  readonly host: string | null;
+  readonly port: number | null;
+  readonly target?: string;
+  readonly method: Method;
+  readonly verdict: Verdict;
+  /** Why it was refused (deny), or would have been (observe); `allowed` otherwise. */
+  readonly reason: RequestErrorCode | 'allowed';
+  readonly group: string | null;
+  /** Catalog entry id or `file:line` of the winning rule; null where none matched. */
+  readonly rule: string | null;
+  /** Digest of the policy that decided. */
+  readonly policy: string;
+  readonly nearest?: Nearest;
+  /** The checked addresses that may be dialled. */
+  readonly addresses?: readonly string[];
+  /** Answers of the resolver that were dropped as forbidden, as `address class`. */
+  readonly dropped?: readonly string[];
+  /** Present where the request ended with this line: a 4xx or 5xx that was known before anything was dialled. */
+  readonly outcome?: RequestErrorCode | OutcomeCode;
+  readonly user_agent?: string;
+}
+
+/** Written once for each request that was let through (`allow` or `observe`, no outcome in its decided line). */
+export interface EndedLine extends LineBase {
+  readonly event: 'ended';
+  readonly host: string | null;
+  readonly port: number | null;
+  readonly method: Method;
+  /** `deny` where the tunnel was cut by a check after its 200 (SNI, protocol): reports count that as denied. */
+  readonly verdict: Verdict;
+  readonly reason: RequestErrorCode | 'allowed';
+  readonly group: string | null;
+  readonly rule: string | null;
+  readonly policy: string;
+  /** `closed` when all went well; an error code where the dial, the check or the origin failed. */
+  readonly outcome: RequestErrorCode | OutcomeCode;
+  /** Payload bytes client to origin, and origin to client; a tunnel's counts start after its 200. */
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  /** From the request's arrival to its end. */
+  readonly duration_ms: number;
+  /** The address that was dialled, with its port. */
+  readonly address?: string;
+  /** Status of the origin's response (plain HTTP only). */
+  readonly status?: number;
+  /** The identity stands here too, so that a reader needs no join. */
+  readonly identity: Identity;
+  readonly client: string;
+}
+
+/** Written when the proxy starts, stops, reloads its policy, changes its mode, or reopens the log: the operator's own acts. */
+export interface NoteLine {
+  readonly time: string;
+  readonly seq: number;
+  readonly node: string;
+  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'reopen' | 'gap';
+  readonly policy: string;
+  readonly detail: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+export type Line = DecidedLine | EndedLine | NoteLine;
+
+/** The recorder fills these in. */
+type Stamped = 'time' | 'seq' | 'node' | 'event';
+export type Decided = Omit<DecidedLine, Stamped>;
+export type Ended = Omit<EndedLine, Stamped>;
+export type Note = Omit<NoteLine, Exclude<Stamped, 'event'>>;
+
+/**
+ * Where the proxy puts its records. Synchronous: when a call returns, the line is in the kernel.
+ * Each throws when the line could not be written; the caller must then let nothing through (503 audit-unavailable).
+ */
+export interface Recorder {
+  decided(record: Decided): void;
+  ended(record: Ended): void;
+  note(record: Note): void;
+}
+
+export const ANONYMOUS: Identity = Object.freeze({ kind: 'anonymous', attributes: Object.freeze({}), claimed: Object.freeze({}) });
