@@ -57,6 +57,7 @@ export const REQUEST_ERRORS = {
   // 407: credentials are wanted.
   'credentials-required': { source: 'client', status: 407, title: 'A rule would allow this host, but it selects who asks, and no credentials were sent.', hint: 'Put the job credentials into the proxy URL.' },
   'credentials-malformed': { source: 'client', status: 407, title: 'The Proxy-Authorization header cannot be read.', hint: 'Use Basic credentials: http://PIPELINE%2FJOB:@proxy:3128.' },
+  'credentials-invalid': { source: 'client', status: 407, title: 'The credentials are not valid.', hint: 'This proxy knows no such password; a pipeline and job are named without one: http://PIPELINE%2FJOB:@proxy:3128.' },
   // 502, 504: allowed, but the other side failed.
   'dns-failed': { source: 'upstream', status: 502, proxyStatus: 'dns_error', title: 'The host name could not be resolved.', hint: 'Check the spelling; then check the resolver that the proxy uses (`dns` in the config).' },
   'dns-timeout': { source: 'upstream', status: 504, proxyStatus: 'dns_timeout', title: 'The resolver did not answer in time.', hint: RETRY },

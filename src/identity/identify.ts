@@ -1,0 +1,108 @@
+// A request's proof → Identity. The source address says which clients may come at all and which client group they are in;
+// Basic credentials with an empty password are a claim (`http://PIPELINE%2FJOB:@proxy`): recorded and reported, never matched.
+import { LRUCache } from 'lru-cache';
+import type { RequestErrorCode } from '../errors.ts';
+import { type Cidr, canonicalAddress, cidrContains } from '../policy/address.ts';
+import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
+import { parseBasic } from './proxy-authorization.ts';
+
+/** What is known of a source address, worked out once and cached. */
+export interface Client {
+  /** Canonical source address; a v4-mapped one is written as IPv4. */
+  readonly address: string;
+  /** Whether clients.from lists it. */
+  readonly allowed: boolean;
+  /** Its identity when it sends no credentials: `address` where a client group has it, else `anonymous`. */
+  readonly identity: Identity;
+}
+
+export type Identified =
+  | { readonly ok: true; readonly identity: Identity }
+  | { readonly ok: false; readonly code: RequestErrorCode };
+
+export interface ClientRules {
+  readonly clients: readonly Cidr[];
+  readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
+}
+
+const MAPPED = '::ffff:';
+
+/** Answers for source addresses under one set of client rules. A reload makes a new one. */
+export class ClientBook {
+  readonly #rules: ClientRules;
+  readonly #known: LRUCache<string, Client>;
+
+  constructor(rules: ClientRules, entriesMax: number) {
+    this.#rules = rules;
+    this.#known = new LRUCache({ max: entriesMax });
+  }
+
+  /** @param remoteAddress as the socket gives it; undefined when the peer has gone already (then nothing is allowed) */
+  client(remoteAddress: string | undefined): Client {
+    const raw = remoteAddress ?? '';
+    const known = this.#known.get(raw);
+    if (known) return known;
+    const made = this.#lookUp(raw);
+    this.#known.set(raw, made);
+    return made;
+  }
+
+  #lookUp(raw: string): Client {
+    // A zone id (fe80::1%eth0) names the link, not the client.
+    const bare = raw.split('%', 1)[0] ?? '';
+    const address = canonicalAddress(bare.startsWith(MAPPED) ? bare.slice(MAPPED.length) : bare) ?? canonicalAddress(bare);
+    if (address === null) return { address: 'unknown', allowed: false, identity: ANONYMOUS };
+    const allowed = this.#rules.clients.some((cidr) => cidrContains(cidr, address));
+    const group = this.#rules.clientGroups.find((g) => g.from.some((cidr) => cidrContains(cidr, address)));
+    const identity: Identity = group ? { kind: 'address', attributes: group.attributes, claimed: {} } : ANONYMOUS;
+    return { address, allowed, identity };
+  }
+}
+
+const CLAIMS_MAX = 4_096;
+const claims = new LRUCache<string, { base: Identity; identity: Identity }>({ max: CLAIMS_MAX });
+
+/**
+ * Works out who asks.
+ * @param header the Proxy-Authorization value, or undefined when none was sent
+ * @returns the identity, or the 407 code: `credentials-malformed` for what cannot be read, `credentials-invalid` for a password
+ *   (no password is known to this version, and one that cannot be verified must not pass for a claim)
+ */
+export function identify(client: Client, header: string | undefined): Identified {
+  if (header === undefined) return { ok: true, identity: client.identity };
+  const known = claims.get(header);
+  if (known && known.base === client.identity) return { ok: true, identity: known.identity };
+  const credentials = parseBasic(header);
+  if (!credentials) return { ok: false, code: 'credentials-malformed' };
+  if (credentials.password !== '') return { ok: false, code: 'credentials-invalid' };
+  const claimed = readClaim(credentials.username);
+  if (!claimed) return { ok: false, code: 'credentials-malformed' };
+  const identity: Identity = {
+    kind: client.identity.kind === 'address' ? 'address' : 'claimed',
+    attributes: client.identity.attributes,
+    claimed,
+  };
+  claims.set(header, { base: client.identity, identity });
+  return { ok: true, identity };
+}
+
+const CLAIM_CHARS_MAX = 256;
+
+/** `PIPELINE/JOB` or `PIPELINE`; clients that do not decode the URL's userinfo send `PIPELINE%2FJOB`. */
+function readClaim(username: string): Attributes | null {
+  let text = username;
+  if (text.includes('%')) {
+    try {
+      text = decodeURIComponent(text);
+    } catch {
+      return null;
+    }
+  }
+  if (text === '' || text.length > CLAIM_CHARS_MAX) return null;
+  const slash = text.indexOf('/');
+  if (slash < 0) return { pipeline: text };
+  const pipeline = text.slice(0, slash);
+  const job = text.slice(slash + 1);
+  if (pipeline === '' || job === '') return null;
+  return { pipeline, job };
+}
