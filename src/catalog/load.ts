@@ -1,0 +1,204 @@
+// Reads the catalog: the shipped folder config/catalog, then any catalog.d of the operator, into one frozen Catalog.
+// It answers every problem at once with file:line:column; a catalog with one problem is no catalog (fail closed).
+// Aliases and tags of YAML are refused: a catalog needs neither, and an alias bomb is an old way to eat the memory.
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError } from '../errors.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
+import type { Catalog } from './catalog.ts';
+import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
+import type { PathProblem } from './shape.ts';
+
+/** The catalog that comes with the product; the same two steps up from src/catalog and from dist/catalog. */
+export const SHIPPED_CATALOG = fileURLToPath(new URL('../../config/catalog', import.meta.url));
+
+/** Files in one folder; more is a mistaken path, not a catalog. */
+const FILES_MAX = 200;
+
+interface Source {
+  readonly document: Document.Parsed;
+  readonly lines: LineCounter;
+}
+
+/**
+ * Loads the shipped catalog and the folders given (each optional: a folder that does not exist adds nothing).
+ * The shipped folder is always read, and first, whether or not it is among them.
+ * @throws SallyportError `catalog-invalid` whose `problems` hold every finding with its place
+ */
+export function loadCatalog(folders: readonly string[] = [], shipped: string = SHIPPED_CATALOG): Catalog {
+  const problems: Problem[] = [];
+  const sources = new Map<string, Source>();
+  const files: CatalogFile[] = [];
+  for (const file of listFiles(shipped, true, problems)) readInto(file, true, files, sources, problems);
+  const own = resolved(shipped);
+  for (const folder of folders) {
+    if (resolved(folder) === own) continue;
+    for (const file of listFiles(folder, false, problems)) readInto(file, false, files, sources, problems);
+  }
+  const assembled = assembleCatalog(files);
+  problems.push(...assembled.problems.map((problem) => placed(problem, sources.get(problem.file))));
+  const first = problems[0];
+  if (first !== undefined) {
+    const at = first.at === null ? '' : `${first.at.file}:${first.at.line}:${first.at.column}: `;
+    const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`;
+    throw new SallyportError('catalog-invalid', `The catalog has ${count}. ${at}${first.message}`, {
+      hint: first.hint,
+      problems,
+    });
+  }
+  return freeze(assembled.content);
+}
+
+function freeze(content: CatalogContent): Catalog {
+  const canonical = canonicalText({ ...content, groups: [...content.groups.values()] });
+  const digest = `sha256:${createHash('sha256').update(canonical).digest('hex')}`;
+  return deepFreeze({ ...content, digest });
+}
+
+/** JSON with sorted keys: the same content gives the same text whatever the order of keys in the files. */
+export function canonicalText(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) => {
+    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
+    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  for (const inner of value instanceof Map ? value.values() : Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}
+
+function resolved(folder: string): string {
+  try {
+    return realpathSync(folder);
+  } catch {
+    return folder; // It does not exist: listFiles says so where that matters.
+  }
+}
+
+function listFiles(folder: string, shipped: boolean, problems: Problem[]): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(folder)
+      .filter((name) => /^[^.].*\.ya?ml$/.test(name))
+      .sort();
+  } catch (cause) {
+    if (!shipped && isMissing(cause)) return [];
+    problems.push(found('config-unreadable', folder, `the folder ${folder} cannot be read: ${reasonOf(cause)}`));
+    return [];
+  }
+  if (shipped && names.length === 0)
+    problems.push(found('config-empty', folder, `the shipped catalog ${folder} holds no .yaml file`));
+  if (names.length > FILES_MAX) {
+    problems.push(found('config-too-large', folder, `${folder} holds ${names.length} files; allowed are ${FILES_MAX}`));
+    return [];
+  }
+  return names.map((name) => join(folder, name));
+}
+
+function readInto(
+  file: string,
+  shipped: boolean,
+  files: CatalogFile[],
+  sources: Map<string, Source>,
+  problems: Problem[],
+): void {
+  let text: string;
+  try {
+    const bytes = statSync(file).size;
+    if (bytes > DEFAULT_LIMITS.config_bytes) {
+      problems.push(
+        found('config-too-large', file, `${file} has ${bytes} bytes; allowed are ${DEFAULT_LIMITS.config_bytes}`),
+      );
+      return;
+    }
+    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
+  } catch (cause) {
+    const why = cause instanceof TypeError ? 'it is not UTF-8 text' : reasonOf(cause);
+    problems.push(found('config-unreadable', file, `${file} cannot be read: ${why}`));
+    return;
+  }
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: true,
+    version: '1.2',
+    merge: false,
+  });
+  const source = { document, lines };
+  sources.set(file, source);
+  const before = problems.length;
+  for (const error of [...document.errors, ...document.warnings]) {
+    const code = error.code === 'DUPLICATE_KEY' ? 'config-duplicate-key' : 'config-syntax';
+    problems.push(found(code, file, error.message, lines, error.pos[0]));
+  }
+  visit(document, {
+    Alias: (_key, node) => {
+      problems.push(
+        found('config-syntax', file, `alias *${node.source} is not allowed in a catalog`, lines, node.range?.[0]),
+      );
+    },
+  });
+  if (problems.length > before) return;
+  if (document.contents === null)
+    problems.push(
+      found('config-empty', file, `${file} is empty`, lines, 0, 'Remove the file, or write format: 1 and groups:.'),
+    );
+  else files.push({ file, shipped, value: document.toJS({ maxAliasCount: 0 }) });
+}
+
+/** Gives a path problem its line and column: the key, the value, or the nearest mapping around what is missing. */
+function placed(problem: PathProblem, source: Source | undefined): Problem {
+  if (source === undefined)
+    return found(problem.code, problem.file, problem.message, undefined, undefined, problem.hint);
+  let node: unknown = source.document.contents;
+  let offset = isNode(node) ? (node.range?.[0] ?? 0) : 0;
+  for (const [depth, part] of problem.path.entries()) {
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && item.key.value === part);
+      if (pair === undefined) break;
+      const wanted = problem.key && depth === problem.path.length - 1 ? pair.key : pair.value;
+      node = pair.value;
+      offset = startOf(wanted) ?? startOf(pair.key) ?? offset;
+    } else if (isSeq(node) && typeof part === 'number') {
+      node = node.items[part];
+      offset = startOf(node) ?? offset;
+    } else break;
+  }
+  return found(problem.code, problem.file, problem.message, source.lines, offset, problem.hint);
+}
+
+function startOf(node: unknown): number | undefined {
+  return isNode(node) && !isAlias(node) ? node.range?.[0] : undefined;
+}
+
+function found(
+  code: OperatorErrorCode,
+  file: string,
+  message: string,
+  lines?: LineCounter,
+  offset?: number,
+  hint?: string,
+): Problem {
+  const place = lines === undefined || offset === undefined ? { line: 1, col: 1 } : lines.linePos(offset);
+  return {
+    code,
+    severity: 'error',
+    at: { file, line: Math.max(1, place.line), column: Math.max(1, place.col) },
+    message,
+    hint: hint ?? OPERATOR_ERRORS[code].hint,
+  };
+}
+
+function isMissing(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+}
+
+function reasonOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+}
