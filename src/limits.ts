@@ -33,6 +33,7 @@ export const LIMIT_SPECS = {
   upstream_response_timeout_ms: { default: 300_000, min: 1_000, max: 3_600_000, about: 'Time without progress on a plain-HTTP exchange; then 504 or a cut.' },
   drain_timeout_ms: { default: 10_000, min: 0, max: 3_600_000, about: 'Time open tunnels get after SIGTERM; then they are cut.' },
   audit_field_bytes: { default: 1_024, min: 256, max: 8_192, about: 'Characters of one untrusted text in a record; the rest is cut and marked.' },
+  audit_sync_interval_ms: { default: 1_000, min: 10, max: 60_000, about: 'Time between two flushes of the audit log to the disk, off the data plane; what a crash of the host may lose.' },
   config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },
   usage_names_per_hour: { default: 50_000, min: 100, max: 10_000_000, about: 'Different hosts counted by name in one hour; further ones are counted together as overflow.' },
   usage_lag_bytes_warn: { default: 67_108_864, min: 1_048_576, max: 10_737_418_240, about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.' },

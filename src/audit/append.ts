@@ -1,0 +1,107 @@
+// Puts whole lines at the end of one file, or none of the line: a write that the disk took only in part is cut back to the
+// last newline, so that a reader never meets a broken line in the middle and the next attempt starts clean.
+// It knows nothing of records. Its file calls are replaceable, so that a test can fail the n-th of them.
+import fs from 'node:fs';
+import { SallyportError } from '../errors.ts';
+
+/** The file calls that may fail while the proxy runs. */
+export interface AppendCalls {
+  writeSync(fd: number, text: string): number;
+  ftruncateSync(fd: number, length: number): void;
+}
+
+export const REAL_CALLS: AppendCalls = {
+  writeSync: (fd, text) => fs.writeSync(fd, text, null, 'latin1'),
+  ftruncateSync: (fd, length) => fs.ftruncateSync(fd, length),
+};
+
+const MODE = 0o640;
+
+export class Appender {
+  readonly path: string;
+  readonly #calls: AppendCalls;
+  readonly #fd: number;
+  readonly identity: string;
+  /** Where the file must end before the next line, when cutting a broken one back has failed too. */
+  #cutTo: number | null = null;
+  #dirty = false;
+
+  /** Opens for appending, creates with mode 0640. @throws SallyportError `audit-unwritable` */
+  constructor(path: string, calls: AppendCalls) {
+    this.path = path;
+    this.#calls = calls;
+    try {
+      // A FIFO or a device cannot be cut back, synced or read again; opening a FIFO would even wait for a reader.
+      if (fs.existsSync(path) && !fs.statSync(path).isFile()) throw new Error('it is not a regular file');
+      this.#fd = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_APPEND | fs.constants.O_CREAT, MODE);
+      const { dev, ino } = fs.fstatSync(this.#fd);
+      this.identity = `${dev}:${ino}`;
+    } catch (error) {
+      throw unwritable(path, error);
+    }
+  }
+
+  get size(): number {
+    return fs.fstatSync(this.#fd).size;
+  }
+
+  /** Appends the line and a newline (ASCII). When it returns, the line is in the kernel. @throws SallyportError `audit-unwritable` */
+  append(line: string): void {
+    if (this.#cutTo !== null) this.#cut(this.#cutTo);
+    const bytes = line.length + 1;
+    let written: number;
+    try {
+      written = this.#calls.writeSync(this.#fd, `${line}\n`);
+    } catch (error) {
+      throw unwritable(this.path, error);
+    }
+    this.#dirty = true;
+    if (written === bytes) return;
+    // The size is asked for, not remembered: cutting at a remembered place would punch a hole if someone else had shortened the file.
+    this.#cut(this.size - written);
+    throw unwritable(this.path, new Error(`only ${written} of ${bytes} bytes were taken (disk full?)`));
+  }
+
+  /** Cuts everything from `length` on. */
+  #cut(length: number): void {
+    this.#cutTo = length;
+    try {
+      if (this.size > length) this.#calls.ftruncateSync(this.#fd, length);
+    } catch (error) {
+      throw unwritable(this.path, error);
+    }
+    this.#cutTo = null;
+  }
+
+  /** Flushes what was written since the last call to the disk, off this thread; `done` gets the error, if any. */
+  sync(done: (error: Error | null) => void): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    fs.fdatasync(this.#fd, done);
+  }
+
+  /** Flushes and closes off this thread; for a segment that was rotated away. */
+  retire(done: (error: Error | null) => void): void {
+    fs.fdatasync(this.#fd, (error) => {
+      done(error);
+      fs.close(this.#fd, () => {});
+    });
+  }
+
+  /** Flushes (if told to) and closes, at once. */
+  close(flush: boolean): void {
+    try {
+      if (flush && this.#dirty) fs.fdatasyncSync(this.#fd);
+    } finally {
+      fs.closeSync(this.#fd);
+    }
+  }
+}
+
+export function unwritable(path: string, cause: unknown): SallyportError {
+  return new SallyportError(
+    'audit-unwritable',
+    `cannot write ${path}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    { cause },
+  );
+}

@@ -1,0 +1,85 @@
+// A line of the audit log, read back: bytes → Line, or null where it is not one. The log is the truth of what happened,
+// and its file can be edited by anyone who has the disk: nothing is believed that was not checked here.
+import { hash } from 'node:crypto';
+import type { Line } from '../policy/record.ts';
+
+/** A line with its chain hash, as it stands in the file. */
+export type StoredLine = Line & { readonly prev: string };
+
+const NOTES: ReadonlySet<unknown> = new Set(['start', 'stop', 'policy', 'mode', 'reopen', 'gap']);
+const VERDICTS: ReadonlySet<unknown> = new Set(['allow', 'deny', 'observe']);
+const KINDS: ReadonlySet<unknown> = new Set(['anonymous', 'claimed', 'address', 'user', 'certificate', 'job']);
+
+/** SHA-256 (hex) of a line's bytes without its newline: the `prev` of the line after it. */
+export function lineHash(line: string): string {
+  return hash('sha256', line, 'hex');
+}
+
+/** @returns the line, or null where it is not valid JSON or lacks what every reader relies on */
+export function parseLine(text: string): StoredLine | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isObject(value) || !isStamped(value)) return null;
+  if (NOTES.has(value['event'])) return isObject(value['detail']) ? (value as unknown as StoredLine) : null;
+  if (!isRequest(value)) return null;
+  if (value['event'] === 'decided') return isOutcome(value['outcome'], true) ? (value as unknown as StoredLine) : null;
+  if (value['event'] !== 'ended' || !isOutcome(value['outcome'], false)) return null;
+  return isCount(value['bytes_up']) && isCount(value['bytes_down']) ? (value as unknown as StoredLine) : null;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isStamped(value: Record<string, unknown>): boolean {
+  return (
+    typeof value['time'] === 'string' &&
+    Number.isFinite(Date.parse(value['time'])) &&
+    isCount(value['seq']) &&
+    value['seq'] !== 0 &&
+    typeof value['node'] === 'string' &&
+    typeof value['policy'] === 'string' &&
+    typeof value['prev'] === 'string' &&
+    value['prev'].length === 64
+  );
+}
+
+function isRequest(value: Record<string, unknown>): boolean {
+  return (
+    typeof value['id'] === 'string' &&
+    isIdentity(value['identity']) &&
+    typeof value['client'] === 'string' &&
+    isText(value['host']) &&
+    (value['port'] === null || isCount(value['port'])) &&
+    typeof value['method'] === 'string' &&
+    VERDICTS.has(value['verdict']) &&
+    typeof value['reason'] === 'string' &&
+    isText(value['group']) &&
+    isText(value['rule'])
+  );
+}
+
+function isIdentity(value: unknown): boolean {
+  if (!isObject(value) || !KINDS.has(value['kind'])) return false;
+  return isNames(value['attributes']) && isNames(value['claimed']);
+}
+
+function isNames(value: unknown): boolean {
+  return isObject(value) && Object.values(value).every((entry) => typeof entry === 'string');
+}
+
+function isText(value: unknown): boolean {
+  return value === null || typeof value === 'string';
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+function isOutcome(value: unknown, optional: boolean): boolean {
+  return typeof value === 'string' || (optional && value === undefined);
+}

@@ -1,0 +1,133 @@
+// Reads the audit log: its segments (FILE and what logrotate made of it) in order, and the raw lines of one segment.
+// Used by the projection, verify, repair and the CLI. It judges nothing but the framing: a line ends with a newline and is
+// at most LINE_BYTES_MAX long; so a damaged file costs bounded memory.
+import fs from 'node:fs';
+import path from 'node:path';
+import { LINE_BYTES_MAX } from './line.ts';
+import { lineHash, parseLine } from './parse.ts';
+
+export interface Segment {
+  readonly path: string;
+  /** Stays the same when the file is renamed, copied or restored: its first seq and the hash of its first line. */
+  readonly id: string;
+  readonly firstSeq: number;
+}
+
+export interface RawLine {
+  /** The bytes as Latin-1, without the newline; the first characters only where the line is `oversize`. */
+  readonly text: string;
+  /** Byte offset of the line, and of what follows its newline. */
+  readonly offset: number;
+  readonly end: number;
+  /** `torn`: the file ends before a newline. `oversize`: longer than any line that is written. */
+  readonly state: 'whole' | 'torn' | 'oversize';
+}
+
+const CHUNK_BYTES = 1_048_576;
+const EXCERPT = 200;
+
+/** Yields the lines of an open file from a byte offset to its present end. */
+export function* readLines(fd: number, from = 0): Generator<RawLine> {
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  let carry = '';
+  let carryOffset = from;
+  let position = from;
+  let oversize = false;
+  for (;;) {
+    const got = fs.readSync(fd, chunk, 0, CHUNK_BYTES, position);
+    if (got === 0) break;
+    position += got;
+    const text = chunk.toString('latin1', 0, got);
+    let start = 0;
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', start)) {
+      const end = position - got + at + 1;
+      const long = oversize || carry.length + at - start > LINE_BYTES_MAX;
+      const line = carry === '' ? text.slice(start, at) : carry + text.slice(start, at);
+      yield long
+        ? { text: line.slice(0, EXCERPT), offset: carryOffset, end, state: 'oversize' }
+        : { text: line, offset: carryOffset, end, state: 'whole' };
+      carry = '';
+      oversize = false;
+      carryOffset = end;
+      start = at + 1;
+    }
+    if (!oversize) carry += text.slice(start);
+    if (carry.length > LINE_BYTES_MAX) {
+      oversize = true;
+      carry = carry.slice(0, EXCERPT);
+    }
+  }
+  if (position > carryOffset)
+    yield { text: carry, offset: carryOffset, end: position, state: oversize ? 'oversize' : 'torn' };
+}
+
+/** Opens a file, yields its lines from an offset, closes it. */
+export function* readFileLines(file: string, from = 0): Generator<RawLine> {
+  const fd = fs.openSync(file, 'r');
+  try {
+    yield* readLines(fd, from);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** logrotate's names: FILE.1, FILE-20260131, FILE-2026-01-31T00…; not FILE.lock, FILE.torn-…, FILE.damaged-…. */
+const ROTATED = /^[.-][0-9][0-9A-Za-z:._-]*$/;
+const COMPRESSED = /\.(?:gz|bz2|xz|zst|lz4)$/;
+
+/** Paths of FILE and its rotated siblings, in no certain order; compressed ones apart. */
+export function siblings(file: string): { plain: string[]; compressed: string[] } {
+  const directory = path.dirname(file);
+  const base = path.basename(file);
+  const found = { plain: [] as string[], compressed: [] as string[] };
+  if (!fs.existsSync(directory)) return found;
+  for (const name of fs.readdirSync(directory).sort()) {
+    const suffix = name.slice(base.length);
+    if (!name.startsWith(base) || (suffix !== '' && !ROTATED.test(suffix))) continue;
+    (COMPRESSED.test(name) ? found.compressed : found.plain).push(path.join(directory, name));
+  }
+  return found;
+}
+
+/**
+ * The segments of a log in the order they were written: by the first seq in each, not by name or time of the file.
+ * A file without one sound line in its first MiB is in `unreadable`; empty files are left out.
+ */
+export function listSegments(file: string): { segments: Segment[]; unreadable: string[]; compressed: string[] } {
+  const { plain, compressed } = siblings(file);
+  const segments: Segment[] = [];
+  const unreadable: string[] = [];
+  for (const candidate of plain) {
+    const segment = identify(candidate);
+    if (segment === 'unreadable') unreadable.push(candidate);
+    else if (segment !== 'empty') segments.push(segment);
+  }
+  segments.sort((a, b) => a.firstSeq - b.firstSeq);
+  return { segments, unreadable, compressed };
+}
+
+/** Which segment a file is. A file whose only line is still being written counts as empty. */
+export function identify(file: string): Segment | 'empty' | 'unreadable' {
+  if (!fs.existsSync(file) || !fs.statSync(file).isFile()) return 'empty';
+  let first: string | null = null;
+  for (const line of readFileLines(file)) {
+    if (line.state === 'torn' && first === null) return 'empty';
+    first ??= line.text;
+    const parsed = line.state === 'whole' ? parseLine(line.text) : null;
+    if (parsed !== null) {
+      return { path: file, id: `${parsed.seq}:${lineHash(first).slice(0, 32)}`, firstSeq: parsed.seq };
+    }
+    if (line.end > CHUNK_BYTES) break;
+  }
+  return first === null ? 'empty' : 'unreadable';
+}
+
+/** Number of the line that starts at an offset, counting from 1. For messages only: it reads the file up to there. */
+export function lineNumberAt(file: string, offset: number): number {
+  let number = 1;
+  for (const line of readFileLines(file)) {
+    if (line.offset >= offset) break;
+    number++;
+  }
+  return number;
+}
