@@ -1,7 +1,7 @@
 // The host catalog: what a group and an entry are, and how a group with its parameters becomes host patterns.
 // PURE: it reads no file and decides nothing. What the published page says (published), what practice adds (companion)
 // and what an operator adds (operator) stay told apart in every entry, so that a report can name its source.
-import type { PathRule } from '../policy/compile.ts';
+import type { PathRule } from '../policy/paths.ts';
 import { type Pattern, parsePattern } from '../policy/pattern.ts';
 import { nearestSpelling } from './nearest.ts';
 
