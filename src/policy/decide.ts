@@ -1,0 +1,232 @@
+// The answer to a request: allow, deny, observe or challenge, with a stable reason. PURE: no clock (`now` is an input),
+// no I/O, no promise; denied names are therefore never resolved. The order of the checks is normative:
+//   1 deny rules (host-denied): a deny wins over everything, observe included
+//   2 instance metadata (metadata-prohibited), unless the winning rule is opted in
+//   3 the winner among allow rules: filter by port, protocol, `for`, expiry; then the most specific; then file order
+//   4 else the reason that helps most: port, protocol, expiry, identity, IP literal, host
+// A deny rule with `for` binds only who proves these attributes; who sends no credentials is not bound by it.
+
+import type { RequestErrorCode } from '../errors.ts';
+import {
+  type AddressClass,
+  type Cidr,
+  canonicalAddress,
+  cidrContains,
+  classifyAddress,
+  reachableAddresses,
+  touchesAny,
+} from './address.ts';
+import type { Authority } from './authority.ts';
+import type { CompiledPolicy, Mode, Protocol } from './compile.ts';
+import { Matcher, type PolicyRequest } from './match.ts';
+import { NearestFinder } from './nearest.ts';
+import type { Identity, Nearest } from './record.ts';
+import { isUnproven, selectorMatches } from './selector.ts';
+import { type RuleView, RuleViews } from './view.ts';
+
+export type Decision =
+  | {
+      readonly verdict: 'allow';
+      readonly reason: 'allowed';
+      readonly rule: RuleView;
+      readonly protocol: Protocol;
+      /** The mode of what follows: in observe, SNI and protocol mismatches and observe.addresses pass as recorded. */
+      readonly mode: Mode;
+    }
+  | {
+      /** Would be denied, passes, is recorded. */
+      readonly verdict: 'observe';
+      readonly reason: RequestErrorCode;
+      /** The winner, where it is a rule with `mode: observe`; its `addresses` count. Else null. */
+      readonly rule: RuleView | null;
+      readonly nearest: Nearest | null;
+      readonly protocol: Protocol;
+      readonly mode: 'observe';
+    }
+  | {
+      readonly verdict: 'deny';
+      readonly reason: RequestErrorCode;
+      readonly rule: RuleView | null;
+      readonly nearest: Nearest | null;
+    }
+  | { readonly verdict: 'challenge'; readonly reason: 'credentials-required'; readonly rule: RuleView };
+
+export type AddressVerdict =
+  | { readonly ok: true; readonly observed: boolean }
+  | {
+      readonly ok: false;
+      readonly reason: 'address-prohibited' | 'metadata-prohibited' | 'self-prohibited';
+      readonly class: AddressClass;
+    };
+
+/** Names that clouds give their metadata services; they resolve to the metadata addresses, or to what a network likes. */
+const METADATA_NAMES: ReadonlySet<string> = new Set([
+  'instance-data',
+  'instance-data.ec2.internal',
+  'metadata',
+  'metadata.azure.internal',
+  'metadata.goog',
+  'metadata.google.internal',
+  'metadata.tencentyun.com',
+]);
+
+const PASS: AddressVerdict = Object.freeze({ ok: true, observed: false });
+const PASS_OBSERVED: AddressVerdict = Object.freeze({ ok: true, observed: true });
+
+function isLocalhost(host: string): boolean {
+  return host === 'localhost' || host.endsWith('.localhost');
+}
+
+function containsAny(cidrs: readonly Cidr[], address: string): boolean {
+  return cidrs.some((cidr) => cidrContains(cidr, address));
+}
+
+/** True for an address that embeds or maps another: such spellings dodge a deny of the address inside. */
+function isDisguised(host: string): boolean {
+  return reachableAddresses(host).length !== 1 || reachableAddresses(host)[0] !== host;
+}
+
+export class Policy {
+  readonly compiled: CompiledPolicy;
+  readonly digest: string;
+  readonly #matcher: Matcher;
+  readonly #views: RuleViews;
+  readonly #nearest: NearestFinder;
+
+  constructor(compiled: CompiledPolicy) {
+    this.compiled = compiled;
+    this.digest = compiled.digest;
+    this.#matcher = new Matcher(compiled);
+    this.#views = new RuleViews(compiled);
+    this.#nearest = new NearestFinder(compiled, this.#matcher, this.#views);
+  }
+
+  /** Decides one request. `nearest` is worked out only where the request is not on the allowlist. */
+  decide(request: PolicyRequest): Decision {
+    const matcher = this.#matcher;
+    matcher.locate(request.authority);
+    const denied = matcher.denied(request);
+    if (denied >= 0) return this.#deny('host-denied', denied, request);
+    matcher.allowed(request);
+    const { winner } = matcher;
+    if (this.#isMetadataTarget(request.authority)) {
+      const best = winner >= 0 ? winner : matcher.pathMiss >= 0 ? matcher.pathMiss : matcher.challenge;
+      if (best < 0 || !matcher.metadataOf(best)) return this.#deny('metadata-prohibited', winner, request);
+    }
+    if (winner >= 0) return this.#pass(winner, request);
+    if (matcher.pathMiss >= 0) return this.#deny('path-not-allowed', matcher.pathMiss, request);
+    return this.#notListed(request);
+  }
+
+  /**
+   * Judges one address that a let-through request may be dialled to; every candidate must be asked about.
+   * `observed: true` says that it passes only because of observe.addresses, and is to be recorded.
+   */
+  checkAddress(decision: Decision, authority: Authority, address: string): AddressVerdict {
+    const addressClass = classifyAddress(address);
+    if (this.#isSelf(addressClass, address, authority.port)) {
+      return { ok: false, reason: 'self-prohibited', class: addressClass };
+    }
+    const prohibited = { ok: false, reason: 'address-prohibited', class: addressClass } as const;
+    if (decision.verdict !== 'allow' && decision.verdict !== 'observe') return prohibited;
+    const { rule } = decision;
+    if (addressClass === 'metadata' || touchesAny(this.compiled.metadataAddresses, address)) {
+      return rule?.metadata === true ? PASS : { ok: false, reason: 'metadata-prohibited', class: 'metadata' };
+    }
+    if (addressClass === 'public') return PASS;
+    if (rule !== null) {
+      // A listed literal is its own opt-in; only for the very address that is listed.
+      if (rule.kind === 'address' && canonicalAddress(address) === authority.host) return PASS;
+      if (containsAny(rule.addresses, address)) return PASS;
+    }
+    if (this.#isPrivateUpstream(authority, address)) return PASS;
+    if (decision.mode === 'observe' && containsAny(this.compiled.observeAddresses, address)) return PASS_OBSERVED;
+    return prohibited;
+  }
+
+  /** The mode in force: the rule's own, else the first scope that selects the identity, else the global one. */
+  modeFor(identity: Identity, rule: Pick<RuleView, 'mode'> | null): Mode {
+    if (rule !== null && rule.mode !== null) return rule.mode;
+    if (!isUnproven(identity)) {
+      for (const scope of this.compiled.modes) if (selectorMatches(scope.for, identity.attributes)) return scope.mode;
+    }
+    return this.compiled.mode;
+  }
+
+  /** All rules in file order. */
+  rules(): IterableIterator<RuleView> {
+    return this.#views.all();
+  }
+
+  /**
+   * What the winner lets through. A rule with `mode: observe` is on trial: what it matches passes with the verdict
+   * `observe` and the reason it would be refused with if the rule were not there, host-not-allowed.
+   */
+  #pass(winner: number, request: PolicyRequest): Decision {
+    const rule = this.#views.at(winner);
+    const protocol = this.#matcher.protocolOf(winner, request.authority.port);
+    if (rule.mode === 'observe') {
+      return { verdict: 'observe', reason: 'host-not-allowed', rule, nearest: null, protocol, mode: 'observe' };
+    }
+    return { verdict: 'allow', reason: 'allowed', rule, protocol, mode: this.modeFor(request.identity, rule) };
+  }
+
+  #deny(reason: RequestErrorCode, rule: number, request: PolicyRequest): Decision {
+    const nearest = this.#nearest.find(reason, request, rule);
+    return { verdict: 'deny', reason, rule: rule < 0 ? null : this.#views.at(rule), nearest };
+  }
+
+  /** No rule lets it through: refuse, ask for credentials, or let pass as observed. */
+  #notListed(request: PolicyRequest): Decision {
+    const { challenge } = this.#matcher;
+    const lifted = this.modeFor(request.identity, null) === 'observe' && this.#isLiftable(request.authority);
+    if (challenge >= 0 && !lifted) {
+      return { verdict: 'challenge', reason: 'credentials-required', rule: this.#views.at(challenge) };
+    }
+    const reason = challenge >= 0 ? 'credentials-required' : this.#reason(request.authority);
+    if (!lifted) return this.#deny(reason, -1, request);
+    const nearest = this.#nearest.find(reason, request, -1);
+    // No rule stands behind it, so nothing but public addresses and observe.addresses is reached, and nothing is checked.
+    return { verdict: 'observe', reason, rule: null, nearest, protocol: 'any', mode: 'observe' };
+  }
+
+  #reason(authority: Authority): RequestErrorCode {
+    const matcher = this.#matcher;
+    if (matcher.portMiss >= 0) return 'port-not-allowed';
+    if (matcher.protocolMiss >= 0) return 'protocol-not-allowed';
+    if (matcher.expiredMiss >= 0) return 'rule-expired';
+    if (matcher.forOthers) return 'identity-not-allowed';
+    return authority.kind === 'name' ? 'host-not-allowed' : 'ip-literal-not-allowed';
+  }
+
+  /** Observe lets unlisted names pass, and public IP literals in their plain spelling; never this machine. */
+  #isLiftable(authority: Authority): boolean {
+    if (authority.kind === 'name') return !isLocalhost(authority.host);
+    return classifyAddress(authority.host) === 'public' && !isDisguised(authority.host);
+  }
+
+  #isMetadataTarget(authority: Authority): boolean {
+    if (authority.kind === 'name') return METADATA_NAMES.has(authority.host);
+    return (
+      classifyAddress(authority.host) === 'metadata' || touchesAny(this.compiled.metadataAddresses, authority.host)
+    );
+  }
+
+  /** This proxy's own endpoints; on its ports also every loopback and unspecified address, which end here as well. */
+  #isSelf(addressClass: AddressClass, address: string, port: number): boolean {
+    const { self } = this.compiled;
+    if (!self.some((endpoint) => endpoint.port === port)) return false;
+    if (addressClass === 'loopback' || addressClass === 'unspecified') return true;
+    const reached = reachableAddresses(address);
+    return self.some((endpoint) => endpoint.port === port && reached.includes(endpoint.address));
+  }
+
+  /** `private_upstreams`: names under a suffix that resolve to internal addresses here, such as VPC endpoints. */
+  #isPrivateUpstream(authority: Authority, address: string): boolean {
+    if (authority.kind !== 'name') return false;
+    const { host } = authority;
+    return this.compiled.privateUpstreams.some(
+      ({ suffix, addresses }) => (host === suffix || host.endsWith(`.${suffix}`)) && containsAny(addresses, address),
+    );
+  }
+}

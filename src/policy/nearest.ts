@@ -1,0 +1,251 @@
+// The nearest miss of a refused request: the rule or catalog entry that almost fits, and why it does not. Computed only on
+// denial, and denials may come 10,000 a second under attack: every search has a budget, and a search that runs out of it
+// says nothing rather than anything slow. Never shows a rule whose `for` does not select the client.
+import type { RequestErrorCode } from '../errors.ts';
+import { ALLOW_EXACT, ALLOW_WILDCARD, type CompiledPolicy, type HintSource } from './compile.ts';
+import type { Matcher, PolicyRequest } from './match.ts';
+import {
+  apexText,
+  belowText,
+  deniedText,
+  expiredText,
+  type HintMatch,
+  hintText,
+  othersText,
+  pathText,
+  portText,
+  protocolText,
+  typoText,
+} from './nearest-text.ts';
+import type { Identity, Nearest } from './record.ts';
+import { childOf, headOf, LABELS_MAX, labelOf, walkLabels } from './trie.ts';
+import type { RuleViews } from './view.ts';
+
+/** Sibling labels compared for one denial; a domain with more names below it gets no spelling help. */
+const TYPO_STEPS_MAX = 512;
+/** Rules looked at in one list, and catalog templates tried. */
+const RULES_TRIED_MAX = 16;
+const HINTS_TRIED_MAX = 64;
+/** In shorter labels one letter is most of the name: `a.test` is no misspelling of `b.test`. */
+const TYPO_LABEL_MIN = 4;
+
+interface Template {
+  readonly labels: readonly string[];
+  readonly wildcard: boolean;
+  /** Characters that are not part of a parameter: more of them is a better match. */
+  readonly literal: number;
+}
+
+/** Binds the parameters of one template label, `prod-{region}-bucket`; false where the label does not fit. */
+function bindLabel(template: string, label: string, values: Map<string, string>): boolean {
+  let t = 0;
+  let l = 0;
+  while (t < template.length) {
+    const open = template.indexOf('{', t);
+    const literal = open < 0 ? template.slice(t) : template.slice(t, open);
+    if (!label.startsWith(literal, l)) return false;
+    l += literal.length;
+    if (open < 0) return l === label.length;
+    const close = template.indexOf('}', open);
+    if (close < 0) return false;
+    const nextOpen = template.indexOf('{', close);
+    const after = template.slice(close + 1, nextOpen < 0 ? template.length : nextOpen);
+    let end = label.length;
+    if (nextOpen >= 0) end = label.indexOf(after, l + 1);
+    else if (after !== '') end = label.endsWith(after) ? label.length - after.length : -1;
+    if (end <= l) return false;
+    const name = template.slice(open + 1, close);
+    const value = label.slice(l, end);
+    if ((values.get(name) ?? value) !== value) return false;
+    values.set(name, value);
+    l = end;
+    t = close + 1;
+  }
+  return l === label.length;
+}
+
+function templateOf(hint: HintSource): Template {
+  const wildcard = hint.pattern.startsWith('*.');
+  const labels = (wildcard ? hint.pattern.slice(2) : hint.pattern).split('.');
+  let literal = 0;
+  let inside = false;
+  for (const character of hint.pattern) {
+    if (character === '{') inside = true;
+    else if (character === '}') inside = false;
+    else if (!inside) literal += 1;
+  }
+  return { labels, wildcard, literal };
+}
+
+/** The parameters that make the template cover the host; null where none do. */
+function bindTemplate(template: Template, labels: readonly string[]): Map<string, string> | null {
+  const extra = labels.length - template.labels.length;
+  if (template.wildcard ? extra < 1 : extra !== 0) return null;
+  const values = new Map<string, string>();
+  for (let at = template.labels.length - 1; at >= 0; at -= 1) {
+    if (!bindLabel(template.labels[at] ?? '', labels[at + extra] ?? '', values)) return null;
+  }
+  return values;
+}
+
+/** True where one edit (insert, delete, replace) or one swap of neighbours makes `left` into `right`. */
+export function isOneLetterOff(left: string, right: string): boolean {
+  const shorter = Math.min(left.length, right.length);
+  let head = 0;
+  while (head < shorter && left.charCodeAt(head) === right.charCodeAt(head)) head += 1;
+  let tail = 0;
+  while (
+    tail < shorter - head &&
+    left.charCodeAt(left.length - 1 - tail) === right.charCodeAt(right.length - 1 - tail)
+  ) {
+    tail += 1;
+  }
+  const leftRest = left.length - head - tail;
+  const rightRest = right.length - head - tail;
+  if (leftRest <= 1 && rightRest <= 1) return leftRest + rightRest > 0;
+  if (leftRest !== 2 || rightRest !== 2) return false;
+  return left.charCodeAt(head) === right.charCodeAt(head + 1) && left.charCodeAt(head + 1) === right.charCodeAt(head);
+}
+
+export class NearestFinder {
+  readonly #compiled: CompiledPolicy;
+  readonly #matcher: Matcher;
+  readonly #views: RuleViews;
+  readonly #hintPath = new Int32Array(LABELS_MAX + 1);
+  #templates: readonly Template[] | null = null;
+
+  constructor(compiled: CompiledPolicy, matcher: Matcher, views: RuleViews) {
+    this.#compiled = compiled;
+    this.#matcher = matcher;
+    this.#views = views;
+  }
+
+  /** The nearest miss of the request that the matcher scanned last; `rule` is the rule that refused it, or -1. */
+  find(reason: RequestErrorCode, request: PolicyRequest, rule: number): Nearest | null {
+    const matcher = this.#matcher;
+    const views = this.#views;
+    switch (reason) {
+      case 'host-denied':
+        return deniedText(request, views.at(rule));
+      case 'port-not-allowed':
+        return portText(request, views.at(matcher.portMiss));
+      case 'protocol-not-allowed': {
+        const miss = matcher.protocolMiss;
+        return protocolText(request, views.at(miss), matcher.protocolOf(miss, request.authority.port));
+      }
+      case 'rule-expired':
+        return expiredText(request, views.at(matcher.expiredMiss));
+      case 'identity-not-allowed':
+        return othersText(request);
+      case 'path-not-allowed':
+        return pathText(views.at(rule));
+      case 'host-not-allowed':
+        return this.#search(request);
+      default:
+        return null;
+    }
+  }
+
+  /** No rule names the host: catalog entry, the name above a wildcard, a slip of the pen, a name below an exact entry. */
+  #search(request: PolicyRequest): Nearest | null {
+    const labels = request.authority.host.split('.');
+    const hint = this.#hint(request, labels);
+    if (hint !== null) return hintText(request, hint);
+    return this.#apex(request) ?? this.#typo(request, labels) ?? this.#below(request);
+  }
+
+  /** The first rule of a list that this client may see and that is still valid; -1 without one. */
+  #usable(head: number, identity: Identity, now: number): number {
+    const { next } = this.#compiled.trie;
+    let tried = 0;
+    for (let rule = head; rule >= 0 && tried < RULES_TRIED_MAX; rule = next[rule] ?? -1) {
+      tried += 1;
+      if (!this.#matcher.expired(rule, now) && this.#matcher.visible(rule, identity)) return rule;
+    }
+    return -1;
+  }
+
+  #rule(node: number, list: number, request: PolicyRequest): number {
+    return this.#usable(headOf(this.#compiled.trie, node, list), request.identity, request.now);
+  }
+
+  #apex(request: PolicyRequest): Nearest | null {
+    const { whole, found, path } = this.#matcher;
+    if (!whole) return null;
+    const rule = this.#rule(path[found] ?? 0, ALLOW_WILDCARD, request);
+    return rule < 0 ? null : apexText(request, this.#views.at(rule));
+  }
+
+  #below(request: PolicyRequest): Nearest | null {
+    const { whole, found, path } = this.#matcher;
+    for (let depth = whole ? found - 1 : found; depth > 0; depth -= 1) {
+      const rule = this.#rule(path[depth] ?? 0, ALLOW_EXACT, request);
+      if (rule >= 0) return belowText(request, this.#views.at(rule));
+    }
+    return null;
+  }
+
+  /** A label that is one letter off what stands in the trie, the others equal; deepest first. */
+  #typo(request: PolicyRequest, labels: readonly string[]): Nearest | null {
+    const { trie } = this.#compiled;
+    const { path, found } = this.#matcher;
+    let steps = TYPO_STEPS_MAX;
+    for (let depth = Math.min(found, labels.length - 1); depth >= 0; depth -= 1) {
+      const at = labels.length - 1 - depth;
+      const label = labels[at] ?? '';
+      if (label.length < TYPO_LABEL_MIN) continue;
+      for (let child = trie.firstChild[path[depth] ?? 0] ?? 0; child !== 0; child = trie.nextSibling[child] ?? 0) {
+        steps -= 1;
+        if (steps < 0) return null;
+        // The length is there to read; only labels of nearly the same are spelt out.
+        if (Math.abs((trie.labelLength[child] ?? 0) - label.length) > 1) continue;
+        const near = labelOf(trie, child);
+        if (!isOneLetterOff(near, label)) continue;
+        const rule = this.#ruleBelow(child, labels, at, request);
+        if (rule >= 0) return typoText(this.#views.at(rule), labels.with(at, near).join('.'));
+      }
+    }
+    return null;
+  }
+
+  /** The rule that would match the labels before `at`, with `node` standing for labels[at]; -1 without one. */
+  #ruleBelow(node: number, labels: readonly string[], at: number, request: PolicyRequest): number {
+    let here = node;
+    let wildcard = -1;
+    for (let next = at - 1; next >= 0; next -= 1) {
+      const covers = this.#rule(here, ALLOW_WILDCARD, request);
+      if (covers >= 0) wildcard = covers;
+      const label = labels[next] ?? '';
+      here = childOf(this.#compiled.trie, here, label, 0, label.length);
+      if (here === 0) return wildcard;
+    }
+    const exact = this.#rule(here, ALLOW_EXACT, request);
+    return exact >= 0 ? exact : wildcard;
+  }
+
+  /** The catalog entry, not in use, that covers the host and port: the one with the most literal characters. */
+  #hint(request: PolicyRequest, labels: readonly string[]): HintMatch | null {
+    const { hints, hintTrie } = this.#compiled;
+    if (hints.length === 0) return null;
+    this.#templates ??= hints.map(templateOf);
+    const walked = walkLabels(hintTrie, request.authority.host, this.#hintPath);
+    let tried = 0;
+    let best: HintMatch | null = null;
+    let bestLiteral = -1;
+    for (let depth = walked < 0 ? -1 - walked : walked; depth > 0; depth -= 1) {
+      let item = headOf(hintTrie, this.#hintPath[depth] ?? 0, 0);
+      for (; item >= 0 && tried < HINTS_TRIED_MAX; item = hintTrie.next[item] ?? -1) {
+        tried += 1;
+        const hint = hints[item];
+        const template = this.#templates[item];
+        if (hint === undefined || template === undefined || template.literal <= bestLiteral) continue;
+        if (!hint.ports.includes(request.authority.port)) continue;
+        const values = bindTemplate(template, labels);
+        if (values === null) continue;
+        bestLiteral = template.literal;
+        best = { pattern: hint.pattern, group: hint.group, enabled: hint.enabled, values };
+      }
+    }
+    return best;
+  }
+}

@@ -1,0 +1,53 @@
+// `for:` selectors: attribute → globs. Matched against PROVEN attributes only; what a client merely claims of itself
+// never selects anything. Globs know `*` and nothing else: no regular expressions are made from what people write.
+import type { Attribute, Attributes, Identity } from './record.ts';
+
+/** Every attribute given must match one of its globs. */
+export type Selector = Readonly<Partial<Record<Attribute, readonly string[]>>>;
+
+/**
+ * True where the text matches the glob; `*` stands for any characters, none included. Case counts: branches differ by it.
+ * Runs in length × length at worst, without recursion.
+ */
+export function globMatches(glob: string, text: string): boolean {
+  let g = 0;
+  let t = 0;
+  let star = -1;
+  let resume = 0;
+  while (t < text.length) {
+    if (g < glob.length && glob.charCodeAt(g) === 42) {
+      star = g;
+      resume = t;
+      g += 1;
+    } else if (g < glob.length && glob.charCodeAt(g) === text.charCodeAt(t)) {
+      g += 1;
+      t += 1;
+    } else if (star >= 0) {
+      // The last star takes one more character.
+      g = star + 1;
+      resume += 1;
+      t = resume;
+    } else {
+      return false;
+    }
+  }
+  while (g < glob.length && glob.charCodeAt(g) === 42) g += 1;
+  return g === glob.length;
+}
+
+/** True where every attribute of the selector is proven and matches one of its globs. An empty selector selects everyone. */
+export function selectorMatches(selector: Selector, attributes: Attributes): boolean {
+  for (const name in selector) {
+    const attribute = name as Attribute;
+    const globs = selector[attribute];
+    if (globs === undefined) continue;
+    const value = attributes[attribute];
+    if (value === undefined || !globs.some((glob) => globMatches(glob, value))) return false;
+  }
+  return true;
+}
+
+/** True for identities that prove nothing, and so may be asked for credentials. */
+export function isUnproven(identity: Identity): boolean {
+  return identity.kind === 'anonymous' || identity.kind === 'claimed';
+}
