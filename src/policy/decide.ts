@@ -24,6 +24,8 @@ import type { Identity, Nearest } from './record.ts';
 import { isUnproven, selectorMatches } from './selector.ts';
 import { type RuleView, RuleViews } from './view.ts';
 
+export type { PolicyRequest };
+
 export type Decision =
   | {
       readonly verdict: 'allow';
