@@ -137,7 +137,7 @@ function readIpv6(raw: string, start: number, end: number): HostResult {
     return fail(`a zone id at position ${raw.indexOf('%', start) + 1}: no zone is reached from here`);
   const ip = parseIp(text);
   if (ip === null || ip.family === 4) {
-    return fail(`the brackets at position ${start + 1} do not hold an IPv6 address such as 2001:db8::1`);
+    return fail(`what stands at position ${start + 1} is not an IPv6 address such as 2001:db8::1`);
   }
   return { ok: true, host: formatIp(ip), kind: 'ipv6' };
 }

@@ -129,6 +129,8 @@ class Rows<T> {
   }
 
   row(value: T): number {
+    // Most rules give none, and a million of them should not write that out a million times.
+    if (value === null || (Array.isArray(value) && value.length === 0)) return 0;
     const seen = this.#byObject.get(value);
     if (seen !== undefined) return seen;
     const key = JSON.stringify(value);
@@ -291,8 +293,8 @@ export function compilePolicy(source: PolicySource): CompiledPolicy {
 }
 
 function trieBuffers(trie: Trie): ArrayBuffer[] {
-  const { parent, firstChild, nextSibling, labelStart, labelLength, labelBytes, table, heads, next } = trie;
-  const arrays = [parent, firstChild, nextSibling, labelStart, labelLength, labelBytes, table, heads, next];
+  const { parent, firstChild, nextSibling, childCount, labelStart, labelLength, labelBytes, table, heads, next } = trie;
+  const arrays = [parent, firstChild, nextSibling, childCount, labelStart, labelLength, labelBytes, table, heads, next];
   return arrays.map((array) => array.buffer);
 }
 

@@ -18,11 +18,14 @@ import {
   typoText,
 } from './nearest-text.ts';
 import type { Identity, Nearest } from './record.ts';
-import { childOf, headOf, LABELS_MAX, labelOf, walkLabels } from './trie.ts';
+import { childOf, headOf, isOneLetterOff, LABELS_MAX, labelOf, walkLabels } from './trie.ts';
 import type { RuleViews } from './view.ts';
 
-/** Sibling labels compared for one denial; a domain with more names below it gets no spelling help. */
-const TYPO_STEPS_MAX = 512;
+/** A domain with more names below it gets no spelling help: walking them costs more than the help is worth. */
+const TYPO_SIBLINGS_MAX = 400;
+/** Sibling labels compared for one denial; a candidate that leads nowhere counts as several. */
+const TYPO_STEPS_MAX = 600;
+const TYPO_CANDIDATE_STEPS = 20;
 /** Rules looked at in one list, and catalog templates tried. */
 const RULES_TRIED_MAX = 16;
 const HINTS_TRIED_MAX = 64;
@@ -86,25 +89,6 @@ function bindTemplate(template: Template, labels: readonly string[]): Map<string
     if (!bindLabel(template.labels[at] ?? '', labels[at + extra] ?? '', values)) return null;
   }
   return values;
-}
-
-/** True where one edit (insert, delete, replace) or one swap of neighbours makes `left` into `right`. */
-export function isOneLetterOff(left: string, right: string): boolean {
-  const shorter = Math.min(left.length, right.length);
-  let head = 0;
-  while (head < shorter && left.charCodeAt(head) === right.charCodeAt(head)) head += 1;
-  let tail = 0;
-  while (
-    tail < shorter - head &&
-    left.charCodeAt(left.length - 1 - tail) === right.charCodeAt(right.length - 1 - tail)
-  ) {
-    tail += 1;
-  }
-  const leftRest = left.length - head - tail;
-  const rightRest = right.length - head - tail;
-  if (leftRest <= 1 && rightRest <= 1) return leftRest + rightRest > 0;
-  if (leftRest !== 2 || rightRest !== 2) return false;
-  return left.charCodeAt(head) === right.charCodeAt(head + 1) && left.charCodeAt(head + 1) === right.charCodeAt(head);
 }
 
 export class NearestFinder {
@@ -191,18 +175,19 @@ export class NearestFinder {
     const { path, found } = this.#matcher;
     let steps = TYPO_STEPS_MAX;
     for (let depth = Math.min(found, labels.length - 1); depth >= 0; depth -= 1) {
+      const node = path[depth] ?? 0;
       const at = labels.length - 1 - depth;
       const label = labels[at] ?? '';
-      if (label.length < TYPO_LABEL_MIN) continue;
-      for (let child = trie.firstChild[path[depth] ?? 0] ?? 0; child !== 0; child = trie.nextSibling[child] ?? 0) {
-        steps -= 1;
-        if (steps < 0) return null;
-        // The length is there to read; only labels of nearly the same are spelt out.
-        if (Math.abs((trie.labelLength[child] ?? 0) - label.length) > 1) continue;
-        const near = labelOf(trie, child);
-        if (!isOneLetterOff(near, label)) continue;
+      const children = trie.childCount[node] ?? 0;
+      if (label.length < TYPO_LABEL_MIN || children > TYPO_SIBLINGS_MAX) continue;
+      steps -= children;
+      if (steps < 0) return null;
+      for (let child = trie.firstChild[node] ?? 0; child !== 0; child = trie.nextSibling[child] ?? 0) {
+        if (!isOneLetterOff(trie, child, label, 0, label.length)) continue;
         const rule = this.#ruleBelow(child, labels, at, request);
-        if (rule >= 0) return typoText(this.#views.at(rule), labels.with(at, near).join('.'));
+        if (rule >= 0) return typoText(this.#views.at(rule), labels.with(at, labelOf(trie, child)).join('.'));
+        steps -= TYPO_CANDIDATE_STEPS;
+        if (steps < 0) return null;
       }
     }
     return null;

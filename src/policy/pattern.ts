@@ -23,6 +23,8 @@ export type RuleTextResult = { readonly ok: true; readonly pattern: Pattern; rea
 /** Longer texts are not repaired, only refused. */
 const REPAIR_LENGTH_MAX = 1_024;
 
+const PORT_PROBLEM = 'a port is a whole number from 1 to 65535, without leading zeros';
+
 /** extractHostname off: the name has been parsed already, and a second parser must not repair it. */
 const ICANN_ONLY = { allowPrivateDomains: false, extractHostname: false, validateHostname: false, detectIp: false };
 const WITH_PRIVATE = { ...ICANN_ONLY, allowPrivateDomains: true };
@@ -46,7 +48,6 @@ export function isMultiTenant(pattern: Pattern): boolean {
 type Strict = { readonly pattern: Pattern } | { readonly problem: string };
 
 function strictWildcard(rest: string): Strict {
-  if (rest === '') return { problem: 'there is no domain after "*."' };
   if (rest.includes('*')) return { problem: '"*" stands only once, as the first label: *.example.com' };
   const host = parseHost(rest);
   if (!host.ok) return { problem: host.problem };
@@ -74,12 +75,20 @@ function strictExact(raw: string): Strict {
   return { pattern: { kind: 'exact', host: host.host, text: host.host } };
 }
 
+/** True for `host:…` and `[v6]:…`; a bare IPv6 address has more than one colon. */
+function hasPort(raw: string): boolean {
+  const colon = raw.indexOf(':', raw.indexOf(']') + 1);
+  return colon >= 0 && (raw.startsWith('[') || raw.lastIndexOf(':') === colon);
+}
+
 function strict(raw: string): Strict {
   if (raw === '') return { problem: 'the host is empty' };
   if (raw === '*') return { problem: '"*" would open the proxy to every host: list the hosts, or use mode: observe' };
+  if (raw === '*.') return { problem: 'there is no domain after "*."' };
   if (raw.endsWith('.')) return { problem: 'a pattern has no trailing dot' };
   if (raw.includes('://')) return { problem: 'a pattern has no scheme: write the host alone' };
   if (raw.includes('/')) return { problem: 'a pattern has no path: write the host alone' };
+  if (hasPort(raw)) return { problem: 'a pattern has no port: write the host alone' };
   if (raw.startsWith('*.')) return strictWildcard(raw.slice(2));
   if (raw.includes('*')) return { problem: '"*" stands only as the whole first label: *.example.com' };
   return strictExact(raw);
@@ -111,36 +120,26 @@ function starsToFront(text: string): string {
   return `*.${rest}`;
 }
 
-/** The port digits after the last colon of a name, or null. */
-function trailingPort(text: string): { host: string; digits: string } | null {
-  const close = text.lastIndexOf(']');
-  const colon = text.lastIndexOf(':');
-  if (colon < 0 || colon < close) return null;
-  // Two colons without brackets are an IPv6 address, not a port.
-  if (close < 0 && text.indexOf(':') !== colon) return null;
-  const digits = text.slice(colon + 1);
-  for (let at = 0; at < digits.length; at += 1) {
-    const code = digits.charCodeAt(at);
-    if (code < 48 || code > 57) return null;
+/** One to five digits without a leading zero, up to 65535; null for everything else. */
+function portNumber(text: string): number | null {
+  if (text === '' || text.length > 5 || text.startsWith('0')) return null;
+  let port = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const digit = text.charCodeAt(at) - 48;
+    if (digit < 0 || digit > 9) return null;
+    port = port * 10 + digit;
   }
-  return { host: text.slice(0, colon), digits };
-}
-
-function portNumber(digits: string): number | null {
-  if (digits === '' || digits.length > 5 || digits.startsWith('0')) return null;
-  const port = Number(digits);
   return port <= 65_535 ? port : null;
 }
 
 /** The nearest spelling that is allowed; null where none is near. */
 function repaired(raw: string, keepPort: boolean): string | null {
   if (raw.length > REPAIR_LENGTH_MAX) return null;
-  let text = stripped(raw);
-  const withPort = trailingPort(text);
-  if (withPort !== null) text = stripped(withPort.host);
-  const result = strict(starsToFront(text));
+  const text = stripped(raw);
+  const colon = hasPort(text) ? text.lastIndexOf(':') : text.length;
+  const result = strict(starsToFront(stripped(text.slice(0, colon))));
   if (!('pattern' in result)) return null;
-  const port = withPort === null ? null : portNumber(withPort.digits);
+  const port = portNumber(text.slice(colon + 1));
   const suggestion = keepPort && port !== null ? `${result.pattern.text}:${port}` : result.pattern.text;
   return suggestion === raw ? null : suggestion;
 }
@@ -160,11 +159,11 @@ export function parsePattern(raw: string): PatternResult {
  * @returns the pattern and the port (null where none stands), or a sentence and the corrected spelling
  */
 export function parseRuleText(raw: string): RuleTextResult {
-  const split = raw.includes('/') ? null : trailingPort(raw);
-  const result = strict(split === null ? raw : split.host);
-  const port = split === null ? null : portNumber(split.digits);
-  if ('pattern' in result && (split === null || port !== null)) return { ok: true, pattern: result.pattern, port };
-  const problem =
-    'problem' in result ? result.problem : 'a port is a whole number from 1 to 65535, without leading zeros';
-  return { ok: false, problem, suggestion: repaired(raw, true) };
+  const colon = raw.includes('/') || !hasPort(raw) ? -1 : raw.lastIndexOf(':');
+  const result = strict(colon < 0 ? raw : raw.slice(0, colon));
+  if (!('pattern' in result)) return { ok: false, problem: result.problem, suggestion: repaired(raw, true) };
+  if (colon < 0) return { ok: true, pattern: result.pattern, port: null };
+  const port = portNumber(raw.slice(colon + 1));
+  if (port === null) return { ok: false, problem: PORT_PROBLEM, suggestion: repaired(raw, true) };
+  return { ok: true, pattern: result.pattern, port };
 }

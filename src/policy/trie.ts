@@ -13,6 +13,7 @@ export interface Trie {
   readonly parent: Int32Array<ArrayBuffer>;
   readonly firstChild: Int32Array<ArrayBuffer>;
   readonly nextSibling: Int32Array<ArrayBuffer>;
+  readonly childCount: Int32Array<ArrayBuffer>;
   readonly labelStart: Uint32Array<ArrayBuffer>;
   readonly labelLength: Uint8Array<ArrayBuffer>;
   readonly labelBytes: Uint8Array<ArrayBuffer>;
@@ -24,12 +25,14 @@ export interface Trie {
   readonly next: Int32Array<ArrayBuffer>;
 }
 
-/** FNV-1a over the parent and the label text[start..end). */
+/** FNV-1a over the parent and the label text[start..end), then mixed: the table uses only the low bits. */
 function hashOf(parent: number, text: string, start: number, end: number): number {
   let hash = Math.imul(parent ^ 0x811c9dc5, 0x01000193);
   for (let at = start; at < end; at += 1) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  // Fold the high bits in: the table uses only the low ones.
-  return (hash ^ (hash >>> 15)) >>> 0;
+  // Without this (Murmur3's last steps) names that count up, build-1, build-2 …, crowd together in the table.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
 }
 
 /** The child of a node along the label text[start..end); 0 where there is none. */
@@ -56,6 +59,30 @@ export function headOf(trie: Trie, node: number, list: number): number {
   return trie.heads[node * trie.lists + list] ?? -1;
 }
 
+/**
+ * True where one edit (insert, delete, replace) or one swap of neighbours makes the node's label into text[start..end).
+ * Reads the label where it lies: a refusal compares hundreds of them.
+ */
+export function isOneLetterOff(trie: Trie, node: number, text: string, start: number, end: number): boolean {
+  const { labelBytes } = trie;
+  const first = trie.labelStart[node] ?? 0;
+  const last = first + (trie.labelLength[node] ?? 0);
+  const shorter = Math.min(last - first, end - start);
+  if (Math.abs(last - first - (end - start)) > 1) return false;
+  let head = 0;
+  while (head < shorter && labelBytes[first + head] === text.charCodeAt(start + head)) head += 1;
+  let tail = 0;
+  while (tail < shorter - head && labelBytes[last - 1 - tail] === text.charCodeAt(end - 1 - tail)) tail += 1;
+  const labelRest = last - first - head - tail;
+  const textRest = end - start - head - tail;
+  if (labelRest <= 1 && textRest <= 1) return labelRest + textRest > 0;
+  if (labelRest !== 2 || textRest !== 2) return false;
+  return (
+    labelBytes[first + head] === text.charCodeAt(start + head + 1) &&
+    labelBytes[first + head + 1] === text.charCodeAt(start + head)
+  );
+}
+
 /** The label of a node as text. */
 export function labelOf(trie: Trie, node: number): string {
   const start = trie.labelStart[node] ?? 0;
@@ -66,15 +93,9 @@ export function labelOf(trie: Trie, node: number): string {
 }
 
 /**
- * Walks the host from its last label and writes the node after each label into `path` (path[0] is the root).
- * @returns how many labels were found: path[0..found] is filled; `found` equals the labels of the host only when `whole`
+ * Walks the host from its last label and writes the node after each label into `path`; path[0] is the root.
+ * @returns the number of labels when the whole host stands in the trie, else -1 - the number of labels found
  */
-export function walk(trie: Trie, host: string, path: Int32Array): { found: number; whole: boolean } {
-  const found = walkLabels(trie, host, path);
-  return found < 0 ? { found: -1 - found, whole: false } : { found, whole: true };
-}
-
-/** As `walk`, without the allocation: the labels found when the whole host stands in the trie, else -1 - labels found. */
 export function walkLabels(trie: Trie, host: string, path: Int32Array): number {
   let node = 0;
   let depth = 0;
@@ -110,6 +131,7 @@ export class TrieBuilder {
   #parent = new Int32Array(1_024);
   #firstChild = new Int32Array(1_024);
   #nextSibling = new Int32Array(1_024);
+  #childCount = new Int32Array(1_024);
   #labelStart = new Uint32Array(1_024);
   #labelLength = new Uint8Array(1_024);
   #labelBytes = new Uint8Array(16_384);
@@ -151,6 +173,7 @@ export class TrieBuilder {
       parent: this.#parent.slice(0, nodes),
       firstChild: this.#firstChild.slice(0, nodes),
       nextSibling: this.#nextSibling.slice(0, nodes),
+      childCount: this.#childCount.slice(0, nodes),
       labelStart: this.#labelStart.slice(0, nodes),
       labelLength: this.#labelLength.slice(0, nodes),
       labelBytes: this.#labelBytes.slice(0, this.#bytes),
@@ -197,6 +220,7 @@ export class TrieBuilder {
     }
     this.#nextSibling[node] = this.#firstChild[parent] ?? 0;
     this.#firstChild[parent] = node;
+    this.#childCount[parent] = (this.#childCount[parent] ?? 0) + 1;
     return node;
   }
 
@@ -205,6 +229,7 @@ export class TrieBuilder {
     this.#parent = grown(this.#parent, this.#nodes);
     this.#firstChild = grown(this.#firstChild, this.#nodes);
     this.#nextSibling = grown(this.#nextSibling, this.#nodes);
+    this.#childCount = grown(this.#childCount, this.#nodes);
     this.#labelStart = grown(this.#labelStart, this.#nodes);
     this.#labelLength = grown(this.#labelLength, this.#nodes);
     this.#hash = grown(this.#hash, this.#nodes);
