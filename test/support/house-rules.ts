@@ -16,7 +16,7 @@ export const LAYERS = [
 /** Files that must give the same answer for the same input: no clock, no chance, no I/O, no promise. */
 // biome-ignore format: one group a line
 export const PURE = [
-  /^src\/errors\.ts$/, /^src\/limits\.ts$/, /^src\/policy\//, /^src\/catalog\/(?!load)/, /^src\/config\/config\.ts$/,
+  /^src\/errors\.ts$/, /^src\/limits\.ts$/, /^src\/policy\//, /^src\/catalog\/(?!load)/, /^src\/config\/(?!load|template)/,
   /^src\/net\/client-hello\.ts$/, /^src\/usage\/tally\.ts$/, /^src\/report\/replay\.ts$/,
 ] as const;
 

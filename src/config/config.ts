@@ -1,0 +1,235 @@
+// Raw values → Settings: defaults, relations between keys, one frozen value that every other part reads.
+// PURE: no file, no clock, no environment; load.ts gives it what it needs to know of the machine.
+// It must not read a key twice in two ways: what stands in Settings is what the file (or the command line) says.
+import { DEFAULT_LIMITS, type Limits, limitProblems } from '../limits.ts';
+import { type Cidr, classifyAddress, parseCidr } from '../policy/address.ts';
+import type { Mode } from '../policy/compile.ts';
+import { formatIp, parseIp } from '../policy/ip.ts';
+import type { Pattern } from '../policy/pattern.ts';
+import type { Attributes } from '../policy/record.ts';
+import { error, type PathProblem, warning } from './issues.ts';
+import type { Endpoint } from './leaf.ts';
+import type { Parsed } from './parse.ts';
+import type { LOG_LEVELS } from './schema.ts';
+
+export type { Endpoint } from './leaf.ts';
+
+/** Everything but the rules; plain data that structured clone copies. */
+export interface Settings {
+  /** The file as it was named; null where there is none. */
+  readonly file: string | null;
+  /** Where each setting comes from: `file:line`, `command line` or `default`; by key, such as `audit.file`. */
+  readonly origins: Readonly<Record<string, string>>;
+  readonly mode: Mode;
+  readonly listen: readonly Endpoint[];
+  readonly admin: Endpoint | null;
+  readonly clients: readonly Cidr[];
+  readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
+  readonly plainHttp: boolean;
+  /** Servers as ip:port, IPv6 in brackets. */
+  readonly dns: { readonly mode: 'system' } | { readonly mode: 'servers'; readonly servers: readonly string[] };
+  readonly limits: Limits;
+  readonly audit: {
+    readonly file: string;
+    readonly whenFull: 'refuse' | 'drop-and-mark';
+    readonly sync: 'none' | 'interval';
+  };
+  readonly usage: { readonly store: string };
+  readonly help: { readonly owner: string | null; readonly contact: string | null; readonly requestUrl: string | null };
+  readonly expectedDenials: readonly Pattern[];
+  readonly log: { readonly level: (typeof LOG_LEVELS)[number] };
+  readonly node: string;
+  /** Folders of own catalog files, besides the shipped ones. */
+  readonly catalogDirs: readonly string[];
+}
+
+export const DEFAULTS = {
+  listen: { host: '127.0.0.1', port: 3128 },
+  admin: { host: '127.0.0.1', port: 3129 },
+  mode: 'enforce',
+  clients: ['127.0.0.0/8', '::1/128'],
+  audit: 'data/audit.jsonl',
+  usage: 'data/usage.db',
+  logLevel: 'info',
+} as const;
+
+/** The keys of which Settings says where they come from. */
+export const ORIGIN_KEYS = [
+  'listen',
+  'admin',
+  'mode',
+  'clients.from',
+  'audit.file',
+  'usage.store',
+  'dns',
+  'log.level',
+  'node',
+] as const;
+
+export interface SettingsInput {
+  readonly file: string | null;
+  readonly parsed: Parsed;
+  /** `file:line` of the value at a path, null where the file does not have it. */
+  readonly origin: (path: readonly string[]) => string | null;
+  readonly hostname: string;
+  readonly catalogDirs: readonly string[];
+}
+
+/** Builds the settings; the problems are those between keys. */
+export function buildSettings(input: SettingsInput): { settings: Settings; problems: PathProblem[] } {
+  const { raw, overridden } = input.parsed;
+  const { dns } = raw;
+  const settings: Settings = {
+    file: input.file,
+    origins: Object.fromEntries(
+      ORIGIN_KEYS.map((key) => [
+        key,
+        overridden.has(key) ? 'command line' : (input.origin(key.split('.')) ?? 'default'),
+      ]),
+    ),
+    mode: raw.mode ?? DEFAULTS.mode,
+    listen: raw.listen ?? [DEFAULTS.listen],
+    admin: raw.admin === undefined ? DEFAULTS.admin : raw.admin,
+    clients: raw.clients?.from ?? DEFAULTS.clients.map(parseCidr).filter((cidr) => cidr !== null),
+    clientGroups: (raw.clients?.groups ?? []).map((group) => ({
+      from: group.from,
+      attributes: group.set as Attributes,
+    })),
+    plainHttp: raw.plain_http ?? true,
+    dns:
+      dns === undefined || dns === 'system'
+        ? { mode: 'system' }
+        : { mode: 'servers', servers: dns.servers.map(endpointText) },
+    limits: { ...DEFAULT_LIMITS, ...(raw.limits as Partial<Limits> | undefined) },
+    audit: {
+      file: raw.audit?.file ?? DEFAULTS.audit,
+      whenFull: raw.audit?.when_full ?? 'refuse',
+      sync: raw.audit?.sync ?? 'interval',
+    },
+    usage: { store: raw.usage?.store ?? DEFAULTS.usage },
+    help: {
+      owner: raw.help?.owner ?? null,
+      contact: raw.help?.contact ?? null,
+      requestUrl: raw.help?.request_url ?? null,
+    },
+    expectedDenials: raw.expected_denials ?? [],
+    log: { level: raw.log?.level ?? DEFAULTS.logLevel },
+    node: raw.node ?? input.hostname,
+    catalogDirs: input.catalogDirs,
+  };
+  return { settings: deepFreeze(settings), problems: relations(settings) };
+}
+
+/** host:port, with brackets around an IPv6 address. */
+export function endpointText({ host, port }: Endpoint): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** True where only this machine can reach the address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || classifyAddress(host) === 'loopback';
+}
+
+/** Freezes a value and all it holds. */
+export function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}
+
+function relations(settings: Settings): PathProblem[] {
+  const problems = [...listenerProblems(settings), ...opennessProblems(settings)];
+  for (const { name, message } of limitProblems(settings.limits)) {
+    problems.push(error('config-limit', ['limits', name], message));
+  }
+  if (settings.audit.file === settings.usage.store) {
+    problems.push(
+      error(
+        'config-conflict',
+        ['usage', 'store'],
+        `usage.store and audit.file are the same file ${settings.usage.store}`,
+      ),
+    );
+  }
+  return problems;
+}
+
+/** Two listeners on one address: the second would fail at start, after the first has taken traffic. */
+function listenerProblems(settings: Settings): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const seen = new Set<string>();
+  const check = (endpoint: Endpoint, path: readonly PropertyKey[]): void => {
+    if (endpoint.port === 0) return;
+    const text = endpointText(endpoint);
+    if (seen.has(text))
+      problems.push(error('config-conflict', path, `${text} is listened on already`, 'Choose another port.'));
+    seen.add(text);
+  };
+  settings.listen.forEach((endpoint, index) => {
+    check(endpoint, settings.listen.length === 1 ? ['listen'] : ['listen', index]);
+  });
+  if (settings.admin !== null) check(settings.admin, ['admin']);
+  return problems;
+}
+
+/** What is open to more than somebody probably means: warnings, for there are networks where it is right. */
+function opennessProblems(settings: Settings): PathProblem[] {
+  const problems: PathProblem[] = [];
+  const wide = settings.listen.filter((endpoint) => !isLoopback(endpoint.host));
+  const everyone = settings.clients.findIndex((cidr) => cidr.bits === (cidr.family === 4 ? 96 : 0));
+  const [first] = wide;
+  if (first !== undefined && everyone !== -1) {
+    const range = settings.clients[everyone]?.text;
+    problems.push(
+      warning(
+        'config-conflict',
+        ['clients', 'from', everyone],
+        `OPEN TO EVERYONE: the proxy listens on ${endpointText(first)} and clients.from has ${range}: whoever reaches that address may use it`,
+        'List the networks of your agents in clients.from.',
+      ),
+    );
+  }
+  if (
+    first !== undefined &&
+    settings.clients.every((cidr) => isLoopback(formatIp({ family: cidr.family, groups: cidr.groups })))
+  ) {
+    problems.push(
+      warning(
+        'config-conflict',
+        ['listen'],
+        `the proxy listens on ${endpointText(first)}, and clients.from lets only this machine use it`,
+        'Add the networks of your agents to clients.from.',
+      ),
+    );
+  }
+  if (settings.admin !== null && !isLoopback(settings.admin.host)) {
+    problems.push(
+      warning(
+        'config-conflict',
+        ['admin'],
+        `the admin listener ${endpointText(settings.admin)} can be reached from other machines, and it asks for no password`,
+        'Write admin: 127.0.0.1:3129, or let a firewall guard it.',
+      ),
+    );
+  }
+  return problems;
+}
+
+/**
+ * The endpoints of this proxy as addresses, for PolicySource.self: never reached through it.
+ * A listener on all interfaces stands as each address of the machine; port 0 is known only after the bind and left out.
+ */
+export function ownEndpoints(settings: Settings, machine: readonly string[]): { address: string; port: number }[] {
+  const listeners = settings.admin === null ? settings.listen : [...settings.listen, settings.admin];
+  return listeners
+    .filter(({ port }) => port !== 0)
+    .flatMap(({ host, port }) => addressesOf(host, machine).map((address) => ({ address, port })));
+}
+
+function addressesOf(host: string, machine: readonly string[]): string[] {
+  if (host === 'localhost') return ['127.0.0.1', '::1'];
+  if (host === '0.0.0.0') return ['127.0.0.1', ...machine.filter((address) => parseIp(address)?.family === 4)];
+  // A socket on :: takes IPv4 too.
+  if (host === '::') return ['127.0.0.1', '::1', ...machine];
+  return [host];
+}

@@ -1,0 +1,20 @@
+// The thread that parses and compiles a configuration for load.ts: one job, one answer, then it ends.
+// It must not decide what a problem means: every SallyportError goes back as plain fields and is thrown again there.
+import { parentPort, workerData } from 'node:worker_threads';
+import { SallyportError } from '../errors.ts';
+import { policyTransfer } from '../policy/compile.ts';
+import { type LoadOptions, loadConfigHere, type WorkerAnswer } from './load.ts';
+
+function answer(message: WorkerAnswer, transfer: ArrayBuffer[] = []): void {
+  parentPort?.postMessage(message, transfer);
+}
+
+try {
+  const { settings, policy, problems } = loadConfigHere(workerData as LoadOptions);
+  answer({ ok: true, loaded: { settings, policy, problems } }, policyTransfer(policy));
+} catch (cause) {
+  // Anything else is a bug: it ends this thread, and load.ts says so.
+  if (!(cause instanceof SallyportError)) throw cause;
+  const { code, message, hint, problems } = cause;
+  answer({ ok: false, code, message, hint, problems });
+}

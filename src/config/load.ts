@@ -1,0 +1,298 @@
+// A file, flags and the environment → LoadedConfig, or one SallyportError with every problem and its place.
+// The only reader of the environment and of the machine in config/. Nothing half-read ever comes out of here: a file
+// that is missing, empty, damaged or wrong gives an error and no policy. loadConfig does the work in a thread of its own,
+// because parsing 100,000 rules takes a second in which a proxy must go on answering.
+import { createHash } from 'node:crypto';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { hostname, networkInterfaces } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Catalog } from '../catalog/catalog.ts';
+import { loadCatalog } from '../catalog/load.ts';
+import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError, type SourcePlace } from '../errors.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
+import { type CompiledPolicy, compilePolicy, type PolicySource } from '../policy/compile.ts';
+import { Policy } from '../policy/decide.ts';
+import { buildSettings, deepFreeze, type Settings } from './config.ts';
+import { PROBLEMS_MAX, readDocument, type SourceDocument } from './document.ts';
+import type { PathProblem } from './issues.ts';
+import { lintRules } from './lint.ts';
+import { type Overrides, type Parsed, parseRaw } from './parse.ts';
+import { buildPolicySource } from './policy-source.ts';
+import { runTests } from './trial.ts';
+
+export type { Overrides } from './parse.ts';
+
+/** The file that commands use where none is named. */
+export const DEFAULT_FILE = 'config/sallyport.yaml';
+const FILE_VARIABLE = 'SALLYPORT_CONFIG';
+
+/** A bound for the thread that parses: a configuration that needs more is a mistake, and must not end the proxy. */
+const WORKER_MEMORY_MB = 2_048;
+
+export interface LoadOptions {
+  /** The file as it was named; null: the built-in policy (group buildkite-agent), with the overrides. */
+  readonly file: string | null;
+  readonly overrides?: Overrides;
+  /** Milliseconds since the epoch, for expiry. */
+  readonly now: number;
+}
+
+export interface LoadedConfig {
+  readonly settings: Settings;
+  readonly policy: CompiledPolicy;
+  /** Warnings only. */
+  readonly problems: readonly Problem[];
+}
+
+export interface LoadedHere extends LoadedConfig {
+  readonly source: PolicySource;
+  readonly catalog: Catalog;
+}
+
+/**
+ * The configuration file to use: the flag, else SALLYPORT_CONFIG, else config/sallyport.yaml where it exists.
+ * @returns file null where there is none
+ */
+export function findConfigFile(flag: string | null): { file: string | null; from: string } {
+  if (flag !== null) return { file: flag, from: 'command line' };
+  const named = process.env[FILE_VARIABLE];
+  if (named !== undefined && named !== '') return { file: named, from: FILE_VARIABLE };
+  return { file: statSync(DEFAULT_FILE, { throwIfNoEntry: false })?.isFile() ? DEFAULT_FILE : null, from: 'default' };
+}
+
+/**
+ * Loads and compiles in a worker thread; the compiled arrays move over without being copied.
+ * @throws SallyportError with `problems` where anything is wrong, also where the thread dies
+ */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const worker = new Worker(new URL(`./load-worker.${extension}`, import.meta.url), {
+    workerData: options,
+    resourceLimits: { maxOldGenerationSizeMb: WORKER_MEMORY_MB },
+  });
+  const answer = await new Promise<WorkerAnswer>((resolve, reject) => {
+    const died = (why: string, cause?: unknown): void => {
+      const name = options.file ?? 'the built-in policy';
+      reject(new SallyportError('config-unreadable', `${name} could not be loaded: ${why}`, { cause }));
+    };
+    worker.once('message', (message: WorkerAnswer) => resolve(message));
+    worker.once('messageerror', (cause) => died('the loading thread sent what cannot be read', cause));
+    worker.once('error', (cause: Error) => died(`the loading thread failed (${cause.message})`, cause));
+    worker.once('exit', (code) => died(`the loading thread ended with ${code} and no answer`));
+  });
+  if (answer.ok) return { ...answer.loaded, settings: deepFreeze(answer.loaded.settings) };
+  const { code, message, hint, problems } = answer;
+  throw new SallyportError(code, message, { hint, problems });
+}
+
+/** What the worker sends; an error loses its class on the way, so it goes as plain fields. */
+export type WorkerAnswer =
+  | { readonly ok: true; readonly loaded: LoadedConfig }
+  | {
+      readonly ok: false;
+      readonly code: OperatorErrorCode;
+      readonly message: string;
+      readonly hint: string;
+      readonly problems: readonly Problem[];
+    };
+
+/**
+ * Loads and compiles in this thread: for short commands, and the body of the worker.
+ * @throws SallyportError with `problems`
+ */
+export function loadConfigHere(options: LoadOptions): LoadedHere {
+  const { file, now } = options;
+  const document = file === null ? BUILT_IN : readFile(file);
+  const parsed = parseRaw(document.value, options.overrides ?? {});
+  const problems: Problem[] = [];
+  const report = (found: readonly PathProblem[]): void => {
+    for (const one of found) problems.push(placed(one, document, parsed));
+  };
+  report(parsed.problems);
+  const catalogDirs = catalogFolders(file, parsed, report);
+  const catalog = readCatalog(catalogDirs, problems);
+  const origin = (path: readonly PropertyKey[]): string => originText(document.place(path));
+  const has = (path: readonly string[]): string | null => (holds(document.value, path) ? origin(path) : null);
+  const { settings, problems: relations } = buildSettings({
+    file,
+    parsed,
+    origin: has,
+    hostname: hostname(),
+    catalogDirs,
+  });
+  report(relations);
+  if (file !== null) report(sizeProblems(document, settings));
+  if (catalog === null) throw failure(file, problems);
+  const built = buildPolicySource({ parsed, settings, catalog, origin, machine: machineAddresses() });
+  report(built.problems);
+  if (problems.some((problem) => problem.severity === 'error')) throw failure(file, problems);
+  const source: PolicySource = { ...built.source, digest: digestOf(built.canonical) };
+  const policy = compilePolicy(source);
+  report(lintRules(built.rules, now));
+  report(runTests(new Policy(policy), parsed.tests, now));
+  if (problems.some((problem) => problem.severity === 'error')) throw failure(file, problems);
+  return { settings, policy, problems: inFileOrder(problems), source, catalog };
+}
+
+interface ReadDocument extends SourceDocument {
+  readonly bytes: number;
+}
+
+/** Without a file: the hosts that every agent needs, and nothing else. */
+const BUILT_IN: ReadDocument = {
+  value: { version: 1, allow: [{ group: 'buildkite-agent' }] },
+  bytes: 0,
+  place: () => ({ file: 'built-in', line: 0, column: 0 }),
+};
+
+function originText({ file, line }: SourcePlace): string {
+  return line === 0 ? file : `${file}:${line}`;
+}
+
+function readFile(file: string): ReadDocument {
+  const bytes = readBytes(file);
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    const { line, column } = invalidPlace(bytes);
+    throw failure(file, [problemAt('config-syntax', { file, line, column }, 'the file is not UTF-8 text')], cause);
+  }
+  const result = readDocument(file, text);
+  if (!result.ok) throw failure(file, result.problems);
+  return { ...result.document, bytes: bytes.length };
+}
+
+/** Reads a regular file up to the limit; never a pipe or a device, which might not end. */
+function readBytes(file: string): Uint8Array {
+  const max = DEFAULT_LIMITS.config_bytes;
+  let descriptor: number | null = null;
+  try {
+    const kind = statSync(file);
+    if (!kind.isFile()) {
+      const what = kind.isDirectory() ? 'a directory' : 'not a regular file';
+      const hint = kind.isDirectory() ? `Name the file in it, such as ${join(file, 'sallyport.yaml')}.` : undefined;
+      throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} is ${what}`, hint)]);
+    }
+    descriptor = openSync(file, 'r');
+    const { size } = fstatSync(descriptor);
+    const buffer = Buffer.alloc(Math.min(size, max) + 1);
+    let used = 0;
+    for (let got = -1; got !== 0 && used < buffer.length; used += got) {
+      got = readSync(descriptor, buffer, used, buffer.length - used, null);
+    }
+    if (used <= max && used <= size) return buffer.subarray(0, used);
+    const found = used > size ? 'it grows while it is read' : `it has ${size} bytes; allowed are ${max}`;
+    throw failure(file, [problemAt('config-too-large', { file, line: 1, column: 1 }, `${file}: ${found}`)]);
+  } catch (cause) {
+    if (cause instanceof SallyportError) throw cause;
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+    const why = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`;
+    const hint = code === 'ENOENT' ? 'Name an existing file; `sallyport init` writes one.' : undefined;
+    throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], cause);
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}
+
+/** Line and column of the first byte that is not UTF-8. */
+function invalidPlace(bytes: Uint8Array): { line: number; column: number } {
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+  const before = text.slice(0, Math.max(0, text.indexOf('\uFFFD')));
+  return { line: before.split('\n').length, column: before.length - before.lastIndexOf('\n') };
+}
+
+/** limits.config_bytes below the default: the file itself must keep to it. A larger value is for the catalog's files. */
+function sizeProblems(document: ReadDocument, settings: Settings): PathProblem[] {
+  const max = settings.limits.config_bytes;
+  if (document.bytes <= max) return [];
+  const message = `this file has ${document.bytes} bytes; config_bytes allows ${max}`;
+  const { hint } = OPERATOR_ERRORS['config-too-large'];
+  return [{ code: 'config-too-large', severity: 'error', path: ['limits', 'config_bytes'], key: false, message, hint }];
+}
+
+function catalogFolders(
+  file: string | null,
+  parsed: Parsed,
+  report: (found: readonly PathProblem[]) => void,
+): readonly string[] {
+  const named = parsed.raw.catalog?.dir;
+  const folder = named ?? (file === null ? undefined : join(dirname(file), 'catalog.d'));
+  if (folder === undefined) return [];
+  if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [folder];
+  if (named !== undefined) {
+    const message = `the folder ${named} does not exist`;
+    const { hint } = OPERATOR_ERRORS['config-unreadable'];
+    report([{ code: 'config-unreadable', severity: 'error', path: ['catalog', 'dir'], key: false, message, hint }]);
+  }
+  return [];
+}
+
+function readCatalog(folders: readonly string[], problems: Problem[]): Catalog | null {
+  try {
+    return loadCatalog(folders);
+  } catch (cause) {
+    if (!(cause instanceof SallyportError)) throw cause;
+    problems.push(...cause.problems);
+    return null;
+  }
+}
+
+function machineAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((list) =>
+    (list ?? []).map(({ address }) => address.split('%')[0] ?? address),
+  );
+}
+
+function digestOf(canonical: string): string {
+  return createHash('sha256').update(canonical).digest('hex').slice(0, 16);
+}
+
+function holds(value: unknown, path: readonly string[]): boolean {
+  let inner = value;
+  for (const part of path) {
+    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, part)) return false;
+    inner = Reflect.get(inner, part);
+  }
+  return true;
+}
+
+function problemAt(code: OperatorErrorCode, at: SourcePlace, message: string, hint?: string): Problem {
+  return { code, severity: 'error', at, message, hint: hint ?? OPERATOR_ERRORS[code].hint };
+}
+
+/** A problem with its line; one of an override stands at no line. */
+function placed(problem: PathProblem, document: SourceDocument, parsed: Parsed): Problem {
+  const { code, severity, path, key, message, hint } = problem;
+  const fromFlag = [path.slice(0, 1), path.slice(0, 2)].some((start) => parsed.overridden.has(start.join('.')));
+  if (fromFlag) return { code, severity, at: null, message: `command line: ${message}`, hint };
+  const at = document.place(path, key ? 'key' : 'value');
+  return { code, severity, at: at.line === 0 ? null : at, message, hint };
+}
+
+function inFileOrder(problems: readonly Problem[]): Problem[] {
+  const line = (problem: Problem): number => problem.at?.line ?? 0;
+  const column = (problem: Problem): number => problem.at?.column ?? 0;
+  return [...problems].sort((a, b) => line(a) - line(b) || column(a) - column(b));
+}
+
+/** One error for all problems: errors before warnings, in file order, and never more than a screen can hold. */
+function failure(file: string | null, problems: readonly Problem[], cause?: unknown): SallyportError {
+  const errors = inFileOrder(problems.filter((problem) => problem.severity === 'error'));
+  const kept = [
+    ...errors.slice(0, PROBLEMS_MAX),
+    ...inFileOrder(problems.filter((problem) => problem.severity === 'warning')),
+  ];
+  const [first] = errors;
+  if (first === undefined) throw new Error('a failure without an error');
+  const at = first.at === null ? '' : `${first.at.file}:${first.at.line}:${first.at.column}: `;
+  const more = errors.length === 1 ? '' : ` (and ${errors.length - 1} more)`;
+  const name = file ?? 'the command line';
+  const message = at === '' ? `${name}: ${first.message}${more}` : `${at}${first.message}${more}`;
+  return new SallyportError(first.code, message, {
+    hint: first.hint,
+    problems: kept,
+    ...(cause === undefined ? {} : { cause }),
+  });
+}

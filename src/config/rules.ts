@@ -1,0 +1,292 @@
+// Allow and deny items, and the groups of the catalog → the rules and hints that the policy is compiled from.
+// PURE. It widens nothing by itself: a group gives what its catalog entries say, limited further by the item's own keys.
+// A rule's id is its catalog entry (groups) or its file:line (own rules); both are in every record.
+import {
+  type Catalog,
+  type CatalogEntry,
+  type CatalogGroup,
+  expandGroup,
+  nearestGroup,
+  templateParameters,
+} from '../catalog/catalog.ts';
+import type { HintSource, Protocol, RuleSource } from '../policy/compile.ts';
+import type { Pattern } from '../policy/pattern.ts';
+import type { Selector } from '../policy/selector.ts';
+import { error, type PathProblem } from './issues.ts';
+import type { LastDay } from './leaf.ts';
+import type { Placed } from './parse.ts';
+import type { AllowItem, AllowMapping, DenyItem } from './schema.ts';
+
+/** A rule, and where it stands in the file. */
+export interface PlacedRule {
+  readonly rule: RuleSource;
+  readonly path: readonly PropertyKey[];
+  /** The last day as it is written. */
+  readonly lastDay: string | null;
+}
+
+export interface RulesInput {
+  readonly allow: readonly Placed<AllowItem>[];
+  readonly deny: readonly Placed<DenyItem>[];
+  readonly catalog: Catalog;
+  /** `file:line` of an item. */
+  readonly origin: (path: readonly PropertyKey[]) => string;
+}
+
+export interface Rules {
+  readonly rules: readonly PlacedRule[];
+  readonly hints: readonly HintSource[];
+  readonly problems: readonly PathProblem[];
+}
+
+const NO_ADDRESSES: RuleSource['addresses'] = [];
+const SCHEME_PROTOCOL = { https: 'tls', http: 'http', ssh: 'ssh' } as const satisfies Record<
+  CatalogEntry['scheme'],
+  Protocol
+>;
+
+/** Builds the rules in file order (deny first: they are looked at first anyway) and the hints of what is switched off. */
+export function buildRules(input: RulesInput): Rules {
+  const rules: PlacedRule[] = [];
+  const problems: PathProblem[] = [];
+  const on = new Map<string, Set<string>>();
+  for (const { index, item } of input.deny) rules.push(denyRule(item, ['deny', index], input.origin));
+  for (const { index, item } of input.allow) {
+    const path = ['allow', index];
+    if ('pattern' in item) rules.push(shortRule(item.pattern, item.port, path, input.origin));
+    else if (item.group !== undefined) rules.push(...groupRules(item, item.group, path, input, on, problems));
+    else rules.push(...hostRule(item, path, input.origin, problems));
+  }
+  return { rules, hints: hintsOf(input.catalog, on), problems };
+}
+
+function shortRule(
+  pattern: Pattern,
+  port: number | null,
+  path: readonly PropertyKey[],
+  origin: RulesInput['origin'],
+): PlacedRule {
+  const at = origin(path);
+  return { path, lastDay: null, rule: { ...blank('allow', pattern, at), ports: port === null ? null : [port] } };
+}
+
+function blank(effect: RuleSource['effect'], pattern: Pattern, at: string): RuleSource {
+  return {
+    effect,
+    pattern,
+    ports: null,
+    protocol: null,
+    addresses: NO_ADDRESSES,
+    metadata: false,
+    paths: null,
+    mode: null,
+    for: null,
+    expires: null,
+    id: at,
+    origin: at,
+    group: null,
+    need: null,
+    reason: null,
+    owner: null,
+  };
+}
+
+interface Stated {
+  readonly for?: Partial<Record<string, string[] | undefined>> | undefined;
+  readonly expires?: LastDay | undefined;
+  readonly reason?: string | undefined;
+  readonly owner?: string | undefined;
+}
+
+function stated(item: Stated): Pick<RuleSource, 'for' | 'expires' | 'reason' | 'owner'> {
+  return {
+    for: (item.for as Selector | undefined) ?? null,
+    expires: item.expires?.until ?? null,
+    reason: item.reason ?? null,
+    owner: item.owner ?? null,
+  };
+}
+
+function denyRule(item: DenyItem, path: readonly PropertyKey[], origin: RulesInput['origin']): PlacedRule {
+  const at = origin(path);
+  if ('pattern' in item) {
+    const rule = { ...blank('deny', item.pattern, at), ports: item.port === null ? null : [item.port] };
+    return { path, lastDay: null, rule };
+  }
+  const rule = { ...blank('deny', item.host, at), ports: item.ports ?? null, ...stated(item) };
+  return { path, lastDay: item.expires?.text ?? null, rule };
+}
+
+function hostRule(
+  item: AllowMapping,
+  path: readonly PropertyKey[],
+  origin: RulesInput['origin'],
+  problems: PathProblem[],
+): PlacedRule[] {
+  if (item.host === undefined) {
+    problems.push(
+      error(
+        'config-missing-key',
+        path,
+        'the rule has neither host nor group',
+        'Write host: github.com, or group: buildkite-agent.',
+      ),
+    );
+    return [];
+  }
+  for (const key of ['with', 'i_understand'] as const) {
+    if (item[key] !== undefined)
+      problems.push(
+        error(
+          'config-conflict',
+          [...path, key],
+          `${key} belongs to a group, and this rule has a host`,
+          `Remove ${key}, or write group: instead of host:.`,
+        ),
+      );
+  }
+  const rule: RuleSource = {
+    ...blank('allow', item.host, origin(path)),
+    ports: item.ports ?? null,
+    protocol: item.protocol ?? null,
+    addresses: item.addresses ?? NO_ADDRESSES,
+    mode: item.mode ?? null,
+    ...stated(item),
+  };
+  return [{ path, lastDay: item.expires?.text ?? null, rule }];
+}
+
+function groupRules(
+  item: AllowMapping,
+  name: string,
+  path: readonly PropertyKey[],
+  input: RulesInput,
+  on: Map<string, Set<string>>,
+  problems: PathProblem[],
+): PlacedRule[] {
+  const group = input.catalog.groups.get(name);
+  if (group === undefined) {
+    const near = nearestGroup(input.catalog, name);
+    problems.push(
+      error(
+        'config-group',
+        [...path, 'group'],
+        `the catalog has no group ${JSON.stringify(name)}`,
+        near === null ? undefined : `Did you mean ${near}?`,
+      ),
+    );
+    return [];
+  }
+  const before = problems.length;
+  checkGroupKeys(item, group, path, problems);
+  const expansion = expandGroup(group, item.with ?? {});
+  if (!expansion.ok) {
+    for (const found of expansion.problems) {
+      const at =
+        found.parameter === null || item.with?.[found.parameter] === undefined
+          ? [...path, 'group']
+          : [...path, 'with', found.parameter];
+      problems.push(
+        error('config-parameter', found.index === null ? at : [...at, found.index], found.message, found.hint),
+      );
+    }
+  }
+  if (!expansion.ok || problems.length > before) return [];
+  const entriesOn = on.get(group.id) ?? new Set();
+  on.set(group.id, entriesOn);
+  const own = ownHostParameters(group);
+  const shared = {
+    addresses: item.addresses ?? NO_ADDRESSES,
+    mode: item.mode ?? null,
+    ...stated(item),
+    origin: input.origin(path),
+  };
+  return expansion.entries.map(({ entry, pattern }) => {
+    entriesOn.add(entry.id);
+    const ownHost = templateParameters(entry.host).some((parameter) => own.includes(parameter));
+    const rule: RuleSource = {
+      effect: 'allow',
+      pattern,
+      ports: (ownHost ? item.ports : undefined) ?? entry.ports,
+      protocol: (ownHost ? item.protocol : undefined) ?? SCHEME_PROTOCOL[entry.scheme],
+      metadata: group.requires === 'proxy-host-identity',
+      paths: entry.paths ?? null,
+      id: entry.id,
+      group: group.id,
+      need: entry.need,
+      ...shared,
+    };
+    return { path, lastDay: item.expires?.text ?? null, rule };
+  });
+}
+
+/** Parameters that hold a whole host of the operator's: only there ports and protocol are the operator's to say. */
+function ownHostParameters(group: CatalogGroup): string[] {
+  return group.parameters.filter((parameter) => parameter.kind === 'host').map((parameter) => parameter.name);
+}
+
+function checkGroupKeys(
+  item: AllowMapping,
+  group: CatalogGroup,
+  path: readonly PropertyKey[],
+  problems: PathProblem[],
+): void {
+  if (item.host !== undefined)
+    problems.push(
+      error('config-conflict', [...path, 'host'], 'a rule has a host or a group, not both', 'Write two rules.'),
+    );
+  for (const key of ['ports', 'protocol'] as const) {
+    if (item[key] !== undefined && ownHostParameters(group).length === 0)
+      problems.push(
+        error(
+          'config-conflict',
+          [...path, key],
+          `the ${key} of group ${group.id} come from the catalog`,
+          `Remove ${key}, or write a rule with host: of your own.`,
+        ),
+      );
+  }
+  if (group.requires === undefined) {
+    if (item.i_understand !== undefined)
+      problems.push(
+        error(
+          'config-conflict',
+          [...path, 'i_understand'],
+          `group ${group.id} asks for no such statement`,
+          'Remove i_understand.',
+        ),
+      );
+  } else if (item.i_understand !== group.requires) {
+    const place = item.i_understand === undefined ? [...path, 'group'] : [...path, 'i_understand'];
+    problems.push(
+      error(
+        'config-conflict',
+        place,
+        `group ${group.id} answers for the machine the proxy runs on; it needs the statement i_understand: ${group.requires}`,
+        `Only where the proxy runs on the agent's own host, write i_understand: ${group.requires}`,
+      ),
+    );
+  }
+}
+
+/** What the catalog has and the policy does not use; templates stand here even when used, for their other values. */
+function hintsOf(catalog: Catalog, on: ReadonlyMap<string, ReadonlySet<string>>): HintSource[] {
+  const hints: HintSource[] = [];
+  for (const group of catalog.groups.values()) {
+    // Switching metadata on is no advice to give to somebody who was refused.
+    if (group.requires !== undefined) continue;
+    const entriesOn = on.get(group.id);
+    for (const entry of group.entries) {
+      const parameters = templateParameters(entry.host);
+      if (entry.via === 'direct' || (parameters.length === 0 && entriesOn?.has(entry.id))) continue;
+      hints.push({
+        pattern: entry.host,
+        group: group.id,
+        parameters,
+        ports: entry.ports,
+        enabled: entriesOn !== undefined,
+      });
+    }
+  }
+  return hints;
+}

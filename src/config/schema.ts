@@ -1,0 +1,270 @@
+// The shape of config/sallyport.yaml: every key with its type and one sentence; the JSON Schema is made from it.
+// PURE. It knows single values and no relation between them: those are settings.ts and rules.ts.
+// Unknown keys are errors everywhere: a typo in a key must not silently open or close something.
+import { z } from 'zod';
+import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
+import { ATTRIBUTES } from '../policy/record.ts';
+import * as leaf from './leaf.ts';
+
+export const MODES = ['enforce', 'observe'] as const;
+export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const mode = (about: string) => z.enum(MODES).describe(about);
+const ranges = (about: string) => z.array(leaf.cidr()).describe(about);
+const ports = z
+  .array(z.int().min(1).max(65_535))
+  .min(1)
+  .describe('Ports. An allow without ports means 443, a deny without ports means every port.');
+
+/** A shape with one optional value for each name. */
+function byName<N extends string, T extends z.ZodType>(names: readonly N[], make: (name: N) => T): Record<N, T> {
+  return Object.fromEntries(names.map((name) => [name, make(name)])) as Record<N, T>;
+}
+
+const glob = leaf.line('A value; * stands for any characters.');
+const selector = (about: string) =>
+  z
+    .strictObject(
+      byName(ATTRIBUTES, (name) =>
+        z
+          .union([glob.transform((one) => [one]), z.array(glob).min(1)])
+          .describe(`Which ${name}: one glob, or a list of which one must match.`)
+          .optional(),
+      ),
+    )
+    .describe(about);
+
+const attributes = (about: string) =>
+  z.strictObject(byName(ATTRIBUTES, (name) => leaf.line(`The ${name}.`).optional())).describe(about);
+
+const stated = {
+  for: selector(
+    'Who the rule is for: every attribute named must be proven and match. Without it, everyone.',
+  ).optional(),
+  expires: leaf.lastDay('The last day (UTC, inclusive) on which the rule has effect: 2026-12-31.').optional(),
+  reason: leaf.line('Why the rule exists.').optional(),
+  owner: leaf.line('Who answers for the rule.').optional(),
+};
+
+const parameter = z
+  .union([leaf.line('One value.'), z.array(leaf.line('One value.')).min(1)])
+  .describe('One value, or a list: each one is let through.');
+
+export const allowMapping = z
+  .strictObject({
+    host: leaf
+      .pattern('An exact host, *.domain (one or more labels below it, never itself), or an IP address.')
+      .optional(),
+    group: leaf.line('A group of the catalog: `sallyport catalog list`.').optional(),
+    ports: ports.optional(),
+    protocol: z
+      .enum(PROTOCOLS)
+      .describe(
+        'What may be spoken: tls (the server name is checked), http (forwarded, never tunnelled), ssh, any (no content check). Default: http on port 80, ssh on 22, else tls.',
+      )
+      .optional(),
+    addresses: ranges('Address ranges that the host may resolve into besides public addresses.').optional(),
+    with: z
+      .record(z.string(), parameter)
+      .describe('Parameters of the group: `sallyport catalog show GROUP`.')
+      .optional(),
+    i_understand: leaf
+      .line('States that you know what a dangerous group does; only groups that ask for it take it.')
+      .optional(),
+    mode: mode('The mode of this rule; observe lets pass what the rule would refuse, and records it.').optional(),
+    ...stated,
+  })
+  .meta({ oneOf: [{ required: ['host'] }, { required: ['group'] }] });
+
+export const allowItem = z.union([
+  leaf.ruleText('A rule in short: github.com, *.acme.dev:8443.'),
+  allowMapping.describe('A rule: host or group, and what it is limited to.'),
+]);
+
+export const denyItem = z.union([
+  leaf.ruleText('A host that is always refused, on every port or on the one given.'),
+  z
+    .strictObject({
+      host: leaf.pattern('An exact host, *.domain, or an IP address.'),
+      ports: ports.optional(),
+      ...stated,
+    })
+    .describe('A deny rule. Deny always wins.'),
+]);
+
+export const testItem = z
+  .strictObject({
+    allow: leaf
+      .testTarget('host:port (CONNECT; on port 80 a forwarded GET) or an http:// URL that must be allowed.')
+      .optional(),
+    deny: leaf.testTarget('host:port or an http:// URL that must be refused where the policy is enforced.').optional(),
+    observe: leaf.testTarget('host:port or an http:// URL that must pass as would-deny.').optional(),
+    as: attributes('Who asks: proven attributes. Without it, an anonymous client.').optional(),
+    method: z
+      .string()
+      .regex(/^[A-Z][A-Z-]{0,30}$/, 'a method is written in capitals')
+      .describe('The method: CONNECT, or the method of a forwarded request.')
+      .optional(),
+  })
+  .meta({ oneOf: [{ required: ['allow'] }, { required: ['deny'] }, { required: ['observe'] }] });
+
+const limits = z.strictObject(
+  byName(LIMIT_NAMES, (name) => {
+    const spec = LIMIT_SPECS[name];
+    return z.int().min(spec.min).max(spec.max).describe(spec.about).meta({ default: spec.default }).optional();
+  }),
+);
+
+const clients = z.strictObject({
+  from: z
+    .array(leaf.cidr())
+    .min(1)
+    .describe('Who may use the proxy: source address ranges. Default: this machine only.')
+    .optional(),
+  groups: z
+    .array(
+      z.strictObject({
+        from: z.array(leaf.cidr()).min(1).describe('Source address ranges.'),
+        set: attributes('Attributes that clients from there have: { queue: canary }.'),
+      }),
+    )
+    .describe('Attributes by source address, for `for:`. The first group whose range holds the address counts.')
+    .optional(),
+});
+
+/** The keys of the file. Each is parsed by itself, so that one bad key does not hide the problems of another. */
+export const SHAPE = {
+  version: z.literal(1).describe('The version of this format: 1.'),
+  listen: z
+    .union([
+      leaf.endpoint('Address and port to listen on.').transform((one) => [one]),
+      z.array(leaf.endpoint('Address and port to listen on.')).min(1),
+    ])
+    .describe('Where the proxy listens: "address:port", or a list. Default 127.0.0.1:3128. Port 0: the kernel chooses.')
+    .optional(),
+  admin: z
+    .union([leaf.adminEndpoint('Address and port, or off.'), z.literal(false).transform(() => null)])
+    .describe('Where health, metrics and the dashboard answer: "address:port", or off. Default 127.0.0.1:3129.')
+    .optional(),
+  mode: mode(
+    'enforce refuses what is not allowed; observe lets it pass and records it as would-deny. Default enforce.',
+  ).optional(),
+  clients: clients.describe('Who may use the proxy.').optional(),
+  allow: z.array(allowItem).describe('What may be reached: hosts and groups of the catalog.').optional(),
+  deny: z.array(denyItem).describe('What is refused whatever allow says.').optional(),
+  modes: z
+    .array(z.strictObject({ for: selector('Whom the mode is for.'), mode: mode('Their mode.') }))
+    .describe('The mode by who asks; the first entry that selects the client counts.')
+    .optional(),
+  observe: z
+    .strictObject({
+      addresses: ranges('Internal ranges that a would-deny request may reach in observe mode.').optional(),
+    })
+    .describe('What observe mode lets pass besides public addresses.')
+    .optional(),
+  private_upstreams: z
+    .array(
+      z.strictObject({
+        suffix: leaf.pattern('A domain, without *: it and all names below it.'),
+        addresses: z.array(leaf.cidr()).min(1).describe('Ranges that these names may resolve into.'),
+      }),
+    )
+    .describe('Allowed names that resolve inside the network, such as VPC endpoints.')
+    .optional(),
+  self: z
+    .array(leaf.addressAndPort('address:port, or an address alone: then the ports of the listeners.', 0))
+    .describe(
+      'Further addresses of this proxy (virtual IPs): never reached through it. The listeners are known already.',
+    )
+    .optional(),
+  metadata_addresses: ranges(
+    'Further addresses of instance metadata, which is never reached through the proxy.',
+  ).optional(),
+  dns: z
+    .union([
+      z.literal('system').describe('The resolver of the system: hosts file and nsswitch count.'),
+      z
+        .strictObject({
+          servers: z
+            .array(leaf.addressAndPort('address:port of a DNS server; without a port 53.', 53))
+            .min(1)
+            .max(8)
+            .describe('The servers, asked in this order.'),
+        })
+        .describe('DNS servers to ask directly.'),
+    ])
+    .describe('How names are resolved: system, or { servers: ["10.0.0.2:53"] }. Default system.')
+    .optional(),
+  limits: limits.describe('Bounds; each has a default that fits a proxy for some thousand agents.').optional(),
+  audit: z
+    .strictObject({
+      file: leaf.filePath('The audit log. Default data/audit.jsonl. Relative to the working directory.').optional(),
+      when_full: z
+        .enum(['refuse', 'drop-and-mark'])
+        .describe(
+          'When a record cannot be written: refuse every request, or let pass and mark the gap. Default refuse.',
+        )
+        .optional(),
+      sync: z
+        .enum(['none', 'interval'])
+        .describe(
+          'When records are forced to the disk: once a second (interval), or when the kernel likes (none). Default interval.',
+        )
+        .optional(),
+    })
+    .describe('The record of every request.')
+    .optional(),
+  usage: z
+    .strictObject({
+      store: leaf
+        .filePath('The usage store, a SQLite file. Default data/usage.db. Relative to the working directory.')
+        .optional(),
+    })
+    .describe('What reports are made from; it can be made anew from the audit log.')
+    .optional(),
+  plain_http: z
+    .boolean()
+    .describe('Whether http:// requests are forwarded, where a rule has protocol http or any. Default true.')
+    .optional(),
+  expected_denials: z
+    .array(leaf.pattern('A host that is refused and stays so.'))
+    .describe('Hosts that are refused and kept out of the to-do list of the reports.')
+    .optional(),
+  help: z
+    .strictObject({
+      owner: leaf.line('The team that owns the policy.').optional(),
+      contact: leaf.line('Where it is reached: a chat channel, a mail address.').optional(),
+      request_url: leaf
+        .requestUrl('A form for new rules; {host}, {port}, {pipeline} and {job} are filled in.')
+        .optional(),
+    })
+    .describe('Stands in every refusal, so that a build engineer knows whom to ask.')
+    .optional(),
+  tests: z.array(testItem).describe('Requests whose verdict must hold; a failing one refuses the file.').optional(),
+  log: z
+    .strictObject({ level: z.enum(LOG_LEVELS).describe('The least level that is written. Default info.').optional() })
+    .describe('The operational log, on standard error.')
+    .optional(),
+  node: leaf.line('The name of this proxy in its records. Default: the host name.', 128).optional(),
+  catalog: z
+    .strictObject({
+      dir: leaf
+        .filePath('A folder with own catalog files. Default: catalog.d beside this file, where it exists.')
+        .optional(),
+    })
+    .describe('Catalog files of your own, besides the shipped ones.')
+    .optional(),
+};
+
+export type Key = keyof typeof SHAPE;
+export type Raw = { readonly [K in Key]?: z.output<(typeof SHAPE)[K]> };
+export type AllowItem = z.output<typeof allowItem>;
+export type AllowMapping = z.output<typeof allowMapping>;
+export type DenyItem = z.output<typeof denyItem>;
+export type TestItem = z.output<typeof testItem>;
+
+export const KEYS = Object.keys(SHAPE) as readonly Key[];
+
+/** The whole file as one schema: for the JSON Schema that editors read. */
+export const FILE_SCHEMA = z.strictObject(SHAPE);

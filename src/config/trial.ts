@@ -1,0 +1,90 @@
+// Runs the `tests:` of a policy file against the policy that it makes, before anything listens on it.
+// PURE. A test judges the policy as if it were enforced: observe mode would make every `deny:` fail that it is about.
+// Time must not make a file invalid: a test that fails only because a rule has expired is a warning.
+import { OPERATOR_ERRORS } from '../errors.ts';
+import { type Authority, parseAuthority, parseHttpTarget } from '../policy/authority.ts';
+import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
+import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
+import { error, type PathProblem } from './issues.ts';
+import type { TestTarget } from './leaf.ts';
+import type { Placed } from './parse.ts';
+import type { TestItem } from './schema.ts';
+
+/** No rule has expired then. */
+const BEFORE_ALL = Number.NEGATIVE_INFINITY;
+
+type Wanted = 'allow' | 'deny' | 'observe';
+
+/** Runs every test; a failing one is an error at its place, with the decision and the rule that made it. */
+export function runTests(policy: Policy, tests: readonly Placed<TestItem>[], now: number): PathProblem[] {
+  return tests.flatMap(({ index, item }) => runTest(policy, item, ['tests', index], now));
+}
+
+function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], now: number): PathProblem[] {
+  const wants = (['allow', 'deny', 'observe'] as const).filter((key) => item[key] !== undefined);
+  const [wanted] = wants;
+  const target = wanted === undefined ? undefined : item[wanted];
+  if (wanted === undefined || target === undefined || wants.length > 1) {
+    const found = wants.length > 1 ? `both ${wants.join(' and ')}` : 'neither allow, deny nor observe';
+    const hint = 'Write one of them, such as deny: pastebin.example:443';
+    return [error(wants.length > 1 ? 'config-conflict' : 'config-missing-key', path, `the test has ${found}`, hint)];
+  }
+  const request = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
+  if (request === null) {
+    const message = `an http:// URL is never asked for by CONNECT`;
+    return [error('config-conflict', [...path, 'method'], message, 'Write host:port, or another method.')];
+  }
+  const decision = policy.decide(request);
+  if (holds(wanted, decision)) return [];
+  const at = [...path, wanted];
+  const message = `the test wants ${wanted} for ${target.text}, and the policy says ${decisionText(decision)}`;
+  const failure = error('policy-test-failed', at, message, failureHint(decision));
+  const timeless = policy.decide({ ...request, now: BEFORE_ALL });
+  if (!holds(wanted, timeless)) return [failure];
+  const hint = OPERATOR_ERRORS['config-expired'].hint;
+  return [{ ...failure, severity: 'warning', message: `${message}; it held before the rule expired`, hint }];
+}
+
+function identityOf(attributes: Attributes | undefined): Identity {
+  return attributes === undefined ? ANONYMOUS : { kind: 'job', attributes, claimed: {} };
+}
+
+/** The request that a test is about: CONNECT, except on port 80 and for URLs, which are forwarded. */
+function requestOf(
+  target: TestTarget,
+  method: string | undefined,
+  identity: Identity,
+  now: number,
+): PolicyRequest | null {
+  if (target.kind === 'forward') {
+    const parsed = parseHttpTarget(target.text);
+    if (!parsed.ok || method === 'CONNECT') return null;
+    return forward(parsed.authority, method ?? 'GET', parsed.path, identity, now);
+  }
+  const parsed = parseAuthority(target.text);
+  if (!parsed.ok) return null;
+  const { authority } = parsed;
+  const verb = method ?? (authority.port === 80 ? 'GET' : 'CONNECT');
+  if (verb !== 'CONNECT') return forward(authority, verb, '/', identity, now);
+  return { authority, kind: 'connect', method: 'CONNECT', path: null, identity, now };
+}
+
+function forward(authority: Authority, method: string, path: string, identity: Identity, now: number): PolicyRequest {
+  return { authority, kind: 'forward', method, path, identity, now };
+}
+
+function holds(wanted: Wanted, decision: Decision): boolean {
+  // In observe mode a refusal shows as observe, and a challenge is one too.
+  if (wanted === 'deny') return decision.verdict !== 'allow';
+  return decision.verdict === wanted;
+}
+
+function decisionText(decision: Decision): string {
+  const rule = decision.rule === null ? '' : `, by ${decision.rule.pattern} at ${decision.rule.origin}`;
+  return decision.verdict === 'allow' ? `allow${rule}` : `${decision.verdict} (${decision.reason}${rule})`;
+}
+
+function failureHint(decision: Decision): string | undefined {
+  const nearest = decision.verdict === 'deny' || decision.verdict === 'observe' ? decision.nearest : null;
+  return nearest === null ? undefined : `Nearest is ${nearest.pattern}: ${nearest.why} To allow it: ${nearest.fix}`;
+}
