@@ -227,7 +227,7 @@ function readList(
   problems: ParameterProblem[],
 ): string[] {
   const list = typeof raw === 'string' ? [raw] : raw;
-  const hint = `Write it like ${parameter.name}: ${parameter.example}`;
+  const hint = `Write it like ${parameter.name}: ${quoted(parameter.example)}`;
   if (list.length === 0)
     problems.push({
       parameter: parameter.name,
@@ -287,6 +287,11 @@ function combinations(
 
 function exampleHint(group: CatalogGroup): string {
   if (group.parameters.length === 0) return `Remove with: from group ${group.id}.`;
-  const example = group.parameters.map((parameter) => `${parameter.name}: ${parameter.example}`).join(', ');
+  const example = group.parameters.map((parameter) => `${parameter.name}: ${quoted(parameter.example)}`).join(', ');
   return `Write: - group: ${group.id}, with: { ${example} }`;
+}
+
+/** An account number without quotes would be a number to YAML, and lose its leading zeros. */
+function quoted(example: string): string {
+  return /^\d+$/.test(example) ? `"${example}"` : example;
 }

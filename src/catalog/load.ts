@@ -91,13 +91,31 @@ function listFiles(folder: string, shipped: boolean, problems: Problem[]): strin
     problems.push(found('config-unreadable', folder, `the folder ${folder} cannot be read: ${reasonOf(cause)}`));
     return [];
   }
-  if (shipped && names.length === 0)
+  if (shipped && names.length === 0) {
     problems.push(found('config-empty', folder, `the shipped catalog ${folder} holds no .yaml file`));
+  }
   if (names.length > FILES_MAX) {
     problems.push(found('config-too-large', folder, `${folder} holds ${names.length} files; allowed are ${FILES_MAX}`));
     return [];
   }
   return names.map((name) => join(folder, name));
+}
+
+/** The text of one file, or null with a problem told. */
+function readText(file: string, problems: Problem[]): string | null {
+  try {
+    const stat = statSync(file);
+    // A named pipe would hold the start for ever.
+    if (!stat.isFile()) problems.push(found('config-unreadable', file, `${file} is not a file`));
+    else if (stat.size > DEFAULT_LIMITS.config_bytes) {
+      const message = `${file} has ${stat.size} bytes; allowed are ${DEFAULT_LIMITS.config_bytes}`;
+      problems.push(found('config-too-large', file, message));
+    } else return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
+  } catch (cause) {
+    const why = cause instanceof TypeError ? 'it is not UTF-8 text' : reasonOf(cause);
+    problems.push(found('config-unreadable', file, `${file} cannot be read: ${why}`));
+  }
+  return null;
 }
 
 function readInto(
@@ -107,21 +125,8 @@ function readInto(
   sources: Map<string, Source>,
   problems: Problem[],
 ): void {
-  let text: string;
-  try {
-    const bytes = statSync(file).size;
-    if (bytes > DEFAULT_LIMITS.config_bytes) {
-      problems.push(
-        found('config-too-large', file, `${file} has ${bytes} bytes; allowed are ${DEFAULT_LIMITS.config_bytes}`),
-      );
-      return;
-    }
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
-  } catch (cause) {
-    const why = cause instanceof TypeError ? 'it is not UTF-8 text' : reasonOf(cause);
-    problems.push(found('config-unreadable', file, `${file} cannot be read: ${why}`));
-    return;
-  }
+  const text = readText(file, problems);
+  if (text === null) return;
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -137,19 +142,23 @@ function readInto(
     const code = error.code === 'DUPLICATE_KEY' ? 'config-duplicate-key' : 'config-syntax';
     problems.push(found(code, file, error.message, lines, error.pos[0]));
   }
-  visit(document, {
-    Alias: (_key, node) => {
-      problems.push(
-        found('config-syntax', file, `alias *${node.source} is not allowed in a catalog`, lines, node.range?.[0]),
-      );
-    },
-  });
   if (problems.length > before) return;
-  if (document.contents === null)
-    problems.push(
-      found('config-empty', file, `${file} is empty`, lines, 0, 'Remove the file, or write format: 1 and groups:.'),
-    );
-  else files.push({ file, shipped, value: document.toJS({ maxAliasCount: 0 }) });
+  if (document.contents === null) {
+    const hint = 'Remove the file, or write format: 1 and groups:.';
+    problems.push(found('config-empty', file, `${file} is empty`, lines, 0, hint));
+    return;
+  }
+  try {
+    files.push({ file, shipped, value: document.toJS({ maxAliasCount: 0 }) });
+  } catch {
+    // Only an alias makes toJS throw here; the walk over all nodes is paid for only then.
+    visit(document, {
+      Alias: (_key, node) => {
+        const message = `alias *${node.source} is not allowed in a catalog`;
+        problems.push(found('config-syntax', file, message, lines, node.range?.[0], 'Write the value itself.'));
+      },
+    });
+  }
 }
 
 /** Gives a path problem its line and column: the key, the value, or the nearest mapping around what is missing. */

@@ -1,0 +1,78 @@
+// Instance metadata: what of it may pass at all, once an operator has opted in. Anything that hands out credentials,
+// user data or a signed identity must stay out, however the path is spelt.
+import { describe, expect, test } from 'vitest';
+import { loadCatalog } from '../../src/catalog/load.ts';
+import { pathAllowed } from '../../src/policy/paths.ts';
+
+const catalog = loadCatalog();
+const group = catalog.groups.get('instance-metadata');
+
+function passes(entry: string, method: string, path: string): boolean {
+  const found = group?.entries.find((candidate) => candidate.id === entry);
+  return pathAllowed(found?.paths ?? [], method, path);
+}
+
+test('the group must be opted into, goes direct, and is plain HTTP on port 80', () => {
+  expect(group?.requires).toBe('proxy-host-identity');
+  for (const entry of group?.entries ?? []) {
+    expect(entry).toMatchObject({ via: 'direct', scheme: 'http', ports: [80], source: 'published' });
+    expect(entry.paths?.length).toBeGreaterThan(0);
+  }
+});
+
+test('no other group requires or reaches it', () => {
+  for (const each of catalog.groups.values()) {
+    if (each.id === 'instance-metadata') continue;
+    expect(each.requires).toBeUndefined();
+    for (const entry of each.entries) expect(entry.via).toBe('proxy');
+  }
+});
+
+describe.each([
+  ['meta-aws', 'PUT', '/latest/api/token'],
+  ['meta-aws', 'GET', '/latest/meta-data/instance-id'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags/instance'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags/instance/Name'],
+  ['meta-aws', 'GET', '/latest/dynamic/instance-identity/document'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/id'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/tags'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/project/project-id'],
+])('%s %s %s', (entry, method, path) => {
+  test('passes', () => expect(passes(entry, method, path)).toBe(true));
+  test('passes only with this method', () => {
+    for (const other of ['GET', 'PUT', 'POST', 'DELETE'].filter((each) => each !== method)) {
+      expect(passes(entry, other, path)).toBe(false);
+    }
+  });
+});
+
+test.each([
+  ['meta-aws', 'GET', '/latest/api/token'],
+  ['meta-aws', 'GET', '/latest/meta-data/iam/security-credentials/'],
+  ['meta-aws', 'GET', '/latest/meta-data/iam/security-credentials/role'],
+  ['meta-aws', 'GET', '/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags/instance/../../iam/security-credentials/role'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags/instance/%2e%2e/%2e%2e/iam/info'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags'],
+  ['meta-aws', 'GET', '/latest/meta-data/'],
+  ['meta-aws', 'GET', '/latest/user-data'],
+  ['meta-aws', 'GET', '/latest/dynamic/instance-identity/rsa2048'],
+  ['meta-aws', 'GET', '/latest/dynamic/instance-identity/signature'],
+  ['meta-aws', 'GET', '//latest/meta-data/instance-id'],
+  ['meta-aws', 'GET', '/metadata/identity/oauth2/token'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/service-accounts/default/token'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/service-accounts/default/identity?audience=x'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/attributes/kube-env'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/?recursive=true'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/instance/tags?recursive=true'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1beta1/instance/service-accounts/default/token'],
+])('%s %s %s never passes', (entry, method, path) => {
+  expect(passes(entry, method, path)).toBe(false);
+});
+
+test('the NO_PROXY list holds every published metadata address and the ones that practice adds', () => {
+  const hosts = catalog.neverProxy.map((entry) => entry.host);
+  for (const entry of group?.entries ?? []) expect(hosts).toContain(entry.host);
+  expect(hosts).toEqual(expect.arrayContaining(['169.254.170.2', '169.254.170.23', 'fd00:ec2::254', '168.63.129.16']));
+  for (const entry of catalog.neverProxy) expect(entry.why.length * entry.cite.length).toBeGreaterThan(0);
+});
