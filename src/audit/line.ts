@@ -18,11 +18,15 @@ export interface Stamp {
 }
 
 const NAME_CAP = 1_024;
+const CONFIGURED_MAX = 10_000;
 
 export class LineWriter {
   readonly #cap: number;
   // Identities live as long as a connection or a lease and are frozen: their text is made once, by reference.
   readonly #identities = new WeakMap<Identity, string>();
+
+  // Texts of the policy (digest, group, rule): few, and the same for a long time.
+  readonly #configured = new Map<string, string>();
 
   constructor(cap: number) {
     this.#cap = cap;
@@ -38,14 +42,14 @@ export class LineWriter {
     }
     if (record.addresses !== undefined) line += `,"addresses":${this.#list(record.addresses)}`;
     if (record.dropped !== undefined) line += `,"dropped":${this.#list(record.dropped)}`;
-    if (record.outcome !== undefined) line += `,"outcome":${this.#text(record.outcome)}`;
+    if (record.outcome !== undefined) line += `,"outcome":"${record.outcome}"`;
     if (record.user_agent !== undefined) line += `,"user_agent":${quote(redact(record.user_agent), this.#cap)}`;
     return line;
   }
 
   ended(stamp: Stamp, record: Ended): string {
     let line = this.#head(stamp, 'ended', record) + this.#decision(record);
-    line += `,"outcome":${this.#text(record.outcome)},"bytes_up":${count(record.bytes_up)},"bytes_down":${count(record.bytes_down)}`;
+    line += `,"outcome":"${record.outcome}","bytes_up":${count(record.bytes_up)},"bytes_down":${count(record.bytes_down)}`;
     line += `,"duration_ms":${count(record.duration_ms)}`;
     if (record.address !== undefined) line += `,"address":${this.#text(record.address)}`;
     if (record.status !== undefined) line += `,"status":${count(record.status)}`;
@@ -66,7 +70,7 @@ export class LineWriter {
   }
 
   #decision(record: Decided | Ended): string {
-    return `,"method":${this.#text(record.method)},"verdict":"${record.verdict}","reason":${this.#text(record.reason)},"group":${this.#orNull(record.group)},"rule":${this.#orNull(record.rule)},"policy":${this.#text(record.policy)}`;
+    return `,"method":${this.#text(record.method)},"verdict":"${record.verdict}","reason":"${record.reason}","group":${this.#ofPolicy(record.group)},"rule":${this.#ofPolicy(record.rule)},"policy":${this.#ofPolicy(record.policy)}`;
   }
 
   #identity(identity: Identity): string {
@@ -75,6 +79,16 @@ export class LineWriter {
     const text = `{"kind":"${identity.kind}","attributes":${names(identity.attributes)},"claimed":${names(identity.claimed)}}`;
     this.#identities.set(identity, text);
     return text;
+  }
+
+  #ofPolicy(text: string | null): string {
+    if (text === null) return 'null';
+    const known = this.#configured.get(text);
+    if (known !== undefined) return known;
+    if (this.#configured.size >= CONFIGURED_MAX) this.#configured.clear();
+    const quoted = quote(text, this.#cap);
+    this.#configured.set(text, quoted);
+    return quoted;
   }
 
   #text(text: string): string {
