@@ -44,11 +44,17 @@ export async function accepting(port: number, child: ChildProcess): Promise<void
 
 const pinned = (cpu: number): string[] => (existsSync('/usr/bin/taskset') ? ['taskset', '-c', String(cpu)] : []);
 
+const children = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** Starts a program on one processor; it dies with this process. */
 function spawnOn(cpu: number, command: readonly string[], stdio: StdioOptions): ChildProcess {
   const [program = '', ...args] = [...pinned(cpu), ...command];
   const child = spawn(program, args, { stdio });
-  process.once('exit', () => child.kill('SIGKILL'));
+  children.add(child);
+  child.once('close', () => children.delete(child));
   return child;
 }
 

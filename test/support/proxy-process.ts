@@ -7,7 +7,7 @@ import type { Line } from '../../src/policy/record.ts';
 
 export const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'main.js');
 
-const READY = /^sallyport ready: proxy (\S+):(\d+)(?: admin (\S+):(\d+))? mode (\S+) policy (\S+)$/m;
+const READY = /^sallyport ready: proxy (\S+) admin (\S+) mode (\S+) policy (\S+)$/m;
 
 export interface Exit {
   readonly code: number | null;
@@ -25,6 +25,8 @@ interface Running {
   readonly exited: Promise<Finished>;
   stdout(): string;
   stderr(): string;
+  /** The first match in what it prints on either stream, as soon as it is there; rejects when it ends without. */
+  printed(pattern: RegExp): Promise<RegExpExecArray>;
 }
 
 export interface RunOptions {
@@ -56,7 +58,24 @@ export function launch(command: readonly string[], options: RunOptions & { reado
     child.once('close', (code, signal) => resolve({ code, signal, ...printed }));
   });
   exited.catch(() => {});
-  return { child, exited, stdout: () => printed.stdout, stderr: () => printed.stderr };
+  const match = (pattern: RegExp): Promise<RegExpExecArray> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = pattern.exec(printed.stdout) ?? pattern.exec(printed.stderr);
+        if (found) resolve(found);
+      };
+      child.stdout.on('data', look);
+      child.stderr.on('data', look);
+      look();
+      exited.then(
+        (end) =>
+          reject(
+            new Error(`ended with ${end.code ?? end.signal} before it printed ${pattern}\n${end.stdout}${end.stderr}`),
+          ),
+        reject,
+      );
+    });
+  return { child, exited, stdout: () => printed.stdout, stderr: () => printed.stderr, printed: match };
 }
 
 /** Runs a program to its end. */
@@ -124,7 +143,14 @@ export interface Endpoint {
   readonly port: number;
 }
 
-export interface Proxy extends Running {
+/** The first address of the ready line's list. */
+function endpoint(text: string): Endpoint {
+  const match = /^\[?([^\],]+?)\]?:(\d+)(?:,|$)/.exec(text);
+  if (!match) throw new Error(`not an address: ${text}`);
+  return { host: match[1] as string, port: Number(match[2]) };
+}
+
+export interface ProxyProcess extends Running {
   readonly pid: number;
   readonly proxy: Endpoint;
   readonly admin: Endpoint | null;
@@ -145,23 +171,16 @@ process.once('exit', () => {
 });
 
 /** Starts `serve` and waits for its ready line; throws with what it printed when it ends instead. */
-export async function startProxy(args: readonly string[], options: RunOptions = {}): Promise<Proxy> {
+export async function startProxy(args: readonly string[], options: RunOptions = {}): Promise<ProxyProcess> {
   const running = launch([...(options.command ?? [process.execPath]), MAIN, 'serve', ...args], options);
   const { child, exited } = running;
   started.add(child);
-  const ready = await new Promise<RegExpExecArray>((resolve, reject) => {
-    const look = (): void => {
-      const match = READY.exec(running.stdout());
-      if (match) resolve(match);
-    };
-    child.stdout?.on('data', look);
-    exited.then((end) => {
-      started.delete(child);
-      reject(new Error(`serve ended with ${end.code ?? end.signal} before it was ready\n${end.stdout}${end.stderr}`));
-    }, reject);
-  });
-  const [, host, port, adminHost, adminPort, mode, policy] = ready as unknown as string[];
-  const proxy = { host: host as string, port: Number(port) };
+  exited.then(
+    () => started.delete(child),
+    () => started.delete(child),
+  );
+  const [, proxyAt = '', adminAt = '', mode = '', policy = ''] = await running.printed(READY);
+  const proxy = endpoint(proxyAt);
   const send = (name: NodeJS.Signals): void => void child.kill(name);
   const end = (name: NodeJS.Signals): Promise<Finished> => {
     send(name);
@@ -171,9 +190,9 @@ export async function startProxy(args: readonly string[], options: RunOptions = 
     ...running,
     pid: child.pid as number,
     proxy,
-    admin: adminHost === undefined ? null : { host: adminHost, port: Number(adminPort) },
-    mode: mode as string,
-    policy: policy as string,
+    admin: adminAt === 'off' ? null : endpoint(adminAt),
+    mode,
+    policy,
     url: (user) => `http://${user === undefined ? '' : `${user}:@`}${proxy.host}:${proxy.port}`,
     signal: send,
     stop: () => end('SIGTERM'),
