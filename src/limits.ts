@@ -12,31 +12,142 @@ export interface LimitSpec {
 export const LIMIT_SPECS = {
   head_bytes: { default: 16_384, min: 1_024, max: 262_144, about: 'Bytes of a request head; more is 431.' },
   head_fields: { default: 100, min: 10, max: 1_000, about: 'Header lines of a request; more is 431.' },
-  head_timeout_ms: { default: 20_000, min: 100, max: 60_000, about: 'Time for a whole request head, counted from the connection or the end of the last request; then 408.' },
-  keep_alive_idle_ms: { default: 60_000, min: 1_000, max: 600_000, about: 'Idle time of a plain-HTTP connection between two requests; then it is closed.' },
-  connections_max: { default: 8_000, min: 10, max: 1_000_000, about: 'Client connections in all, tunnels included; more is 503.' },
-  client_connections_max: { default: 4_000, min: 1, max: 1_000_000, about: 'Client connections of one source address; more is 503.' },
-  client_rate_per_s: { default: 2_000, min: 1, max: 1_000_000, about: 'New connections a second of one source address (token bucket of one second); more is 503.' },
-  clients_tracked_max: { default: 65_536, min: 1_024, max: 1_048_576, about: 'Source addresses whose counts are held; the idle ones are forgotten first.' },
+  head_timeout_ms: {
+    default: 20_000,
+    min: 100,
+    max: 60_000,
+    about: 'Time for a whole request head, counted from the connection or the end of the last request; then 408.',
+  },
+  keep_alive_idle_ms: {
+    default: 60_000,
+    min: 1_000,
+    max: 600_000,
+    about: 'Idle time of a plain-HTTP connection between two requests; then it is closed.',
+  },
+  connections_max: {
+    default: 8_000,
+    min: 10,
+    max: 1_000_000,
+    about: 'Client connections in all, tunnels included; more is 503.',
+  },
+  client_connections_max: {
+    default: 4_000,
+    min: 1,
+    max: 1_000_000,
+    about: 'Client connections of one source address; more is 503.',
+  },
+  client_rate_per_s: {
+    default: 2_000,
+    min: 1,
+    max: 1_000_000,
+    about: 'New connections a second of one source address (token bucket of one second); more is 503.',
+  },
+  clients_tracked_max: {
+    default: 65_536,
+    min: 1_024,
+    max: 1_048_576,
+    about: 'Source addresses whose counts are held; the idle ones are forgotten first.',
+  },
   tunnels_max: { default: 8_000, min: 1, max: 1_000_000, about: 'Open tunnels in all; more is 503.' },
   dns_timeout_ms: { default: 5_000, min: 100, max: 60_000, about: 'Time for one name to resolve; then 504.' },
-  dns_addresses_max: { default: 16, min: 1, max: 256, about: 'Addresses of one answer that are looked at; the rest is ignored.' },
-  dns_cache_entries: { default: 10_000, min: 0, max: 1_000_000, about: 'Names held in the DNS cache; the least used is dropped. 0 switches it off.' },
-  dns_cache_ttl_max_ms: { default: 300_000, min: 0, max: 86_400_000, about: 'Longest time an answer is held, whatever its TTL.' },
+  dns_addresses_max: {
+    default: 16,
+    min: 1,
+    max: 256,
+    about: 'Addresses of one answer that are looked at; the rest is ignored.',
+  },
+  dns_cache_entries: {
+    default: 10_000,
+    min: 0,
+    max: 1_000_000,
+    about: 'Names held in the DNS cache; the least used is dropped. 0 switches it off.',
+  },
+  dns_cache_ttl_max_ms: {
+    default: 300_000,
+    min: 0,
+    max: 86_400_000,
+    about: 'Longest time an answer is held, whatever its TTL.',
+  },
   dns_negative_ttl_ms: { default: 2_000, min: 0, max: 60_000, about: 'Time a failed look-up is held.' },
-  dns_pending_max: { default: 512, min: 1, max: 100_000, about: 'Different names being resolved at once; more is 502.' },
-  connect_timeout_ms: { default: 10_000, min: 100, max: 120_000, about: 'Time for the origin connection over all its addresses; then 504.' },
-  connect_attempt_delay_ms: { default: 250, min: 10, max: 2_000, about: 'Wait before the next address is tried beside the last (RFC 8305 §5).' },
-  hello_bytes: { default: 65_536, min: 2_048, max: 262_144, about: 'Bytes held while the first client message is checked; more closes the tunnel.' },
-  hello_timeout_ms: { default: 10_000, min: 100, max: 60_000, about: 'Time for the first client message of a checked tunnel; then it is closed.' },
-  tunnel_idle_ms: { default: 3_600_000, min: 600_000, max: 86_400_000, about: 'Time without a byte in either direction; then the tunnel is closed.' },
-  upstream_response_timeout_ms: { default: 300_000, min: 1_000, max: 3_600_000, about: 'Time without progress on a plain-HTTP exchange; then 504 or a cut.' },
-  drain_timeout_ms: { default: 10_000, min: 0, max: 3_600_000, about: 'Time open tunnels get after SIGTERM; then they are cut.' },
-  audit_field_bytes: { default: 1_024, min: 256, max: 8_192, about: 'Characters of one untrusted text in a record; the rest is cut and marked.' },
-  audit_sync_interval_ms: { default: 1_000, min: 10, max: 60_000, about: 'Time between two flushes of the audit log to the disk, off the data plane; what a crash of the host may lose.' },
-  config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },
-  usage_names_per_hour: { default: 50_000, min: 100, max: 10_000_000, about: 'Different hosts counted by name in one hour; further ones are counted together as overflow.' },
-  usage_lag_bytes_warn: { default: 67_108_864, min: 1_048_576, max: 10_737_418_240, about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.' },
+  dns_pending_max: {
+    default: 512,
+    min: 1,
+    max: 100_000,
+    about: 'Different names being resolved at once; more is 502.',
+  },
+  connect_timeout_ms: {
+    default: 10_000,
+    min: 100,
+    max: 120_000,
+    about: 'Time for the origin connection over all its addresses; then 504.',
+  },
+  connect_attempt_delay_ms: {
+    default: 250,
+    min: 10,
+    max: 2_000,
+    about: 'Wait before the next address is tried beside the last (RFC 8305 §5).',
+  },
+  hello_bytes: {
+    default: 65_536,
+    min: 2_048,
+    max: 262_144,
+    about: 'Bytes held while the first client message is checked; more closes the tunnel.',
+  },
+  hello_timeout_ms: {
+    default: 10_000,
+    min: 100,
+    max: 60_000,
+    about: 'Time for the first client message of a checked tunnel; then it is closed.',
+  },
+  tunnel_idle_ms: {
+    default: 3_600_000,
+    min: 600_000,
+    max: 86_400_000,
+    about: 'Time without a byte in either direction; then the tunnel is closed.',
+  },
+  upstream_response_timeout_ms: {
+    default: 300_000,
+    min: 1_000,
+    max: 3_600_000,
+    about: 'Time without progress on a plain-HTTP exchange; then 504 or a cut.',
+  },
+  drain_timeout_ms: {
+    default: 10_000,
+    min: 0,
+    max: 3_600_000,
+    about: 'Time open tunnels get after SIGTERM; then they are cut.',
+  },
+  audit_field_bytes: {
+    default: 1_024,
+    min: 256,
+    max: 8_192,
+    about: 'Characters of one untrusted text in a record; the rest is cut and marked.',
+  },
+  audit_sync_interval_ms: {
+    default: 1_000,
+    min: 10,
+    max: 60_000,
+    about:
+      'Time between two flushes of the audit log to the disk, off the data plane; what a crash of the host may lose.',
+  },
+  config_bytes: {
+    default: 33_554_432,
+    min: 1_024,
+    max: 268_435_456,
+    about: 'Bytes of one configuration or catalog file; more is an error.',
+  },
+  usage_names_per_hour: {
+    default: 50_000,
+    min: 100,
+    max: 10_000_000,
+    about: 'Different hosts counted by name in one hour; further ones are counted together as overflow.',
+  },
+  usage_lag_bytes_warn: {
+    default: 67_108_864,
+    min: 1_048_576,
+    max: 10_737_418_240,
+    about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.',
+  },
 } as const satisfies Record<string, LimitSpec>;
 
 export type LimitName = keyof typeof LIMIT_SPECS;
@@ -49,18 +160,28 @@ export const DEFAULT_LIMITS: Limits = Object.freeze(
 );
 
 /** Relations that must hold between limits; each returns a sentence when broken. */
-const RELATIONS: readonly { readonly names: readonly [LimitName, LimitName]; readonly broken: (l: Limits) => string | null }[] = [
+const RELATIONS: readonly {
+  readonly names: readonly [LimitName, LimitName];
+  readonly broken: (l: Limits) => string | null;
+}[] = [
   {
     names: ['connect_attempt_delay_ms', 'connect_timeout_ms'],
-    broken: (l) => (l.connect_attempt_delay_ms < l.connect_timeout_ms ? null : 'connect_attempt_delay_ms must be below connect_timeout_ms'),
+    broken: (l) =>
+      l.connect_attempt_delay_ms < l.connect_timeout_ms
+        ? null
+        : 'connect_attempt_delay_ms must be below connect_timeout_ms',
   },
   {
     names: ['tunnels_max', 'connections_max'],
-    broken: (l) => (l.tunnels_max <= l.connections_max ? null : 'tunnels_max cannot exceed connections_max: every tunnel is a connection'),
+    broken: (l) =>
+      l.tunnels_max <= l.connections_max
+        ? null
+        : 'tunnels_max cannot exceed connections_max: every tunnel is a connection',
   },
   {
     names: ['client_connections_max', 'connections_max'],
-    broken: (l) => (l.client_connections_max <= l.connections_max ? null : 'client_connections_max cannot exceed connections_max'),
+    broken: (l) =>
+      l.client_connections_max <= l.connections_max ? null : 'client_connections_max cannot exceed connections_max',
   },
 ];
 

@@ -50,7 +50,8 @@ export class ClientBook {
   #lookUp(raw: string): Client {
     // A zone id (fe80::1%eth0) names the link, not the client.
     const bare = raw.split('%', 1)[0] ?? '';
-    const address = canonicalAddress(bare.startsWith(MAPPED) ? bare.slice(MAPPED.length) : bare) ?? canonicalAddress(bare);
+    const address =
+      canonicalAddress(bare.startsWith(MAPPED) ? bare.slice(MAPPED.length) : bare) ?? canonicalAddress(bare);
     if (address === null) return { address: 'unknown', allowed: false, identity: ANONYMOUS };
     const allowed = this.#rules.clients.some((cidr) => cidrContains(cidr, address));
     const group = this.#rules.clientGroups.find((g) => g.from.some((cidr) => cidrContains(cidr, address)));

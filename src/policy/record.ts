@@ -3,7 +3,17 @@
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 
 /** What an identity can be selected by (`for:` in rules and modes). */
-export const ATTRIBUTES = ['organization', 'pipeline', 'branch', 'step', 'queue', 'job', 'agent', 'cluster', 'user'] as const;
+export const ATTRIBUTES = [
+  'organization',
+  'pipeline',
+  'branch',
+  'step',
+  'queue',
+  'job',
+  'agent',
+  'cluster',
+  'user',
+] as const;
 export type Attribute = (typeof ATTRIBUTES)[number];
 export type Attributes = Readonly<Partial<Record<Attribute, string>>>;
 
@@ -129,4 +139,8 @@ export interface Recorder {
   note(record: Note): void;
 }
 
-export const ANONYMOUS: Identity = Object.freeze({ kind: 'anonymous', attributes: Object.freeze({}), claimed: Object.freeze({}) });
+export const ANONYMOUS: Identity = Object.freeze({
+  kind: 'anonymous',
+  attributes: Object.freeze({}),
+  claimed: Object.freeze({}),
+});

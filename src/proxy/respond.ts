@@ -38,7 +38,10 @@ export interface Response {
 export function refusalResponse(refusal: Refusal): Response {
   const spec = requestError(refusal.code);
   const status = spec.status ?? 500;
-  const hint = fill(refusal.nearest?.fix ? `Ask for this line under allow: ${refusal.nearest.fix}` : spec.hint, refusal);
+  const hint = fill(
+    refusal.nearest?.fix ? `Ask for this line under allow: ${refusal.nearest.fix}` : spec.hint,
+    refusal,
+  );
   const facts = {
     code: refusal.code,
     message: spec.title,
@@ -53,15 +56,24 @@ export function refusalResponse(refusal: Refusal): Response {
   const json = refusal.accept !== undefined && /\bapplication\/(?:[\w.+-]+\+)?json\b/i.test(refusal.accept);
   const body = json ? `${JSON.stringify(facts)}\n` : textBody(facts, refusal);
   const headers = [
-    'Content-Type', json ? 'application/json' : 'text/plain; charset=utf-8',
-    'Content-Length', String(Buffer.byteLength(body)),
-    'Connection', 'close',
-    'Cache-Control', 'no-store',
-    'X-Content-Type-Options', 'nosniff',
-    'Proxy-Status', proxyStatus(refusal.code, spec.proxyStatus),
-    'Sallyport-Code', refusal.code,
-    'Sallyport-Hint', ascii(hint),
-    'Sallyport-Request-Id', refusal.id,
+    'Content-Type',
+    json ? 'application/json' : 'text/plain; charset=utf-8',
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Connection',
+    'close',
+    'Cache-Control',
+    'no-store',
+    'X-Content-Type-Options',
+    'nosniff',
+    'Proxy-Status',
+    proxyStatus(refusal.code, spec.proxyStatus),
+    'Sallyport-Code',
+    refusal.code,
+    'Sallyport-Hint',
+    ascii(hint),
+    'Sallyport-Request-Id',
+    refusal.id,
   ];
   if (status === 407) headers.push('Proxy-Authenticate', 'Basic realm="sallyport", charset="UTF-8"');
   if (status === 405) headers.push('Allow', 'CONNECT, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
@@ -71,7 +83,8 @@ export function refusalResponse(refusal: Refusal): Response {
 /** The response as one string for a raw socket (CONNECT, and requests that could not be parsed). */
 export function serialise(response: Response): string {
   let head = `HTTP/1.1 ${response.status} ${response.reason}\r\n`;
-  for (let i = 0; i + 1 < response.headers.length; i += 2) head += `${response.headers[i]}: ${response.headers[i + 1]}\r\n`;
+  for (let i = 0; i + 1 < response.headers.length; i += 2)
+    head += `${response.headers[i]}: ${response.headers[i + 1]}\r\n`;
   return `${head}\r\n${response.body}`;
 }
 

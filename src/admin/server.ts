@@ -1,0 +1,62 @@
+// The admin listener: liveness and readiness for balancers and orchestrators. It answers these two paths and nothing else,
+// reads no body, and is on an endpoint of its own that the policy's address guard never lets a proxied request reach.
+import http from 'node:http';
+import type net from 'node:net';
+
+export interface Health {
+  /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
+  notReady(): string | null;
+}
+
+const HEAD_BYTES_MAX = 8_192;
+const HEAD_TIMEOUT_MS = 10_000;
+const CONNECTIONS_MAX = 64;
+
+export interface AdminServer {
+  readonly address: net.AddressInfo;
+  close(): void;
+}
+
+/** Listens; resolves with the bound address, rejects with Node's error. */
+export function startAdmin(at: { host: string; port: number }, health: Health): Promise<AdminServer> {
+  const server = http.createServer(
+    {
+      maxHeaderSize: HEAD_BYTES_MAX,
+      headersTimeout: HEAD_TIMEOUT_MS,
+      requestTimeout: HEAD_TIMEOUT_MS,
+      connectionsCheckingInterval: HEAD_TIMEOUT_MS,
+    },
+    (req, res) => answer(req, res, health),
+  );
+  server.maxConnections = CONNECTIONS_MAX;
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(at, () => {
+      server.removeListener('error', reject);
+      resolve({
+        address: server.address() as net.AddressInfo,
+        close: () => {
+          server.close();
+          server.closeAllConnections();
+        },
+      });
+    });
+  });
+}
+
+function answer(req: http.IncomingMessage, res: http.ServerResponse, health: Health): void {
+  const send = (status: number, body: string): void => {
+    res.writeHead(status, {
+      'Content-Type': 'text/plain; charset=utf-8',
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      Connection: 'close',
+    });
+    res.end(req.method === 'HEAD' ? '' : `${body}\n`);
+  };
+  if (req.method !== 'GET' && req.method !== 'HEAD') return send(405, 'method not allowed');
+  if (req.url === '/healthz') return send(200, 'ok');
+  if (req.url !== '/readyz') return send(404, 'not found; here are /healthz and /readyz');
+  const reason = health.notReady();
+  return reason ? send(503, `not ready: ${reason}`) : send(200, 'ready');
+}

@@ -1,0 +1,177 @@
+// The policy in force and how it changes: reload (SIGHUP), the operator's temporary mode, and the endpoints it must never
+// reach. A change is recorded before it counts; a bad file leaves the old policy in force.
+import type net from 'node:net';
+import os from 'node:os';
+import type { Logger } from 'pino';
+import type { AuditLog } from '../audit/log.ts';
+import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
+import { SallyportError } from '../errors.ts';
+import { ClientBook } from '../identity/identify.ts';
+import type { Mode } from '../policy/compile.ts';
+import { Policy } from '../policy/decide.ts';
+import type { ProxyContext } from '../proxy/context.ts';
+import { type ModeOverride, readOverride } from './mode-override.ts';
+import { VERSION } from './version.ts';
+
+interface HolderOptions {
+  readonly ctx: ProxyContext;
+  readonly audit: AuditLog;
+  readonly log: Logger;
+  readonly file: string | null;
+  readonly overrides: Overrides;
+  readonly loaded: LoadedConfig;
+}
+
+export class PolicyHolder {
+  readonly version: string = VERSION;
+  readonly #options: HolderOptions;
+  #loaded: LoadedConfig;
+  #override: ModeOverride | null = null;
+  #revert: NodeJS.Timeout | null = null;
+  #self: { address: string; port: number }[] = [];
+  #reloading: Promise<void> | null = null;
+  #again = false;
+
+  constructor(options: HolderOptions) {
+    this.#options = options;
+    this.#loaded = options.loaded;
+  }
+
+  static open(loaded: LoadedConfig): Policy {
+    return new Policy(loaded.policy);
+  }
+
+  /** The global mode in force, the override included. */
+  get mode(): Mode {
+    return this.#override?.mode ?? this.#loaded.policy.mode;
+  }
+
+  /** Puts the loaded policy in force, with the override that may stand from before a restart. */
+  install(): void {
+    this.#readOverride();
+    this.#apply();
+  }
+
+  /** Endpoints of this proxy: no request may reach them, by whatever name. A wildcard bind is each address of the host. */
+  guard(bound: readonly net.AddressInfo[]): void {
+    this.#self = bound.flatMap(({ address, port }) => hostAddresses(address).map((each) => ({ address: each, port })));
+    this.#apply();
+  }
+
+  /** Reads the files again. Never rejects; calls during a reload are folded into one more. */
+  reload(): Promise<void> {
+    if (this.#reloading) {
+      this.#again = true;
+      return this.#reloading;
+    }
+    this.#reloading = this.#reload().finally(() => {
+      this.#reloading = null;
+      if (this.#again) {
+        this.#again = false;
+        void this.reload();
+      }
+    });
+    return this.#reloading;
+  }
+
+  close(): void {
+    if (this.#revert) clearTimeout(this.#revert);
+  }
+
+  async #reload(): Promise<void> {
+    const { audit, log, ctx } = this.#options;
+    this.#changeMode();
+    try {
+      const loaded = await loadConfig({
+        file: this.#options.file,
+        overrides: this.#options.overrides,
+        now: Date.now(),
+      });
+      for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
+      audit.note({
+        event: 'policy',
+        policy: loaded.policy.digest,
+        detail: { result: 'loaded', before: ctx.policy.digest, rules: loaded.policy.ruleCount },
+      });
+      this.#warnOfRestart(loaded);
+      this.#loaded = loaded;
+      this.#apply();
+      log.info({ policy: loaded.policy.digest, rules: loaded.policy.ruleCount }, 'the policy was reloaded');
+    } catch (error) {
+      const problems = error instanceof SallyportError ? error.problems : [];
+      log.error({ err: error, problems }, 'the policy could not be reloaded; the old one stays in force');
+      this.#tryNote('policy', { result: 'refused', why: error instanceof SallyportError ? error.code : 'internal' });
+    }
+  }
+
+  /** Swaps everything a request reads in one turn. */
+  #apply(): void {
+    const { ctx } = this.#options;
+    const { settings, policy } = this.#loaded;
+    const overridden = this.#override ? { ...policy, mode: this.#override.mode, modes: [] } : policy;
+    ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] });
+    ctx.book = new ClientBook(settings, settings.limits.clients_tracked_max);
+    ctx.help = settings.help;
+    ctx.plainHttp = settings.plainHttp;
+  }
+
+  #changeMode(): void {
+    const before = this.#override;
+    this.#readOverride();
+    if (before?.at === this.#override?.at && before?.until === this.#override?.until) return;
+    const now = this.#override;
+    // What cannot be recorded does not count: an observe that nobody can find in the log is not obeyed.
+    if (
+      !this.#tryNote(
+        'mode',
+        now
+          ? { mode: now.mode, until: now.until, reason: now.reason, by: now.by }
+          : { mode: this.#loaded.policy.mode, until: null, reason: 'reverted', by: null },
+      )
+    ) {
+      this.#override = now?.mode === 'observe' ? null : now;
+    }
+    this.#apply();
+    this.#options.log.warn({ mode: this.mode, until: now?.until ?? null }, 'the mode changed');
+  }
+
+  #readOverride(): void {
+    const { log } = this.#options;
+    const nowMs = Date.now();
+    const { override, problem } = readOverride(this.#loaded.settings.audit.file, nowMs);
+    if (problem) log.error({ problem }, 'the mode override is ignored');
+    this.#override = override;
+    if (this.#revert) clearTimeout(this.#revert);
+    this.#revert = null;
+    if (!override) return;
+    const remainingMs = Date.parse(override.until) - nowMs;
+    this.#revert = setTimeout(() => this.#changeMode(), remainingMs);
+    this.#revert.unref();
+  }
+
+  #tryNote(event: 'policy' | 'mode', detail: Record<string, string | number | boolean | null>): boolean {
+    try {
+      this.#options.audit.note({ event, policy: this.#options.ctx.policy.digest, detail });
+      return true;
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'an operator act could not be recorded');
+      return false;
+    }
+  }
+
+  #warnOfRestart(loaded: LoadedConfig): void {
+    const before = this.#loaded.settings;
+    const after = loaded.settings;
+    for (const key of ['listen', 'admin', 'dns', 'limits', 'audit', 'usage', 'node'] as const) {
+      if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) {
+        this.#options.log.warn({ key }, `\`${key}\` changed in the file; it takes effect at the next start`);
+      }
+    }
+  }
+}
+
+function hostAddresses(bound: string): string[] {
+  if (bound !== '0.0.0.0' && bound !== '::') return [bound];
+  const all = Object.values(os.networkInterfaces()).flatMap((list) => list ?? []);
+  return [bound, ...all.map((entry) => entry.address.split('%', 1)[0] ?? entry.address)];
+}

@@ -1,0 +1,105 @@
+// The walk of a CONNECT: start reading here. One function in the order of docs/architecture.md; each step that can refuse
+// leaves at once, and every request leaves exactly one decided record (route.ts) and, once let through, one ended record.
+import { parseAuthority } from '../policy/authority.ts';
+import type { ProxyContext } from './context.ts';
+import type { ConnectHead, Exchange, TunnelEnd } from './engine.ts';
+import { firstMessage } from './first-message.ts';
+import { fieldValue, type HeadProblem, headProblem } from './head.ts';
+import { refusalResponse, serialise } from './respond.ts';
+import { type Granted, recordEnd, refuseMalformed, route } from './route.ts';
+
+/** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
+export async function handleConnect(ctx: ProxyContext, exchange: Exchange): Promise<void> {
+  try {
+    await walk(ctx, exchange);
+  } catch (error) {
+    ctx.log.error({ err: error, request: exchange.id }, 'a CONNECT failed inside the proxy and was refused');
+    exchange.refuse(serialise(refusalResponse({ code: 'internal-error', id: exchange.id, help: ctx.help })));
+  }
+}
+
+async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
+  const startedMs = performance.now();
+  const { head, client, id } = exchange;
+  const accept = fieldValue(head.rawHeaders, 'accept');
+
+  // 1 slots (connections were counted at accept) and 2 the authority, by the strict grammar.
+  const parsed = parseAuthority(head.target);
+  const problem = connectProblem(ctx, head);
+  if (problem || !parsed.ok) {
+    const { code, detail }: HeadProblem = problem ?? {
+      code: 'authority-malformed',
+      detail: parsed.ok ? null : parsed.problem,
+    };
+    const refusal = refuseMalformed(ctx, {
+      id,
+      client,
+      method: 'CONNECT',
+      target: head.target,
+      code,
+      detail,
+      authority: parsed.ok ? parsed.authority : null,
+    });
+    return exchange.refuse(serialise(refusalResponse({ ...refusal, accept })));
+  }
+
+  // 3 identity, 4 decide, 5 resolve, 6 check the addresses, 7 record.
+  const routed = await route(ctx, {
+    id,
+    client,
+    kind: 'connect',
+    method: 'CONNECT',
+    authority: parsed.authority,
+    path: null,
+    proxyAuthorization: fieldValue(head.rawHeaders, 'proxy-authorization'),
+    userAgent: fieldValue(head.rawHeaders, 'user-agent'),
+  });
+  if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
+
+  // 8 dial a checked address.
+  const { granted } = routed;
+  const dialled = await exchange.dial({ addresses: granted.addresses, port: parsed.authority.port });
+  if (!dialled.ok) {
+    recordEnd(ctx, granted.facts, { outcome: dialled.code, bytesUp: 0, bytesDown: 0, startedMs });
+    const code = dialled.code === 'client-gone' ? 'connect-failed' : dialled.code;
+    const refusal = {
+      code,
+      id,
+      host: parsed.authority.host,
+      port: parsed.authority.port,
+      detail: dialled.detail,
+      help: ctx.help,
+      accept,
+    };
+    return exchange.refuse(serialise(refusalResponse(refusal)));
+  }
+
+  // 9 the 200, 10 the first message, 11 relay, 12 the ended record.
+  const first = firstMessage(granted.decision.protocol, parsed.authority, granted.decision.mode);
+  exchange.open(first, (end) => ended(ctx, granted, end, { startedMs, address: dialled.address }));
+}
+
+function ended(ctx: ProxyContext, granted: Granted, end: TunnelEnd, at: { startedMs: number; address: string }): void {
+  const cut = end.finding !== null && end.outcome === end.finding.reason;
+  recordEnd(ctx, granted.facts, {
+    ...at,
+    outcome: end.outcome,
+    bytesUp: end.bytesUp,
+    bytesDown: end.bytesDown,
+    // A tunnel that the first-message check cut counts as denied; one that it would have cut, as observed.
+    ...(end.finding ? { verdict: cut ? 'deny' : 'observe', reason: end.finding.reason } : {}),
+  });
+}
+
+/** What forbids a CONNECT whatever it asks for. llhttp lets bodies through; each such head has made two parsers disagree about where a CONNECT ends (THREATS.md, Headers). */
+function connectProblem(ctx: ProxyContext, head: ConnectHead): HeadProblem | null {
+  if (ctx.draining) return { code: 'draining', detail: null };
+  if (ctx.tunnelsFull()) return { code: 'tunnels-full', detail: null };
+  const general = headProblem(head.version, head.rawHeaders, ctx.limits, ctx.meter);
+  if (general) return general;
+  if (fieldValue(head.rawHeaders, 'content-length') !== undefined)
+    return { code: 'connect-with-body', detail: 'it carries Content-Length' };
+  if (fieldValue(head.rawHeaders, 'transfer-encoding') !== undefined)
+    return { code: 'connect-with-body', detail: 'it carries Transfer-Encoding' };
+  return null;
+}

@@ -1,0 +1,26 @@
+// What every request of this process shares. A reload swaps `policy` and `book` in one turn; requests read them, never keep them.
+import type { Logger } from 'pino';
+import type { ClientBook } from '../identity/identify.ts';
+import type { Limits, Meter } from '../limits.ts';
+import type { Resolver } from '../net/resolve.ts';
+import type { Policy } from '../policy/decide.ts';
+import type { Recorder } from '../policy/record.ts';
+import type { Help } from './respond.ts';
+
+export interface ProxyContext {
+  policy: Policy;
+  book: ClientBook;
+  help: Help;
+  /** Whether absolute-form http:// requests are forwarded at all. */
+  plainHttp: boolean;
+  draining: boolean;
+  readonly limits: Limits;
+  readonly meter: Meter;
+  readonly resolver: Resolver;
+  readonly recorder: Recorder;
+  readonly log: Logger;
+  /** Whether another tunnel would exceed limits.tunnels_max. */
+  tunnelsFull(): boolean;
+  /** A new request id, unique over restarts. */
+  nextId(): string;
+}

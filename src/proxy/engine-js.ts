@@ -1,0 +1,202 @@
+// The portable engine: Node's sockets. It turns a CONNECT that the http server has parsed into an Exchange, keeps the open
+// tunnels, and sweeps the idle ones. It decides nothing.
+import type { Buffer } from 'node:buffer';
+import type net from 'node:net';
+import type { Client } from '../identity/identify.ts';
+import type { Limits, Meter } from '../limits.ts';
+import { type Dial, dial } from '../net/dial.ts';
+import type { ConnectHead, DialOrder, DialResult, Exchange, TunnelEnd, TunnelHandle } from './engine.ts';
+import type { FirstMessage } from './first-message.ts';
+import { refuseSocket } from './refuse.ts';
+import { ORIGIN_ONREAD, Tunnel } from './tunnel.ts';
+
+const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
+// The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
+const IDLE_SWEEP_MS = 30_000;
+const KEEP_ALIVE_PROBE_MS = 60_000;
+
+/** Keeps what the JS engine has open. */
+export class JsEngine {
+  readonly kind = 'js';
+  readonly limits: Limits;
+  readonly meter: Meter;
+  readonly tunnels = new Map<string, Tunnel>();
+  /** Exchanges and tunnels that hold a slot: counted from the head's arrival. */
+  load = 0;
+  readonly #sweep: NodeJS.Timeout;
+
+  constructor(limits: Limits, meter: Meter) {
+    this.limits = limits;
+    this.meter = meter;
+    this.#sweep = setInterval(() => this.#cutIdle(Date.now()), IDLE_SWEEP_MS);
+    this.#sweep.unref();
+  }
+
+  /** Wraps a CONNECT whose head has just been read; the socket has its error listener from this call on. */
+  exchange(options: { id: string; socket: net.Socket; early: Buffer; head: ConnectHead; client: Client }): Exchange {
+    this.load++;
+    return new JsExchange(this, options);
+  }
+
+  /** Makes a tunnel of two sockets that are connected already (an upgraded plain-HTTP exchange). */
+  join(options: {
+    id: string;
+    client: net.Socket;
+    origin: net.Socket;
+    early: Buffer;
+    prefix: string;
+    done: (end: TunnelEnd) => void;
+  }): void {
+    this.load++;
+    const { tunnels, limits, meter } = this;
+    for (const socket of [options.client, options.origin]) {
+      socket.removeAllListeners('timeout');
+      socket.setTimeout(0);
+    }
+    const tunnel = new Tunnel({
+      ...options,
+      first: null,
+      limits,
+      meter,
+      done: (end) => {
+        tunnels.delete(options.id);
+        this.load--;
+        options.done(end);
+      },
+    });
+    if (!tunnel.ended) tunnels.set(options.id, tunnel);
+  }
+
+  /** Open tunnels, for the operator's list and for the drain. */
+  handles(): TunnelHandle[] {
+    return [...this.tunnels].map(([id, tunnel]) => ({ id, kill: (outcome) => tunnel.cut(outcome) }));
+  }
+
+  close(): void {
+    clearInterval(this.#sweep);
+    for (const tunnel of [...this.tunnels.values()]) tunnel.cut('drained');
+  }
+
+  #cutIdle(nowMs: number): void {
+    for (const tunnel of this.tunnels.values()) {
+      if (tunnel.active) {
+        tunnel.active = false;
+        tunnel.idleSinceMs = nowMs;
+      } else if (nowMs - tunnel.idleSinceMs >= this.limits.tunnel_idle_ms) {
+        this.meter.hit('tunnel_idle_ms');
+        tunnel.cut('idle');
+      }
+    }
+  }
+}
+
+class JsExchange implements Exchange {
+  readonly id: string;
+  readonly client: Client;
+  readonly head: ConnectHead;
+  readonly #engine: JsEngine;
+  readonly #socket: net.Socket;
+  #early: Buffer | null;
+  #origin: net.Socket | null = null;
+  #dial: Dial | null = null;
+  #counted = true;
+
+  constructor(
+    engine: JsEngine,
+    options: { id: string; socket: net.Socket; early: Buffer; head: ConnectHead; client: Client },
+  ) {
+    this.id = options.id;
+    this.client = options.client;
+    this.head = options.head;
+    this.#engine = engine;
+    this.#socket = options.socket;
+    this.#early = options.early.length > 0 ? options.early : null;
+    this.#socket.on('error', ignore);
+    this.#socket.pause();
+  }
+
+  refuse(response: string): void {
+    this.#release();
+    this.#dial?.cancel();
+    this.#origin?.destroy();
+    refuseSocket(this.#socket, response);
+  }
+
+  dial(order: DialOrder): Promise<DialResult> {
+    return new Promise((resolve) => {
+      const socket = this.#socket;
+      if (socket.destroyed) return resolve({ ok: false, code: 'client-gone', detail: 'closed before the dial' });
+      const gone = () => {
+        this.#dial?.cancel();
+        resolve({ ok: false, code: 'client-gone', detail: 'closed during the dial' });
+      };
+      socket.once('close', gone);
+      this.#dial = dial(
+        {
+          addresses: order.addresses,
+          port: order.port,
+          timeoutMs: this.#engine.limits.connect_timeout_ms,
+          attemptDelayMs: this.#engine.limits.connect_attempt_delay_ms,
+          onread: originOnread,
+        },
+        (dialled) => {
+          this.#dial = null;
+          socket.removeListener('close', gone);
+          if (!dialled.ok) return resolve(dialled);
+          // Nothing has been read yet inside the connect event; paused, the bytes stay in the kernel until the tunnel is built.
+          dialled.socket.pause();
+          this.#origin = dialled.socket;
+          resolve({ ok: true, address: dialled.address });
+        },
+      );
+    });
+  }
+
+  open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void {
+    const origin = this.#origin;
+    const early = this.#early;
+    this.#origin = null;
+    this.#early = null;
+    if (!origin || this.#socket.destroyed || origin.destroyed) {
+      this.#release();
+      origin?.destroy();
+      this.#socket.destroy();
+      return done({
+        outcome: origin?.destroyed ? 'upstream-reset' : 'client-gone',
+        bytesUp: 0,
+        bytesDown: 0,
+        finding: null,
+      });
+    }
+    const { tunnels, limits, meter } = this.#engine;
+    const id = this.id;
+    this.#socket.setNoDelay(true);
+    this.#socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    const tunnel = new Tunnel({
+      client: this.#socket,
+      origin,
+      first,
+      early,
+      prefix: ESTABLISHED,
+      limits,
+      meter,
+      done: (end) => {
+        tunnels.delete(id);
+        this.#release();
+        done(end);
+      },
+    });
+    if (!tunnel.ended) tunnels.set(id, tunnel);
+  }
+
+  #release(): void {
+    if (this.#counted) this.#engine.load--;
+    this.#counted = false;
+  }
+}
+
+const originOnread = (): net.OnReadOpts => ORIGIN_ONREAD;
+
+function ignore(): void {
+  // The 'close' that follows every error is what is acted on.
+}

@@ -1,0 +1,187 @@
+// One plain-HTTP exchange after it was let through: request to the origin, response to the client, streaming both ways with
+// back-pressure, and the one ended record whichever way it goes. Chosen over http-proxy-3: docs/dependencies.md.
+import http from 'node:http';
+import type net from 'node:net';
+import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { ProxyContext } from './context.ts';
+import { type Framing, readFraming, requestFields, responseFields } from './fields.ts';
+import type { ForwardRequest } from './forward.ts';
+import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
+import { refuseRequest } from './refuse.ts';
+import { type Granted, recordEnd } from './route.ts';
+
+interface ExchangeOrder extends ForwardRequest {
+  readonly authority: Authority;
+  readonly path: string;
+  readonly framing: Framing;
+  readonly granted: Granted;
+  readonly startedMs: number;
+}
+
+export class Exchanger {
+  readonly #ctx: ProxyContext;
+  readonly #agent: OriginAgent;
+  readonly #order: ExchangeOrder;
+  #origin: http.ClientRequest | null = null;
+  #address: string | undefined;
+  #status: number | undefined;
+  #bytesUp = 0;
+  #bytesDown = 0;
+  #recorded = false;
+  #retried = false;
+
+  constructor(ctx: ProxyContext, agent: OriginAgent, order: ExchangeOrder) {
+    this.#ctx = ctx;
+    this.#agent = agent;
+    this.#order = order;
+  }
+
+  start(): void {
+    const { req, res, framing } = this.#order;
+    // The client's going away must free the origin at once, whatever state the exchange is in.
+    res.once('close', () => {
+      if (res.writableFinished || this.#recorded) return;
+      this.#end('client-gone');
+      this.#origin?.destroy();
+    });
+    req.on('error', ignore);
+    res.on('error', ignore);
+    this.#send();
+    if (framing.kind !== 'none') req.on('data', (chunk: Buffer) => void (this.#bytesUp += chunk.length));
+  }
+
+  #send(): void {
+    const { req, authority, path, framing, granted, upgrade } = this.#order;
+    const bare = authority.kind === 'ipv6' ? `[${authority.host}]` : authority.host;
+    const options: OriginOptions = {
+      agent: this.#agent,
+      poolKey: poolKey(authority.text, granted.addresses),
+      addresses: granted.addresses,
+      host: authority.host,
+      port: authority.port,
+      method: req.method ?? 'GET',
+      path,
+      headers: requestFields(
+        req.rawHeaders,
+        authority.port === 80 ? bare : authority.text,
+        framing,
+        upgrade?.protocol ?? null,
+      ),
+      setHost: false,
+      maxHeaderSize: this.#ctx.limits.head_bytes,
+      insecureHTTPParser: false,
+    };
+    const origin = http.request(options);
+    this.#origin = origin;
+    origin.setTimeout(this.#ctx.limits.upstream_response_timeout_ms, () => {
+      this.#ctx.meter.hit('upstream_response_timeout_ms');
+      this.#fail('upstream-timeout', `no progress for ${this.#ctx.limits.upstream_response_timeout_ms} ms`);
+    });
+    origin.on('socket', (socket) => {
+      const note = (): void => void (this.#address = socket.remoteAddress);
+      if (socket.connecting) socket.once('connect', note);
+      else note();
+    });
+    origin.on('error', (error: NodeJS.ErrnoException) => this.#originError(origin, error));
+    origin.on('continue', () => this.#order.res.writeContinue());
+    origin.on('response', (response) => this.#respond(response));
+    if (upgrade) origin.on('upgrade', (response, socket, early) => this.#upgrade(response, socket, early));
+    if (framing.kind === 'none') origin.end();
+    else req.pipe(origin);
+  }
+
+  #respond(response: http.IncomingMessage): void {
+    const { req, res } = this.#order;
+    this.#status = response.statusCode;
+    response.on('error', () => this.#cut('upstream-closed'));
+    const framing = readFraming(response.rawHeaders, response.httpVersion);
+    if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
+    try {
+      res.sendDate = false;
+      if (this.#ctx.draining) res.shouldKeepAlive = false;
+      res.writeHead(
+        response.statusCode ?? 502,
+        response.statusMessage,
+        responseFields(response.rawHeaders, framing.framing),
+      );
+    } catch (error) {
+      return this.#fail(
+        'upstream-malformed',
+        error instanceof Error ? error.message : 'the response head is not valid',
+      );
+    }
+    response.on('data', (chunk: Buffer) => void (this.#bytesDown += chunk.length));
+    response.once('end', () => {
+      // A body that the client is still uploading has no taker any more; closing tells it so.
+      if (!req.complete) res.shouldKeepAlive = false;
+    });
+    res.once('finish', () => this.#end('closed'));
+    response.pipe(res);
+  }
+
+  #upgrade(response: http.IncomingMessage, socket: net.Socket, early: Buffer): void {
+    this.#status = response.statusCode;
+    this.#recorded = true;
+    this.#order.upgrade?.accept({
+      response,
+      origin: socket,
+      early,
+      finish: (end) => {
+        this.#recorded = false;
+        this.#bytesUp = end.bytesUp;
+        this.#bytesDown = end.bytesDown;
+        this.#end(end.outcome);
+      },
+    });
+  }
+
+  #originError(origin: http.ClientRequest, error: NodeJS.ErrnoException): void {
+    if (this.#recorded || origin !== this.#origin) return;
+    if (error instanceof DialError) return this.#fail(error.code as RequestErrorCode, error.message);
+    if (error.code?.startsWith('HPE_'))
+      return this.#fail('upstream-malformed', 'the response is not well-formed HTTP/1');
+    const { req, res, framing } = this.#order;
+    // A kept-alive connection may have been closed under our feet; a request without body and effect can be sent once more.
+    const safe = framing.kind === 'none' && (req.method === 'GET' || req.method === 'HEAD');
+    if (origin.reusedSocket && safe && !this.#retried && !res.headersSent) {
+      this.#retried = true;
+      return this.#send();
+    }
+    this.#fail('upstream-closed', `the connection broke (${error.code ?? 'unknown'})`);
+  }
+
+  /** Ends with an error of the origin: a clean 502 or 504 while nothing has been sent, a visibly broken message after. */
+  #fail(code: RequestErrorCode, detail: string): void {
+    const { res, authority, id } = this.#order;
+    if (this.#recorded) return;
+    if (res.headersSent) return this.#cut(code);
+    this.#end(code);
+    this.#origin?.destroy();
+    refuseRequest(this.#order, { code, id, host: authority.host, port: authority.port, detail, help: this.#ctx.help });
+  }
+
+  #cut(code: RequestErrorCode): void {
+    if (this.#recorded) return;
+    this.#end(code);
+    this.#origin?.destroy();
+    this.#order.res.destroy();
+  }
+
+  #end(outcome: RequestErrorCode | OutcomeCode): void {
+    if (this.#recorded) return;
+    this.#recorded = true;
+    recordEnd(this.#ctx, this.#order.granted.facts, {
+      outcome,
+      bytesUp: this.#bytesUp,
+      bytesDown: this.#bytesDown,
+      startedMs: this.#order.startedMs,
+      address: this.#address,
+      status: this.#status,
+    });
+  }
+}
+
+function ignore(): void {
+  // The 'close' that follows is what is acted on.
+}

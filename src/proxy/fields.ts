@@ -1,0 +1,102 @@
+// Which header fields go on, and which end here (RFC 9110 §7.6.1). Pure; works on raw name/value lists so that order,
+// case and repetition of what passes are kept.
+
+// Never forwarded, whatever Connection says. Transfer-Encoding, Content-Length and Host are re-made by the forwarder.
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authorization',
+  'proxy-authenticate',
+  'proxy-authentication-info',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-length',
+  'host',
+]);
+
+const VIA = '1.1 sallyport';
+
+/** Names listed in Connection fields, lower case: they are hop-by-hop for this message. */
+function connectionNames(raw: readonly string[]): Set<string> {
+  const names = new Set<string>();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    if (raw[i]?.toLowerCase() !== 'connection') continue;
+    for (const name of (raw[i + 1] ?? '').split(',')) names.add(name.trim().toLowerCase());
+  }
+  return names;
+}
+
+function endToEnd(raw: readonly string[]): string[] {
+  const listed = connectionNames(raw);
+  const kept: string[] = [];
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i] ?? '';
+    const lower = name.toLowerCase();
+    if (HOP_BY_HOP.has(lower) || listed.has(lower)) continue;
+    kept.push(name, raw[i + 1] ?? '');
+  }
+  return kept;
+}
+
+/** How a body is framed on the next hop: as it came, never guessed. */
+export type Framing =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly length: string }
+  | { readonly kind: 'chunked' };
+
+export type FramingResult =
+  | { readonly ok: true; readonly framing: Framing }
+  | { readonly ok: false; readonly detail: string };
+
+/**
+ * Reads the framing of a message head; anything two parsers could read differently is refused (RFC 9112 §6.3).
+ * @param version of the message: Transfer-Encoding is not defined for HTTP/1.0
+ */
+export function readFraming(raw: readonly string[], version: string): FramingResult {
+  let length: string | null = null;
+  let chunked = false;
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i]?.toLowerCase();
+    const value = raw[i + 1] ?? '';
+    if (name === 'content-length') {
+      if (length !== null) return { ok: false, detail: 'there are two Content-Length fields' };
+      if (!/^\d{1,15}$/.test(value)) return { ok: false, detail: 'Content-Length is not a plain number' };
+      length = value;
+    } else if (name === 'transfer-encoding') {
+      if (chunked) return { ok: false, detail: 'there are two Transfer-Encoding fields' };
+      if (value.toLowerCase() !== 'chunked') return { ok: false, detail: 'Transfer-Encoding is not exactly "chunked"' };
+      if (version !== '1.1') return { ok: false, detail: 'Transfer-Encoding needs HTTP/1.1' };
+      chunked = true;
+    }
+  }
+  if (chunked && length !== null) return { ok: false, detail: 'both Content-Length and Transfer-Encoding are there' };
+  if (chunked) return { ok: true, framing: { kind: 'chunked' } };
+  return { ok: true, framing: length === null ? { kind: 'none' } : { kind: 'length', length } };
+}
+
+/**
+ * The fields of the request towards the origin: Host from the URL, framing as read, Via added.
+ * @param host the authority as the Host field writes it (without the default port)
+ */
+export function requestFields(
+  raw: readonly string[],
+  host: string,
+  framing: Framing,
+  upgrade: string | null,
+): string[] {
+  const fields = ['Host', host, ...endToEnd(raw), 'Via', VIA];
+  if (framing.kind === 'length') fields.push('Content-Length', framing.length);
+  if (framing.kind === 'chunked') fields.push('Transfer-Encoding', 'chunked');
+  if (upgrade !== null) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade);
+  return fields;
+}
+
+/** The fields of the response towards the client. A chunked or close-delimited body is framed by the server. */
+export function responseFields(raw: readonly string[], framing: Framing): string[] {
+  const fields = [...endToEnd(raw), 'Via', VIA];
+  if (framing.kind === 'length') fields.push('Content-Length', framing.length);
+  return fields;
+}

@@ -1,0 +1,75 @@
+// What a tunnel's first client bytes must be, by the protocol of the rule. A check is given all bytes so far and answers
+// need-more, ok or refused; it decides nothing about the host, which the policy has done.
+
+import type { RequestErrorCode } from '../errors.ts';
+import { type Hello, parseClientHello } from '../net/client-hello.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { Protocol } from '../policy/compile.ts';
+
+export type FirstVerdict =
+  /** `atLeast`: total bytes without which the answer cannot change. */
+  | { readonly state: 'need-more'; readonly atLeast: number }
+  | { readonly state: 'ok' }
+  | { readonly state: 'refused'; readonly reason: RequestErrorCode; readonly detail: string };
+
+export interface FirstMessage {
+  /** Whether the origin's bytes may flow before the check has passed (SSH servers speak first). */
+  readonly serverFirst: boolean;
+  /** `observe` never holds a byte back: the verdict is only recorded. */
+  readonly mode: 'enforce' | 'observe';
+  judge(bytes: Uint8Array): FirstVerdict;
+}
+
+const OK: FirstVerdict = { state: 'ok' };
+
+/**
+ * The check for a tunnel, or null where the protocol is `any` (then nothing is looked at).
+ * @param authority the canonical host that was asked for; the SNI must be the same
+ */
+export function firstMessage(
+  protocol: Protocol,
+  authority: Authority,
+  mode: 'enforce' | 'observe',
+): FirstMessage | null {
+  switch (protocol) {
+    case 'tls':
+      return { serverFirst: false, mode, judge: (bytes) => judgeTls(bytes, authority) };
+    case 'ssh':
+      return { serverFirst: true, mode, judge: judgeSsh };
+    case 'http':
+    case 'any':
+      return null;
+    default:
+      return protocol satisfies never;
+  }
+}
+
+function judgeTls(bytes: Uint8Array, authority: Authority): FirstVerdict {
+  const hello: Hello = parseClientHello(bytes);
+  if (hello.state === 'need-more') return { state: 'need-more', atLeast: hello.atLeast };
+  if (hello.state === 'refused') {
+    // RFC 6066 §3: an address never stands in the SNI, so a listed IP literal comes without one.
+    if (hello.reason === 'sni-missing' && authority.kind !== 'name') return OK;
+    return { state: 'refused', reason: hello.reason, detail: hello.detail };
+  }
+  if (hello.serverName === authority.host) return OK;
+  const detail = `asked for ${authority.host}, the ClientHello says ${hello.serverName}${hello.ech ? ' (outer name of an encrypted hello)' : ''}`;
+  return { state: 'refused', reason: 'sni-mismatch', detail };
+}
+
+// RFC 4253 §4.2: the client's identification string comes first, at most 255 bytes with its CR LF.
+const SSH_LINE_BYTES_MAX = 255;
+const SSH_STARTS = ['SSH-2.0-', 'SSH-1.99-'];
+const LF = 0x0a;
+
+function judgeSsh(bytes: Uint8Array): FirstVerdict {
+  const end = bytes.subarray(0, SSH_LINE_BYTES_MAX).indexOf(LF);
+  const text = String.fromCharCode(...bytes.subarray(0, end < 0 ? SSH_LINE_BYTES_MAX : end));
+  const fits = SSH_STARTS.some((start) => text.startsWith(start) || (end < 0 && start.startsWith(text)));
+  if (!fits) return { state: 'refused', reason: 'not-ssh', detail: 'the first line is not an SSH identification' };
+  if (end >= 0) return OK;
+  if (bytes.length >= SSH_LINE_BYTES_MAX) {
+    return { state: 'refused', reason: 'not-ssh', detail: `no line end within ${SSH_LINE_BYTES_MAX} bytes` };
+  }
+  return { state: 'need-more', atLeast: bytes.length + 1 };
+}

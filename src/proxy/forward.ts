@@ -1,0 +1,113 @@
+// The walk of a plain-HTTP request in absolute-form (RFC 9112 §3.2.2). Each request on a connection is decided anew; the raw
+// path that was judged is the path that is sent; framing that two parsers could read differently is refused, both ways.
+import type http from 'node:http';
+import type net from 'node:net';
+import type { RequestErrorCode } from '../errors.ts';
+import type { Client } from '../identity/identify.ts';
+import { type Authority, parseHttpTarget } from '../policy/authority.ts';
+import type { ProxyContext } from './context.ts';
+import type { TunnelEnd } from './engine.ts';
+import { Exchanger } from './exchanger.ts';
+import { type Framing, readFraming } from './fields.ts';
+import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts';
+import type { OriginAgent } from './origin-agent.ts';
+import { refuseRequest } from './refuse.ts';
+import { refuseMalformed, route } from './route.ts';
+
+export interface ForwardRequest {
+  readonly id: string;
+  readonly client: Client;
+  readonly req: http.IncomingMessage;
+  readonly res: http.ServerResponse;
+  /** Set for a WebSocket handshake: what to do with the two sockets once the origin agrees. */
+  readonly upgrade: Upgrade | null;
+  /** Whether Node has detached its parser (any Upgrade field does that): a body could then not be read. */
+  readonly detached: boolean;
+}
+
+export interface Upgrade {
+  readonly protocol: string;
+  /** Takes the connection over; called at most once, with the origin's 101. */
+  readonly accept: (answer: UpgradeAnswer) => void;
+}
+
+export interface UpgradeAnswer {
+  readonly response: http.IncomingMessage;
+  readonly origin: net.Socket;
+  readonly early: Buffer;
+  readonly finish: (outcome: { outcome: TunnelEnd['outcome']; bytesUp: number; bytesDown: number }) => void;
+}
+
+/** Takes one request to its end. Never rejects. */
+export async function handleForward(ctx: ProxyContext, agent: OriginAgent, forward: ForwardRequest): Promise<void> {
+  try {
+    await walk(ctx, agent, forward);
+  } catch (error) {
+    ctx.log.error({ err: error, request: forward.id }, 'a request failed inside the proxy and was refused');
+    if (forward.res.headersSent) forward.res.destroy();
+    else refuseRequest(forward, { code: 'internal-error', id: forward.id, help: ctx.help });
+  }
+}
+
+async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardRequest): Promise<void> {
+  const startedMs = performance.now();
+  const { req, client, id } = forward;
+  const method = req.method ?? '';
+  const target = req.url ?? '';
+  const parsed = readRequest(ctx, req, forward.detached);
+  if (!parsed.ok) {
+    const { code, detail } = parsed.problem;
+    return refuseRequest(
+      forward,
+      refuseMalformed(ctx, { id, client, method, target, code, detail, authority: parsed.authority }),
+    );
+  }
+  const routed = await route(ctx, {
+    id,
+    client,
+    kind: 'forward',
+    method,
+    authority: parsed.authority,
+    path: parsed.path,
+    proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
+    userAgent: fieldValue(req.rawHeaders, 'user-agent'),
+  });
+  if (!routed.ok) return refuseRequest(forward, routed.refusal);
+  new Exchanger(ctx, agent, {
+    ...forward,
+    authority: parsed.authority,
+    path: parsed.path,
+    framing: parsed.framing,
+    granted: routed.granted,
+    startedMs,
+  }).start();
+}
+
+type Parsed =
+  | { readonly ok: true; readonly authority: Authority; readonly path: string; readonly framing: Framing }
+  | { readonly ok: false; readonly problem: HeadProblem; readonly authority: Authority | null };
+
+function readRequest(ctx: ProxyContext, req: http.IncomingMessage, detached: boolean): Parsed {
+  const raw = req.rawHeaders;
+  const target = parseHttpTarget(req.url ?? '');
+  const authority = target.ok ? target.authority : null;
+  const no = (code: RequestErrorCode, detail: string | null): Parsed => ({
+    ok: false,
+    problem: { code, detail },
+    authority,
+  });
+  if (ctx.draining) return no('draining', null);
+  const general = headProblem(req.httpVersion, raw, ctx.limits, ctx.meter);
+  if (general) return { ok: false, problem: general, authority };
+  if (!target.ok) return no('target-malformed', target.problem);
+  if (!ctx.plainHttp) return no('method-not-allowed', 'plain HTTP forwarding is switched off (plain_http: false)');
+  // TRACE would answer with the request, credentials of other hops included (RFC 9110 §9.3.8).
+  if (req.method === 'TRACE') return no('method-not-allowed', 'TRACE is not forwarded');
+  if (req.httpVersion === '1.1' && fieldCount(raw, 'host') !== 1)
+    return no('host-header', 'an HTTP/1.1 request has exactly one Host header');
+  const framing = readFraming(raw, req.httpVersion);
+  if (!framing.ok) return no('request-malformed', framing.detail);
+  if (detached && framing.framing.kind !== 'none')
+    return no('request-malformed', 'a request with Upgrade must not carry a body');
+  return { ok: true, authority: target.authority, path: target.path, framing: framing.framing };
+}

@@ -1,0 +1,64 @@
+// Connections to origins for plain HTTP: dialled to checked addresses only, kept alive per authority AND address set, so that
+// a pooled connection never serves another name, nor a name whose checked addresses have changed.
+import http from 'node:http';
+import type net from 'node:net';
+import type { RequestErrorCode } from '../errors.ts';
+import type { Limits } from '../limits.ts';
+import { dial } from '../net/dial.ts';
+
+// How long an unused origin connection is kept, and how many for one key.
+const ORIGIN_IDLE_MS = 10_000;
+const ORIGIN_IDLE_MAX = 32;
+
+/** The dial's own failure, told apart from what Node's client throws. */
+export class DialError extends Error {
+  readonly code: RequestErrorCode;
+  constructor(code: RequestErrorCode, detail: string) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+export interface OriginOptions extends http.RequestOptions {
+  readonly poolKey: string;
+  readonly addresses: readonly string[];
+}
+
+export class OriginAgent extends http.Agent {
+  readonly #limits: Limits;
+
+  constructor(limits: Limits) {
+    super({ keepAlive: true, maxFreeSockets: ORIGIN_IDLE_MAX, timeout: ORIGIN_IDLE_MS, scheduling: 'lifo' });
+    this.#limits = limits;
+  }
+
+  override getName(options?: http.RequestOptions): string {
+    return (options as unknown as OriginOptions).poolKey;
+  }
+
+  override createConnection(
+    options: http.ClientRequestArgs,
+    callback?: (error: Error | null, socket: net.Socket) => void,
+  ): net.Socket | null | undefined {
+    const { addresses, port } = options as OriginOptions;
+    dial(
+      {
+        addresses,
+        port: Number(port),
+        timeoutMs: this.#limits.connect_timeout_ms,
+        attemptDelayMs: this.#limits.connect_attempt_delay_ms,
+      },
+      (dialled) => {
+        if (dialled.ok) callback?.(null, dialled.socket);
+        // Node reads the error first and never touches the socket argument then.
+        else callback?.(new DialError(dialled.code, dialled.detail), undefined as unknown as net.Socket);
+      },
+    );
+    return undefined;
+  }
+}
+
+/** The pool key of an authority with its checked addresses. */
+export function poolKey(authorityText: string, addresses: readonly string[]): string {
+  return `${authorityText}|${[...addresses].sort().join(',')}`;
+}

@@ -1,0 +1,59 @@
+// Sends a refusal so that it arrives whole: closing a socket with unread bytes resets it and can destroy the answer on its way,
+// so what the client still sends is read and dropped for so long and so far, and only then cut.
+import type http from 'node:http';
+import type net from 'node:net';
+import { fieldValue } from './head.ts';
+import { type Refusal, refusalResponse } from './respond.ts';
+
+const LINGER_MS = 2_000;
+const LINGER_BYTES_MAX = 1_048_576;
+
+/** On a raw socket (CONNECT, or a request that could not be parsed): writes `response` and closes. */
+export function refuseSocket(socket: net.Socket, response: string): void {
+  socket.on('error', ignore);
+  if (socket.destroyed || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  let dropped = 0;
+  socket.on('data', (chunk: Buffer) => {
+    dropped += chunk.length;
+    if (dropped > LINGER_BYTES_MAX) socket.destroy();
+  });
+  socket.once('end', () => socket.destroySoon());
+  socket.once('close', () => clearTimeout(timer));
+  socket.end(response);
+  socket.resume();
+}
+
+/** On the http server's response: sends the whole answer, then ends once the request's body is through. */
+export function refuseRequest(
+  exchange: { readonly req: http.IncomingMessage; readonly res: http.ServerResponse },
+  refusal: Refusal,
+): void {
+  const { req, res } = exchange;
+  const response = refusalResponse({ ...refusal, accept: fieldValue(req.rawHeaders, 'accept') });
+  res.writeHead(response.status, response.reason, [...response.headers]);
+  if (req.method !== 'HEAD') res.write(response.body);
+  if (req.complete) {
+    res.end();
+    return;
+  }
+  const end = (): void => {
+    clearTimeout(timer);
+    res.end();
+  };
+  const timer = setTimeout(end, LINGER_MS);
+  let dropped = 0;
+  req.on('data', (chunk: Buffer) => {
+    dropped += chunk.length;
+    if (dropped > LINGER_BYTES_MAX) end();
+  });
+  req.once('end', end);
+  res.once('close', () => clearTimeout(timer));
+}
+
+function ignore(): void {
+  // The 'close' that follows every error is what is acted on.
+}

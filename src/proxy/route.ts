@@ -1,0 +1,276 @@
+// Steps 3 to 7 of every request's road, CONNECT and plain HTTP alike: who asks, may it, where to, is that address allowed,
+// and the record of it, in the kernel before anything is dialled. Denied names are never resolved: DNS is a way out.
+import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
+import { type Client, identify } from '../identity/identify.ts';
+import type { Authority } from '../policy/authority.ts';
+import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
+import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
+import type { ProxyContext } from './context.ts';
+import type { Refusal } from './respond.ts';
+
+/** A request whose target has been parsed. */
+export interface Ask {
+  readonly id: string;
+  readonly client: Client;
+  readonly kind: PolicyRequest['kind'];
+  readonly method: string;
+  readonly authority: Authority;
+  /** Raw path and query of a plain-HTTP request; null for CONNECT. */
+  readonly path: string | null;
+  readonly proxyAuthorization: string | undefined;
+  readonly userAgent: string | undefined;
+}
+
+type Passing = Extract<Decision, { verdict: 'allow' | 'observe' }>;
+
+/** What was let through; `facts` are the fields that its ended record repeats. */
+export interface Granted {
+  readonly decision: Passing;
+  readonly addresses: readonly string[];
+  readonly facts: Facts;
+}
+
+type Facts = Pick<
+  Ended,
+  'id' | 'identity' | 'client' | 'host' | 'port' | 'method' | 'verdict' | 'reason' | 'group' | 'rule' | 'policy'
+>;
+
+export type Routed =
+  | { readonly ok: true; readonly granted: Granted }
+  | { readonly ok: false; readonly refusal: Refusal };
+
+/** Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when this resolves. */
+export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
+  if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
+  const who = identify(ask.client, ask.proxyAuthorization);
+  if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });
+
+  let policy = ctx.policy;
+  let decision = decide(policy, ask, who.identity);
+  if (decision.verdict === 'deny' || decision.verdict === 'challenge')
+    return refuseDecision(ctx, ask, who.identity, decision);
+
+  const answer = ctx.resolver.resolve(ask.authority.host);
+  const found = answer instanceof Promise ? await answer : answer;
+  if (!found.ok) {
+    return refuse(ctx, ask, who.identity, {
+      reason: decision.reason,
+      verdict: decision.verdict,
+      outcome: found.code,
+      decision,
+      detail: found.detail,
+    });
+  }
+
+  // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
+  if (ctx.policy !== policy) {
+    policy = ctx.policy;
+    decision = decide(policy, ask, who.identity);
+    if (decision.verdict === 'deny' || decision.verdict === 'challenge')
+      return refuseDecision(ctx, ask, who.identity, decision);
+  }
+  return checkAndRecord(ctx, ask, who.identity, policy, decision, found.addresses);
+}
+
+function decide(policy: Policy, ask: Ask, identity: Identity): Decision {
+  return policy.decide({
+    authority: ask.authority,
+    kind: ask.kind,
+    method: ask.method,
+    path: ask.path,
+    identity,
+    now: Date.now(),
+  });
+}
+
+function checkAndRecord(
+  ctx: ProxyContext,
+  ask: Ask,
+  identity: Identity,
+  policy: Policy,
+  decision: Passing,
+  answers: readonly string[],
+): Routed {
+  const addresses: string[] = [];
+  const dropped: string[] = [];
+  let observed = false;
+  let worst: RequestErrorCode = 'address-prohibited';
+  let detail = '';
+  for (const address of answers) {
+    const check = policy.checkAddress(decision, ask.authority, address);
+    if (check.ok) {
+      addresses.push(address);
+      observed ||= check.observed;
+    } else {
+      dropped.push(`${address} ${check.class}`);
+      worst = check.reason;
+      detail = `${ask.authority.host} resolves to ${address} (${check.class})`;
+    }
+  }
+  if (addresses.length === 0) return refuse(ctx, ask, identity, { reason: worst, decision, dropped, detail });
+
+  const verdict = observed ? 'observe' : decision.verdict;
+  const reason = observed && decision.reason === 'allowed' ? 'address-prohibited' : decision.reason;
+  const facts: Facts = {
+    id: ask.id,
+    identity,
+    client: ask.client.address,
+    host: ask.authority.host,
+    port: ask.authority.port,
+    method: ask.method,
+    verdict,
+    reason,
+    group: decision.rule?.group ?? null,
+    rule: decision.rule?.id ?? null,
+    policy: policy.digest,
+  };
+  const nearest = decision.verdict === 'observe' ? decision.nearest : null;
+  const record: Decided = { ...facts, addresses, ...optional({ dropped, nearest, userAgent: ask.userAgent }) };
+  const failed = write(ctx, record);
+  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
+  return { ok: true, granted: { decision, addresses, facts } };
+}
+
+interface Refused {
+  readonly reason: RequestErrorCode | 'allowed';
+  readonly verdict?: Decided['verdict'];
+  /** Where the request was allowed and failed all the same (DNS): the code that the client is told. */
+  readonly outcome?: RequestErrorCode;
+  readonly decision?: Decision;
+  readonly dropped?: readonly string[];
+  readonly detail?: string;
+}
+
+function refuseDecision(ctx: ProxyContext, ask: Ask, identity: Identity, decision: Exclude<Decision, Passing>): Routed {
+  return refuse(ctx, ask, identity, { reason: decision.reason, decision });
+}
+
+function refuse(ctx: ProxyContext, ask: Ask, identity: Identity, what: Refused): Routed {
+  const { decision } = what;
+  const code = what.outcome ?? (what.reason as RequestErrorCode);
+  const nearest = decision && 'nearest' in decision ? decision.nearest : null;
+  const failed = write(ctx, {
+    id: ask.id,
+    identity,
+    client: ask.client.address,
+    host: ask.authority.host,
+    port: ask.authority.port,
+    method: ask.method,
+    verdict: what.verdict ?? 'deny',
+    reason: what.reason,
+    group: decision?.rule?.group ?? null,
+    rule: decision?.rule?.id ?? null,
+    policy: ctx.policy.digest,
+    outcome: code,
+    ...optional({ dropped: what.dropped, nearest, userAgent: ask.userAgent }),
+  });
+  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
+  const refusal = refusalOf(ctx, ask, identity, code);
+  return {
+    ok: false,
+    refusal: { ...refusal, rule: decision?.rule ? decision.rule.id : null, nearest, detail: what.detail ?? null },
+  };
+}
+
+function refusalOf(ctx: ProxyContext, ask: Ask, identity: Identity, code: RequestErrorCode): Refusal {
+  const names = identity.attributes.pipeline ? identity.attributes : identity.claimed;
+  return {
+    code,
+    id: ask.id,
+    host: ask.authority.host,
+    port: ask.authority.port,
+    help: ctx.help,
+    pipeline: names.pipeline,
+    job: names.job,
+  };
+}
+
+function optional(fields: {
+  dropped?: readonly string[] | undefined;
+  nearest?: Nearest | null;
+  userAgent?: string | undefined;
+}): Partial<Decided> {
+  return {
+    ...(fields.dropped && fields.dropped.length > 0 ? { dropped: fields.dropped } : {}),
+    ...(fields.nearest ? { nearest: fields.nearest } : {}),
+    ...(fields.userAgent ? { user_agent: fields.userAgent } : {}),
+  };
+}
+
+function write(ctx: ProxyContext, record: Decided): boolean {
+  try {
+    ctx.recorder.decided(record);
+    return false;
+  } catch (error) {
+    ctx.log.error({ err: error, request: record.id }, 'the decision could not be recorded; the request is refused');
+    return true;
+  }
+}
+
+/** What a request looked like whose head or target could not be understood: recorded as denied, with the raw target. */
+export interface Malformed {
+  readonly id: string;
+  readonly client: Client;
+  readonly method: string;
+  readonly target: string;
+  readonly code: RequestErrorCode;
+  readonly detail: string | null;
+  /** Where the target itself was sound and something else was not. */
+  readonly authority: Authority | null;
+}
+
+/** Records a request that is refused before the policy is asked; the refusal is 503 where that fails. */
+export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
+  const failed = write(ctx, {
+    id: what.id,
+    identity: what.client.identity,
+    client: what.client.address,
+    host: what.authority?.host ?? null,
+    port: what.authority?.port ?? null,
+    ...(what.authority ? {} : { target: what.target }),
+    method: what.method,
+    verdict: 'deny',
+    reason: what.code,
+    group: null,
+    rule: null,
+    policy: ctx.policy.digest,
+    outcome: what.code,
+  });
+  if (failed) return { code: 'audit-unavailable', id: what.id, help: ctx.help };
+  return { code: what.code, id: what.id, detail: what.detail, help: ctx.help };
+}
+
+/** Step 12: the one ended record of what was let through. A failure cannot undo what has passed; it is said loudly. */
+export function recordEnd(
+  ctx: ProxyContext,
+  facts: Facts,
+  end: {
+    outcome: RequestErrorCode | OutcomeCode;
+    bytesUp: number;
+    bytesDown: number;
+    startedMs: number;
+    address?: string | undefined;
+    status?: number | undefined;
+    verdict?: Ended['verdict'];
+    reason?: Ended['reason'];
+  },
+): void {
+  try {
+    ctx.recorder.ended({
+      ...facts,
+      verdict: end.verdict ?? facts.verdict,
+      reason: end.reason ?? facts.reason,
+      outcome: end.outcome,
+      bytes_up: end.bytesUp,
+      bytes_down: end.bytesDown,
+      duration_ms: Math.round((performance.now() - end.startedMs) * 10) / 10,
+      ...(end.address === undefined ? {} : { address: end.address }),
+      ...(end.status === undefined ? {} : { status: end.status }),
+    });
+  } catch (error) {
+    ctx.log.error(
+      { err: error, request: facts.id },
+      'the end of a request could not be recorded; it will show as interrupted',
+    );
+  }
+}

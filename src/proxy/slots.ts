@@ -1,0 +1,78 @@
+// Who may hold a connection: totals, one client's share, and its rate of new ones. No timer: the bucket refills by the clock.
+import type { LimitName, Limits, Meter } from '../limits.ts';
+
+interface Share {
+  open: number;
+  /** New connections still free in this second. */
+  tokens: number;
+  refilledAtMs: number;
+}
+
+/** Counts connections. admit() and release() must pair for each connection that was admitted. */
+export class Slots {
+  readonly #limits: Limits;
+  readonly #meter: Meter;
+  readonly #shares = new Map<string, Share>();
+  #open = 0;
+
+  constructor(limits: Limits, meter: Meter) {
+    this.#limits = limits;
+    this.#meter = meter;
+  }
+
+  get open(): number {
+    return this.#open;
+  }
+
+  /** Takes a slot for `address`; returns the limit that forbids it, or null when it is taken. */
+  admit(address: string, nowMs: number): LimitName | null {
+    const refused = this.#refusal(address, nowMs);
+    if (refused) this.#meter.hit(refused);
+    return refused;
+  }
+
+  release(address: string): void {
+    const share = this.#shares.get(address);
+    if (!share) return;
+    this.#open--;
+    share.open--;
+    // The share stays for its rate; the oldest idle ones make room in #share().
+  }
+
+  #refusal(address: string, nowMs: number): LimitName | null {
+    if (this.#open >= this.#limits.connections_max) return 'connections_max';
+    const share = this.#share(address, nowMs);
+    if (!share) return 'clients_tracked_max';
+    if (share.open >= this.#limits.client_connections_max) return 'client_connections_max';
+    const elapsedMs = Math.max(0, nowMs - share.refilledAtMs);
+    share.tokens = Math.min(
+      this.#limits.client_rate_per_s,
+      share.tokens + (elapsedMs / 1_000) * this.#limits.client_rate_per_s,
+    );
+    share.refilledAtMs = nowMs;
+    if (share.tokens < 1) return 'client_rate_per_s';
+    share.tokens -= 1;
+    share.open++;
+    this.#open++;
+    return null;
+  }
+
+  #share(address: string, nowMs: number): Share | null {
+    const known = this.#shares.get(address);
+    if (known) return known;
+    if (this.#shares.size >= this.#limits.clients_tracked_max && !this.#forgetIdle()) return null;
+    const made: Share = { open: 0, tokens: this.#limits.client_rate_per_s, refilledAtMs: nowMs };
+    this.#shares.set(address, made);
+    return made;
+  }
+
+  /** Makes room by forgetting the longest known address without connections; a Map iterates in insertion order. */
+  #forgetIdle(): boolean {
+    for (const [address, share] of this.#shares) {
+      if (share.open > 0) continue;
+      this.#shares.delete(address);
+      return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,311 @@
+// The JS engine's tunnel: two sockets and what lies between them. No object and no closure per chunk: listeners are shared
+// functions that find their tunnel on the socket, and the origin is read into reused buffers (net `onread`).
+// Measured cause: a fresh 64 KiB buffer a read makes glibc return and fault in the heap's top each time, 2 to 5 CPU-s a GB.
+import { Buffer } from 'node:buffer';
+import type net from 'node:net';
+import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
+import type { Limits, Meter } from '../limits.ts';
+import type { TunnelEnd } from './engine.ts';
+import type { FirstMessage } from './first-message.ts';
+
+const OWNER = Symbol('tunnel');
+type Owned = net.Socket & { [OWNER]?: Tunnel };
+
+// Every quiet tunnel reads into this one buffer and copies out: safe because libuv asks for the buffer, reads and calls back
+// in one go on this thread. A read that fills it is bulk: the tunnel then gets a big buffer of its own until it calms down.
+const SCRATCH_BYTES = 32_768;
+const BULK_BYTES = 262_144;
+const CALM_BYTES = 8_192;
+const BULK_POOL_MAX = 32;
+const scratch = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
+const bulkPool: Buffer[] = [];
+
+// The buffer for the next read of the socket whose callback has just run; `onread.buffer` is called right after it.
+let nextBuffer: Buffer = scratch;
+
+/** Given to net.connect for the origin's socket: one object for all tunnels. */
+export const ORIGIN_ONREAD: net.OnReadOpts = {
+  buffer: () => {
+    const buffer = nextBuffer;
+    nextBuffer = scratch;
+    return buffer;
+  },
+  callback: onOriginRead as net.OnReadOpts['callback'],
+};
+
+function onOriginRead(this: Owned, length: number, buffer: Uint8Array): boolean {
+  return this[OWNER]?.fromOrigin(length, buffer as Buffer) ?? false;
+}
+
+export class Tunnel {
+  readonly #client: Owned;
+  readonly #origin: Owned;
+  readonly #limits: Limits;
+  readonly #meter: Meter;
+  readonly #done: (end: TunnelEnd) => void;
+  /** The check that still waits for bytes; null once it has passed or where there is none. */
+  #first: FirstMessage | null;
+  #held: Buffer | null = null;
+  #heldAtLeast = 1;
+  #helloTimer: NodeJS.Timeout | null = null;
+  #finding: TunnelEnd['finding'] = null;
+  #bulk: Buffer | null = null;
+  #bulkInFlight = false;
+  #onFlushed: (() => void) | null = null;
+  #ended = false;
+  #clientClosed = false;
+  #originClosed = false;
+  #outcome: OutcomeCode | RequestErrorCode = 'closed';
+  bytesUp = 0;
+  bytesDown = 0;
+  /** Set by every byte, cleared by the idle sweep: no clock is read per chunk. */
+  active = true;
+  idleSinceMs = 0;
+
+  /**
+   * Takes both sockets over. `early` are bytes the client sent right behind its head; `prefix` is what the client is sent first.
+   * Both sockets must have had an error listener until now; from here on they are this object's.
+   */
+  constructor(options: {
+    client: net.Socket;
+    origin: net.Socket;
+    first: FirstMessage | null;
+    early: Buffer | null;
+    prefix: string;
+    limits: Limits;
+    meter: Meter;
+    done: (end: TunnelEnd) => void;
+  }) {
+    this.#client = options.client as Owned;
+    this.#origin = options.origin as Owned;
+    this.#first = options.first;
+    this.#limits = options.limits;
+    this.#meter = options.meter;
+    this.#done = options.done;
+    this.#adopt(this.#client, onClientData, onClientDrain, onClientEnd, onClientError, onClientClose);
+    this.#adopt(this.#origin, onOriginData, onOriginDrain, onOriginEnd, onOriginError, onOriginClose);
+    if (options.prefix) this.#client.write(options.prefix, 'latin1');
+    if (this.#first?.mode === 'enforce')
+      this.#helloTimer = setTimeout(onHelloTimeout, this.#limits.hello_timeout_ms, this);
+    if (!this.#first || this.#first.mode === 'observe' || this.#first.serverFirst) this.#origin.resume();
+    if (options.early && options.early.length > 0) this.fromClient(options.early);
+    if (!this.#ended) this.#client.resume();
+  }
+
+  // One adoption for both ends keeps the listener sets the same; shared functions, so an idle tunnel holds no closures.
+  #adopt(socket: Owned, data: DataListener, drain: Listener, end: Listener, error: Listener, close: Listener): void {
+    socket[OWNER] = this;
+    socket.removeAllListeners('error');
+    socket.on('error', error);
+    socket.on('data', data);
+    socket.on('drain', drain);
+    socket.on('end', end);
+    socket.on('close', close);
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Cuts the tunnel from outside (operator, drain, idle sweep). */
+  cut(outcome: OutcomeCode | RequestErrorCode): void {
+    this.#finish(outcome);
+    this.#client.destroy();
+    this.#origin.destroy();
+  }
+
+  fromClient(chunk: Buffer): void {
+    this.active = true;
+    this.bytesUp += chunk.length;
+    if (this.#first) this.#inspect(chunk);
+    else this.#toOrigin(chunk);
+  }
+
+  #toOrigin(chunk: Buffer): void {
+    // write() says false for a chunk as large as the high-water mark even when the kernel took it all at once.
+    if (!this.#origin.write(chunk) && this.#origin.writableLength > 0) this.#client.pause();
+  }
+
+  #inspect(chunk: Buffer): void {
+    const first = this.#first;
+    if (!first) return;
+    // In observe mode the bytes go on at once and the check looks at a copy's tail only; nothing is altered or delayed.
+    if (first.mode === 'observe') this.#toOrigin(chunk);
+    const held = this.#held ? Buffer.concat([this.#held, chunk]) : chunk;
+    this.#held = held;
+    if (held.length > this.#limits.hello_bytes) {
+      this.#meter.hit('hello_bytes');
+      return this.#found('hello-too-large', `more than ${this.#limits.hello_bytes} bytes`, first);
+    }
+    if (held.length < this.#heldAtLeast) return;
+    const verdict = first.judge(held);
+    if (verdict.state === 'need-more') this.#heldAtLeast = verdict.atLeast;
+    else if (verdict.state === 'refused') this.#found(verdict.reason, verdict.detail, first);
+    else this.#pass(first);
+  }
+
+  #pass(first: FirstMessage): void {
+    const held = this.#held;
+    this.#endCheck();
+    if (first.mode === 'observe') return;
+    if (!first.serverFirst) this.#origin.resume();
+    if (held) this.#toOrigin(held);
+  }
+
+  #found(reason: RequestErrorCode, detail: string, first: FirstMessage): void {
+    this.#finding = { reason, detail };
+    this.#endCheck();
+    if (first.mode === 'enforce') this.cut(reason);
+  }
+
+  #endCheck(): void {
+    this.#first = null;
+    this.#held = null;
+    if (this.#helloTimer) clearTimeout(this.#helloTimer);
+    this.#helloTimer = null;
+  }
+
+  helloTimedOut(): void {
+    if (!this.#first) return;
+    this.#meter.hit('hello_timeout_ms');
+    this.#found(
+      'hello-timeout',
+      `${this.#held?.length ?? 0} bytes within ${this.#limits.hello_timeout_ms} ms`,
+      this.#first,
+    );
+  }
+
+  /** A read of the origin's socket; false stops reading until the client has taken what is pending. */
+  fromOrigin(length: number, buffer: Buffer): boolean {
+    this.active = true;
+    this.bytesDown += length;
+    if (buffer !== this.#bulk) return this.#quietRead(length, buffer);
+    this.#onFlushed ??= () => this.#flushed();
+    this.#bulkInFlight = true;
+    this.#client.write(buffer.subarray(0, length), this.#onFlushed);
+    nextBuffer = buffer;
+    // What the kernel did not take still lies in this buffer: no read into it until it is flushed.
+    if (this.#client.writableLength > 0) return false;
+    this.#bulkInFlight = false;
+    if (length < CALM_BYTES) {
+      this.#giveBack();
+      nextBuffer = scratch;
+    }
+    return true;
+  }
+
+  #quietRead(length: number, buffer: Buffer): boolean {
+    const copy = Buffer.allocUnsafe(length);
+    buffer.copy(copy, 0, 0, length);
+    const taken = this.#client.write(copy) || this.#client.writableLength === 0;
+    if (length === SCRATCH_BYTES && !this.#bulk) {
+      this.#bulk = bulkPool.pop() ?? Buffer.allocUnsafeSlow(BULK_BYTES);
+      nextBuffer = this.#bulk;
+    }
+    return taken;
+  }
+
+  #flushed(): void {
+    if (!this.#bulkInFlight || this.#client.writableLength > 0) return;
+    this.#bulkInFlight = false;
+    if (!this.#ended) this.#origin.resume();
+  }
+
+  /** Where the origin's socket has no onread buffer (an upgraded plain-HTTP exchange): ordinary chunks. */
+  fromOriginChunk(chunk: Buffer): void {
+    this.active = true;
+    this.bytesDown += chunk.length;
+    if (!this.#client.write(chunk) && this.#client.writableLength > 0) this.#origin.pause();
+  }
+
+  clientDrained(): void {
+    if (!this.#bulkInFlight && this.#originMayFlow()) this.#origin.resume();
+  }
+
+  #originMayFlow(): boolean {
+    return !this.#first || this.#first.mode === 'observe' || this.#first.serverFirst;
+  }
+
+  originDrained(): void {
+    this.#client.resume();
+  }
+
+  clientEnded(): void {
+    if (this.#first?.mode === 'enforce')
+      return this.#found('hello-incomplete', 'the client closed its side', this.#first);
+    this.#origin.end();
+  }
+
+  originEnded(): void {
+    this.#client.end();
+  }
+
+  /** An error on one side is a reset on the other: the peer must not take a broken stream for a whole one. */
+  failed(side: 'client' | 'origin'): void {
+    this.#finish(side === 'client' ? 'client-reset' : 'upstream-reset');
+    if (side === 'client') this.#origin.resetAndDestroy();
+    else this.#client.resetAndDestroy();
+  }
+
+  sideClosed(side: 'client' | 'origin'): void {
+    if (side === 'client') this.#clientClosed = true;
+    else this.#originClosed = true;
+    if (this.#clientClosed && this.#originClosed) return this.#finish('closed');
+    // A side that is gone without having been read to its end leaves nothing to wait for.
+    if (side === 'client' && !this.#client.readableEnded) this.#origin.destroy();
+    if (side === 'origin' && !this.#origin.readableEnded) this.#client.destroy();
+  }
+
+  #finish(outcome: OutcomeCode | RequestErrorCode): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#outcome = outcome;
+    this.#endCheck();
+    // A buffer with a write in flight is left to the garbage collector: libuv may still hold its address.
+    if (this.#bulkInFlight) this.#bulk = null;
+    else this.#giveBack();
+    this.#done({ outcome: this.#outcome, bytesUp: this.bytesUp, bytesDown: this.bytesDown, finding: this.#finding });
+  }
+
+  #giveBack(): void {
+    if (this.#bulk && bulkPool.length < BULK_POOL_MAX) bulkPool.push(this.#bulk);
+    this.#bulk = null;
+  }
+}
+
+type Listener = (this: Owned) => void;
+type DataListener = (this: Owned, chunk: Buffer) => void;
+
+function onHelloTimeout(tunnel: Tunnel): void {
+  tunnel.helloTimedOut();
+}
+function onClientData(this: Owned, chunk: Buffer): void {
+  this[OWNER]?.fromClient(chunk);
+}
+function onOriginData(this: Owned, chunk: Buffer): void {
+  this[OWNER]?.fromOriginChunk(chunk);
+}
+function onClientDrain(this: Owned): void {
+  this[OWNER]?.clientDrained();
+}
+function onOriginDrain(this: Owned): void {
+  this[OWNER]?.originDrained();
+}
+function onClientEnd(this: Owned): void {
+  this[OWNER]?.clientEnded();
+}
+function onOriginEnd(this: Owned): void {
+  this[OWNER]?.originEnded();
+}
+function onClientError(this: Owned): void {
+  this[OWNER]?.failed('client');
+}
+function onOriginError(this: Owned): void {
+  this[OWNER]?.failed('origin');
+}
+function onClientClose(this: Owned): void {
+  this[OWNER]?.sideClosed('client');
+}
+function onOriginClose(this: Owned): void {
+  this[OWNER]?.sideClosed('origin');
+}

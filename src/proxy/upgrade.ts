@@ -1,0 +1,46 @@
+// WebSocket over plain HTTP. Node has detached its parser when it says 'upgrade', so the request gets a response object of its
+// own; once the origin has answered 101, both sockets become a tunnel of the engine, counted, listed and drained like any other.
+import http from 'node:http';
+import type net from 'node:net';
+import type { JsEngine } from './engine-js.ts';
+import { responseFields } from './fields.ts';
+import type { Upgrade, UpgradeAnswer } from './forward.ts';
+
+/** The response object of an upgrade request, and how to go on when the origin agrees; `upgrade` is null for other protocols. */
+export function upgradeRequest(options: {
+  engine: JsEngine;
+  id: string;
+  req: http.IncomingMessage;
+  socket: net.Socket;
+  early: Buffer;
+}): { res: http.ServerResponse; upgrade: Upgrade | null } {
+  const { engine, id, req, socket, early } = options;
+  const res = new http.ServerResponse(req);
+  // No parser reads this connection any more: it ends with this exchange.
+  res.shouldKeepAlive = false;
+  res.assignSocket(socket);
+  res.once('finish', () => socket.destroySoon());
+  const protocol = req.headers.upgrade ?? '';
+  if (protocol.toLowerCase() !== 'websocket') return { res, upgrade: null };
+  const accept = (answer: UpgradeAnswer): void => {
+    res.detachSocket(socket);
+    engine.join({
+      id,
+      client: socket,
+      origin: answer.origin,
+      early,
+      prefix: switchingHead(answer),
+      done: answer.finish,
+    });
+  };
+  return { res, upgrade: { protocol, accept } };
+}
+
+function switchingHead({ response, origin, early }: UpgradeAnswer): string {
+  // What the origin sent right behind its 101 goes back into its socket, so that the tunnel reads it first.
+  if (early.length > 0) origin.unshift(early);
+  const fields = responseFields(response.rawHeaders, { kind: 'none' });
+  let head = `HTTP/1.1 101 ${response.statusMessage ?? 'Switching Protocols'}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`;
+  for (let i = 0; i + 1 < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`;
+  return `${head}\r\n`;
+}
