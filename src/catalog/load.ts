@@ -59,7 +59,7 @@ function freeze(content: CatalogContent): Catalog {
 }
 
 /** JSON with sorted keys: the same content gives the same text whatever the order of keys in the files. */
-export function canonicalText(value: unknown): string {
+function canonicalText(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
     return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
