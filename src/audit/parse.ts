@@ -57,7 +57,7 @@ function isRequest(value: Record<string, unknown>): boolean {
     (value['port'] === null || isCount(value['port'])) &&
     typeof value['method'] === 'string' &&
     VERDICTS.has(value['verdict']) &&
-    typeof value['reason'] === 'string' &&
+    isCode(value['reason']) &&
     isText(value['group']) &&
     isText(value['rule'])
   );
@@ -81,5 +81,12 @@ function isCount(value: unknown): boolean {
 }
 
 function isOutcome(value: unknown, optional: boolean): boolean {
-  return typeof value === 'string' || (optional && value === undefined);
+  return isCode(value) || (optional && value === undefined);
+}
+
+const CODE = /^[a-z][a-z0-9-]{0,63}$/;
+
+/** Reasons and outcomes are codes of errors.ts; a reader may be older than the log, so their shape is checked, not the list. */
+function isCode(value: unknown): boolean {
+  return typeof value === 'string' && CODE.test(value);
 }

@@ -1,0 +1,131 @@
+// The tables of the usage store: their types for Kysely and their SQL. Facts are rows of `usage`; what repeats is a
+// dimension with an id. Texts are never NULL ('' says none), because NULLs are all different in a unique index.
+// A migration is added at the end and never changed afterwards; meta.schema_version counts them.
+import type { Generated } from 'kysely';
+
+export interface Schema {
+  /** schema_version, damaged_lines, missing_lines. */
+  meta: { key: string; value: string };
+  node: { id: Generated<number>; name: string };
+  /** host '' = could not be parsed, OVERFLOW = beyond limits.usage_names_per_hour; port 0 = none. */
+  target: { id: Generated<number>; host: string; port: number };
+  actor: { id: Generated<number> } & ActorColumns;
+  rule: { id: Generated<number>; rule: string; grp: string };
+  usage: UsageColumns;
+  /** The last refusal (or would-be refusal) of each target. nearest: JSON of record.Nearest, or ''. last_seen: ms. */
+  denial: { target_id: number; reason: string; nearest: string; rule: string; last_seen: number };
+  /** Let through, not ended yet. line: the decided line as in the log. */
+  open_request: { id: string; node_id: number; line: string };
+  /** How far the log of a node is counted; written in the transaction that counts. */
+  checkpoint: { node_id: number; file_id: string; offset: number; seq: number; hash: string };
+  /** First and last record of a node, ms. */
+  window: { node_id: number; first: number; last: number };
+}
+
+/** Who asked: the proven attributes, or for kind `claimed` the claimed ones; client is the source address. */
+export interface ActorColumns {
+  kind: string;
+  organization: string;
+  pipeline: string;
+  branch: string;
+  step: string;
+  queue: string;
+  job: string;
+  user: string;
+  client: string;
+}
+
+export interface UsageColumns {
+  /** Whole hours since the epoch (UTC), of the line that finished the request. */
+  hour: number;
+  node_id: number;
+  target_id: number;
+  actor_id: number;
+  rule_id: number;
+  kind: 'connect' | 'forward';
+  verdict: 'allow' | 'deny' | 'observe';
+  reason: string;
+  /** '' where the decided line had none. */
+  outcome: string;
+  requests: number;
+  bytes_up: number;
+  bytes_down: number;
+  /** ms since the epoch. */
+  first_seen: number;
+  last_seen: number;
+}
+
+export const ACTOR_COLUMNS = [
+  'kind',
+  'organization',
+  'pipeline',
+  'branch',
+  'step',
+  'queue',
+  'job',
+  'user',
+  'client',
+] as const satisfies readonly (keyof ActorColumns)[];
+
+export const USAGE_KEY = [
+  'hour',
+  'node_id',
+  'target_id',
+  'actor_id',
+  'rule_id',
+  'kind',
+  'verdict',
+  'reason',
+  'outcome',
+] as const satisfies readonly (keyof UsageColumns)[];
+
+export const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE node (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+  CREATE TABLE target (id INTEGER PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, UNIQUE (host, port));
+  CREATE TABLE actor (
+    id INTEGER PRIMARY KEY,
+    ${ACTOR_COLUMNS.map((name) => `"${name}" TEXT NOT NULL`).join(', ')},
+    UNIQUE (${ACTOR_COLUMNS.map((name) => `"${name}"`).join(', ')})
+  );
+  CREATE TABLE rule (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, grp TEXT NOT NULL, UNIQUE (rule, grp));
+  CREATE TABLE usage (
+    hour INTEGER NOT NULL,
+    node_id INTEGER NOT NULL REFERENCES node (id),
+    target_id INTEGER NOT NULL REFERENCES target (id),
+    actor_id INTEGER NOT NULL REFERENCES actor (id),
+    rule_id INTEGER NOT NULL REFERENCES rule (id),
+    kind TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    bytes_up INTEGER NOT NULL,
+    bytes_down INTEGER NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL,
+    PRIMARY KEY (${USAGE_KEY.join(', ')})
+  ) WITHOUT ROWID;
+  CREATE TABLE denial (
+    target_id INTEGER PRIMARY KEY REFERENCES target (id),
+    reason TEXT NOT NULL,
+    nearest TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    last_seen INTEGER NOT NULL
+  );
+  CREATE TABLE open_request (
+    id TEXT PRIMARY KEY,
+    node_id INTEGER NOT NULL REFERENCES node (id),
+    line TEXT NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE checkpoint (
+    node_id INTEGER PRIMARY KEY REFERENCES node (id),
+    file_id TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL
+  );
+  CREATE TABLE "window" (node_id INTEGER PRIMARY KEY REFERENCES node (id), first INTEGER NOT NULL, last INTEGER NOT NULL);
+  `,
+];
