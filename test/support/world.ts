@@ -1,6 +1,6 @@
 // A world for one end-to-end test file: a name server, a policy file, the built proxy in a folder of its own, and clients
 // whose environment holds nothing of this machine's (no proxy variables, no git or npm configuration).
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DnsServer, startTestDns } from './dns.ts';
 import { type Finished, type ProxyProcess, run, sallyport, startProxy } from './proxy-process.ts';
@@ -16,6 +16,8 @@ export interface World {
   readonly dns: DnsServer;
   /** The proxy that runs now; another one after `restart`. */
   readonly proxy: ProxyProcess;
+  /** `file:line` of the first line of the policy file that has this text: what records call a rule of one's own. */
+  placeOf(text: string): string;
   /** Rewrites the policy file; the proxy reads it at SIGHUP or restart. */
   write(changes: PolicyFile): void;
   /** Starts the proxy again after it was stopped or killed. */
@@ -82,6 +84,12 @@ export async function startWorld(policy: PolicyFile, names: Names = {}): Promise
     get proxy() {
       return proxy;
     },
+    placeOf: (text) =>
+      `${configFile}:${
+        readFileSync(configFile, 'utf8')
+          .split('\n')
+          .findIndex((line) => line.includes(text)) + 1
+      }`,
     write,
     restart: async () => {
       proxy = await start();
