@@ -1,7 +1,7 @@
 // One YAML text → its plain value, and the place (line, column) of every part of it.
 // It must never guess: a duplicate key, a tag, a second document or a byte that is not text is a problem, not a repair.
 // Answers the alias bomb (few aliases), the nesting bomb (depth) and the file that is no file (empty, binary).
-import { Alias, type Document, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, type SourcePlace } from '../errors.ts';
 
 /** Aliases that may be followed; YAML anchors are a convenience for a few CIDR lists, not a macro language. */
@@ -46,8 +46,8 @@ export function readDocument(file: string, text: string): DocumentResult {
     const { line, col } = lines.linePos(offset);
     return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
   };
-  const faults = [...document.errors, ...document.warnings].slice(0, PROBLEMS_MAX);
-  if (faults.length > 0) return failed(faults.map((fault) => syntax(at(fault.pos[0]), sentence(fault.message))));
+  const faults = distinct([...document.errors, ...document.warnings], at);
+  if (faults.length > 0) return failed(faults);
   const { contents } = document;
   if (contents === null || (isScalar(contents) && contents.value === null && contents.source === ''))
     return failed([
@@ -64,17 +64,13 @@ export function readDocument(file: string, text: string): DocumentResult {
       ),
     ]);
   }
-  const structure = structureProblems(contents, at);
+  const structure = structureProblems(document, at);
   if (structure.length > 0) return failed(structure);
   try {
     const value = document.toJS({ maxAliasCount: ALIASES_MAX }) as Record<string, unknown>;
     return { ok: true, document: { value, place: (path, where = 'value') => at(locate(document, path, where)) } };
-  } catch (cause) {
-    const why =
-      cause instanceof ReferenceError && cause.message.startsWith('Unresolved')
-        ? sentence(cause.message)
-        : `more than ${ALIASES_MAX} aliases are followed`;
-    return failed([syntax({ file, line: 1, column: 1 }, why)]);
+  } catch {
+    return failed([syntax({ file, line: 1, column: 1 }, 'its aliases multiply into more than a policy can hold')]);
   }
 }
 
@@ -90,8 +86,31 @@ function syntax(at: SourcePlace, message: string): Problem {
   return problem('config-syntax', at, message);
 }
 
-/** The parser's message as one line. */
-function sentence(message: string): string {
+interface Fault {
+  readonly code: string;
+  readonly message: string;
+  readonly pos: readonly [number, number];
+}
+
+/** The parser's complaints in our words, each once a line: one slip of the pen can make it complain a thousand times. */
+function distinct(faults: readonly Fault[], at: (offset: number) => SourcePlace): Problem[] {
+  const found = new Map<string, Problem>();
+  for (const fault of faults) {
+    const place = at(fault.pos[0]);
+    const one = syntax(place, sentence(fault));
+    const key = `${place.line} ${one.message}`;
+    if (!found.has(key)) found.set(key, one);
+    if (found.size >= PROBLEMS_MAX) break;
+  }
+  return [...found.values()];
+}
+
+/** The parser's message as one line, without advice about its own functions. */
+function sentence({ code, message }: Fault): string {
+  if (code === 'MULTIPLE_DOCS') return 'a second document starts here; a file holds one';
+  if (code === 'TAG_RESOLVE_FAILED' || code === 'BAD_DIRECTIVE')
+    return `tags and directives are not used here: ${message}`;
+  if (message.includes('call stack')) return 'nested too deep';
   return message.replaceAll(/\s+/g, ' ').trim().slice(0, 200);
 }
 
@@ -110,13 +129,20 @@ function controlCharacter(text: string): { problem(file: string): Problem } | nu
   };
 }
 
-/** Duplicate keys, keys that are not plain text, and nesting that is too deep. */
-function structureProblems(root: unknown, at: (offset: number) => SourcePlace): Problem[] {
+/** Duplicate keys, keys that are not plain text, aliases without an anchor or too many, and nesting that is too deep. */
+function structureProblems(document: Document.Parsed, at: (offset: number) => SourcePlace): Problem[] {
   const problems: Problem[] = [];
+  let aliases = 0;
   const visit = (node: unknown, depth: number): void => {
     if (problems.length >= PROBLEMS_MAX) return;
     if (depth > DEPTH_MAX) {
       problems.push(syntax(at(offsetOf(node) ?? 0), `nested deeper than ${DEPTH_MAX} levels`));
+    } else if (isAlias(node)) {
+      aliases += 1;
+      const place = at(offsetOf(node) ?? 0);
+      if (aliases > ALIASES_MAX) problems.push(syntax(place, `more than ${ALIASES_MAX} aliases`));
+      else if (node.resolve(document) === undefined)
+        problems.push(syntax(place, `alias *${node.source} has no anchor &${node.source} before it`));
     } else if (isMap(node)) {
       const seen = new Map<string, number>();
       for (const pair of node.items) {
@@ -127,7 +153,7 @@ function structureProblems(root: unknown, at: (offset: number) => SourcePlace): 
       for (const item of node.items) visit(item, depth + 1);
     }
   };
-  visit(root, 0);
+  visit(document.contents, 0);
   return problems;
 }
 
@@ -163,7 +189,7 @@ function locate(document: Document.Parsed, path: Path, where: 'key' | 'value'): 
   let node: unknown = document.contents;
   let offset = offsetOf(node) ?? 0;
   for (const [depth, part] of path.entries()) {
-    const inner = node instanceof Alias ? node.resolve(document) : node;
+    const inner = isAlias(node) ? node.resolve(document) : node;
     if (isMap(inner)) {
       const pair = inner.items.find((item) => isScalar(item.key) && String(item.key.value) === String(part));
       if (pair === undefined) break;

@@ -84,9 +84,9 @@ function unionProblems(
   const wanted = issue.errors.flat().filter(isWrongKind);
   const words = wanted.flatMap((inner) => (inner.code === 'invalid_value' ? inner.values : []));
   const kinds = wanted.flatMap((inner) => (inner.code === 'invalid_type' ? [kindName(inner.expected)] : []));
-  const allowed = [...new Set([...words.map(String), ...kinds])].join(' or ');
+  const allowed = choice([...new Set([...words.map(String), ...kinds])]);
   const near = typeof value === 'string' ? nearestSpelling(value, words.map(String)) : null;
-  const hint = near === null ? quoteHint(value, kinds) : `Did you mean ${near}?`;
+  const hint = near === null ? kindHint(value, words.length > 0 ? [] : kinds) : `Did you mean ${near}?`;
   return [error('config-value', path, `${pathText(path)} is ${shown(value)}; allowed is ${allowed}`, hint)];
 }
 
@@ -121,17 +121,32 @@ function typeProblem(expected: string, path: readonly PropertyKey[], value: unkn
   const kind = kindName(expected);
   if (value === null)
     return error('config-value', path, `${name} is empty; it must be ${kind}`, 'Write a value, or remove the key.');
-  const hint =
-    expected === 'array' && typeof value === 'string' ? `Write a list: [${value}].` : quoteHint(value, [kind]);
-  return error('config-value', path, `${name} is ${shown(value)}; it must be ${kind}`, hint);
+  return error('config-value', path, `${name} is ${shown(value)}; it must be ${kind}`, kindHint(value, [kind]));
 }
 
-/** YAML reads 1.10 as a number and yes-like words as text; quotes say what was meant. */
-function quoteHint(value: unknown, kinds: readonly string[]): string | undefined {
-  if (!kinds.includes(kindName('string'))) return undefined;
-  return typeof value === 'number' || typeof value === 'boolean'
-    ? 'If a text is meant, write it in quotes.'
-    : undefined;
+const YES_NO: ReadonlyMap<string, string> = new Map([
+  ['yes', 'true'],
+  ['on', 'true'],
+  ['no', 'false'],
+  ['off', 'false'],
+]);
+
+/** What is meant where the value is of another kind: YAML reads 1.10 as a number and yes as a text. */
+function kindHint(value: unknown, kinds: readonly string[]): string | undefined {
+  const wants = (expected: string): boolean => kinds.includes(kindName(expected));
+  const isScalar = typeof value === 'number' || typeof value === 'boolean';
+  if (wants('string') && isScalar) return 'If a text is meant, write it in quotes.';
+  if (wants('array') && (isScalar || typeof value === 'string')) return `Write a list: [${value}].`;
+  if (typeof value !== 'string') return undefined;
+  if (wants('int') && /^\d+$/.test(value)) return `Write ${value} without quotes.`;
+  const meant = wants('boolean') ? YES_NO.get(value.toLowerCase()) : undefined;
+  return meant === undefined ? undefined : `Did you mean ${meant}?`;
+}
+
+/** a, b or c */
+function choice(words: readonly string[]): string {
+  const last = words.at(-1) ?? '';
+  return words.length < 2 ? last : `${words.slice(0, -1).join(', ')} or ${last}`;
 }
 
 function wordProblem(values: readonly unknown[], path: readonly PropertyKey[], value: unknown): PathProblem {
@@ -139,8 +154,8 @@ function wordProblem(values: readonly unknown[], path: readonly PropertyKey[], v
   const near = typeof value === 'string' ? nearestSpelling(value, words) : null;
   const hint = near === null ? undefined : `Did you mean ${near}?`;
   if (value === undefined)
-    return error('config-missing-key', path, `${pathText(path)} is missing; allowed is ${words.join(' or ')}`);
-  return error('config-value', path, `${pathText(path)} is ${shown(value)}; allowed is ${words.join(' or ')}`, hint);
+    return error('config-missing-key', path, `${pathText(path)} is missing; allowed is ${choice(words)}`);
+  return error('config-value', path, `${pathText(path)} is ${shown(value)}; allowed is ${choice(words)}`, hint);
 }
 
 function sizeProblem(

@@ -94,8 +94,9 @@ export interface Endpoint {
 
 function readEndpoint(text: string, defaultPort: number | null): Leaf<Endpoint> {
   const bare = /^\[?([^\]]+)\]?$/.exec(text)?.[1] ?? text;
-  if (defaultPort !== null && parseIp(bare) !== null) return { value: { host: bare, port: defaultPort } };
-  const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d{1,5})$/.exec(text);
+  const alone = defaultPort === null ? null : parseIp(bare);
+  if (defaultPort !== null && alone !== null) return { value: { host: formatIp(alone), port: defaultPort } };
+  const match = /^(?:\[([^\]]*)\]|([^:[\]]*)):(0|[1-9]\d{0,4})$/.exec(text);
   const host = match?.[1] ?? match?.[2] ?? '';
   const port = Number(match?.[3]);
   const ip = parseIp(host);
@@ -105,12 +106,16 @@ function readEndpoint(text: string, defaultPort: number | null): Leaf<Endpoint> 
     (host === 'localhost' || (ip !== null && (ip.family === 6) === (match[1] !== undefined)))
   )
     return { value: { host: ip === null ? host : formatIp(ip), port } };
-  return { problem: `${JSON.stringify(text)} is not an address and a port`, ...didYouMean(endpointSuggestion(text)) };
+  const suggestion = endpointSuggestion(text);
+  const hint =
+    suggestion === null ? 'Write an address and a port, such as 127.0.0.1:3128.' : `Did you mean ${suggestion}?`;
+  return { problem: `${JSON.stringify(text)} is not an address and a port`, hint };
 }
 
 function endpointSuggestion(text: string): string | null {
   const port = /(?:^|:)(\d{1,5})$/.exec(text)?.[1];
-  if (port === undefined || Number(port) > 65_535) return parseIp(text) === null ? null : `${bracketed(text)}:3128`;
+  if (text === 'localhost' || parseIp(text) !== null) return `${bracketed(text)}:3128`;
+  if (port === undefined || Number(port) > 65_535) return null;
   const host = text.slice(0, text.length - port.length).replace(/:$/, '');
   if (host === '') return text.startsWith(':') ? `0.0.0.0:${port}` : `127.0.0.1:${port}`;
   if (host === '*') return `0.0.0.0:${port}`;
@@ -131,8 +136,11 @@ export function endpoint(about: string) {
 export function addressAndPort(about: string, defaultPort: number) {
   return leaf<Endpoint>('config-value', about, (text) => {
     const read = readEndpoint(text, defaultPort);
-    if ('value' in read && read.value.host === 'localhost')
-      return { problem: `${JSON.stringify(text)} is a name; an address is needed here` };
+    const hint =
+      defaultPort === 0 ? 'Write an address, or address:port.' : `Write address:port, such as 10.0.0.2:${defaultPort}.`;
+    if (!('value' in read)) return { problem: read.problem, hint };
+    if (read.value.host === 'localhost') return { problem: `${JSON.stringify(text)} is a name, not an address`, hint };
+    if (text.endsWith(':0')) return { problem: `${JSON.stringify(text)}: port 0 is no port`, hint };
     return read;
   });
 }

@@ -3,12 +3,10 @@
 
 import { type Cidr, classifyAddress } from '../policy/address.ts';
 import type { RuleSource } from '../policy/compile.ts';
+import { METADATA_NAMES } from '../policy/decide.ts';
 import { isMultiTenant, type Pattern } from '../policy/pattern.ts';
 import { type PathProblem, warning } from './issues.ts';
 import type { PlacedRule } from './rules.ts';
-
-/** Names that the metadata class answers to; the address guard refuses what they resolve into. */
-const METADATA_NAMES = ['metadata.google.internal'];
 
 /** Every warning about the rules, in file order of what it is about. */
 export function lintRules(rules: readonly PlacedRule[], now: number): PathProblem[] {
@@ -78,7 +76,7 @@ function ownRuleProblems(
   const { pattern } = rule;
   if (
     (pattern.kind === 'address' && classifyAddress(pattern.host) === 'metadata') ||
-    METADATA_NAMES.includes(pattern.host)
+    METADATA_NAMES.has(pattern.host)
   ) {
     tell(
       'config-useless',

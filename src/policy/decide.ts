@@ -62,7 +62,7 @@ export type AddressVerdict =
     };
 
 /** Names that clouds give their metadata services; they resolve to the metadata addresses, or to what a network likes. */
-const METADATA_NAMES: ReadonlySet<string> = new Set([
+export const METADATA_NAMES: ReadonlySet<string> = new Set([
   'instance-data',
   'instance-data.ec2.internal',
   'metadata',
