@@ -46,7 +46,7 @@ function named(code: number): string {
   if (code > 0x20 && code < 0x7f) return `character "${String.fromCharCode(code)}"`;
   if (code === 0x20) return 'space';
   const hex = code.toString(16).toUpperCase();
-  return code > 0x7e ? `non-ASCII character U+${hex.padStart(4, '0')}` : `control character 0x${hex.padStart(2, '0')}`;
+  return code > 0x7f ? `non-ASCII character U+${hex.padStart(4, '0')}` : `control character 0x${hex.padStart(2, '0')}`;
 }
 
 const ADVICE: Readonly<Record<string, string>> = {

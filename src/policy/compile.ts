@@ -129,8 +129,9 @@ class Rows<T> {
   }
 
   row(value: T): number {
-    // Most rules give none, and a million of them should not write that out a million times.
-    if (value === null || (Array.isArray(value) && value.length === 0)) return 0;
+    // Most rules give none, and a million of them should not write that out a million times. An empty list is not "none":
+    // `paths: []` is no path, null is every path.
+    if (value === null) return 0;
     const seen = this.#byObject.get(value);
     if (seen !== undefined) return seen;
     const key = JSON.stringify(value);
@@ -250,7 +251,7 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
     columns.expires[index] = rule.expires ?? Number.POSITIVE_INFINITY;
     columns.portsRow[index] = columns.ports.row(rule.ports);
     columns.selectorRow[index] = columns.selectors.row(rule.for);
-    columns.addressesRow[index] = columns.addresses.row(rule.addresses);
+    if (rule.addresses.length > 0) columns.addressesRow[index] = columns.addresses.row(rule.addresses);
     columns.pathsRow[index] = columns.paths.row(rule.paths);
     const text: RuleText = [rule.id, rule.origin, rule.pattern.host, rule.group, rule.reason, rule.owner];
     columns.texts.add(JSON.stringify(text));

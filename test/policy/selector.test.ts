@@ -1,0 +1,64 @@
+// Globs and selectors: what `for:` matches, and that a claim never does.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { globMatches, isUnproven, selectorMatches } from '../../src/policy/selector.ts';
+import { claimed, proven } from './support.ts';
+
+describe('a glob', () => {
+  test.each([
+    ['deploy-*', 'deploy-web', true],
+    ['deploy-*', 'deploy-', true],
+    ['deploy-*', 'my-deploy-web', false],
+    ['*', '', true],
+    ['*', 'anything', true],
+    ['', '', true],
+    ['', 'x', false],
+    ['a*b*c', 'aXbYbZc', true],
+    ['a*b*c', 'aXbY', false],
+    ['*-prod', 'web-prod-eu', false],
+    ['web', 'Web', false],
+    ['w.b', 'web', false],
+    ['w?b', 'web', false],
+    ['[w]eb', 'web', false],
+    ['**', 'x', true],
+  ])('%j on %j: %s', (glob, text, expected) => {
+    expect(globMatches(glob, text)).toBe(expected);
+  });
+
+  test('agrees with the regular expression of the same meaning', () => {
+    const letters = fc.string({ unit: fc.constantFrom('a', 'b', '*'), maxLength: 8 });
+    const text = fc.string({ unit: fc.constantFrom('a', 'b'), maxLength: 10 });
+    fc.assert(
+      fc.property(letters, text, (glob, value) => {
+        const same = new RegExp(`^${glob.replaceAll('*', '.*')}$`);
+        expect(globMatches(glob, value)).toBe(same.test(value));
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test('many stars against a long text end at once', () => {
+    expect(globMatches(`${'a*'.repeat(50)}b`, 'a'.repeat(2_000))).toBe(false);
+  });
+});
+
+describe('a selector', () => {
+  const attributes = { pipeline: 'deploy-web', queue: 'linux' };
+  test.each([
+    ['an empty selector selects everyone', {}, true],
+    ['one attribute, one of its globs', { pipeline: ['x', 'deploy-*'] }, true],
+    ['every attribute must match', { pipeline: ['deploy-*'], queue: ['mac'] }, false],
+    ['both match', { pipeline: ['deploy-*'], queue: ['linux'] }, true],
+    ['an attribute that is not proven', { pipeline: ['*'], branch: ['*'] }, false],
+    ['a list without globs matches nothing', { pipeline: [] }, false],
+  ])('%s', (_why, selector, expected) => {
+    expect(selectorMatches(selector, attributes)).toBe(expected);
+  });
+});
+
+test('anonymous and claimed identities prove nothing', () => {
+  expect(isUnproven(claimed({ pipeline: 'web' }))).toBe(true);
+  expect(isUnproven({ kind: 'anonymous', attributes: {}, claimed: {} })).toBe(true);
+  expect(isUnproven(proven({ pipeline: 'web' }))).toBe(false);
+  expect(isUnproven({ kind: 'address', attributes: { queue: 'x' }, claimed: {} })).toBe(false);
+});
