@@ -12,11 +12,6 @@ import type { Answer, Lookup, LookupSource } from './lookup.ts';
 import { serverLookups } from './lookup-servers.ts';
 import { type SystemParts, systemLookups } from './lookup-system.ts';
 
-/** The setting `dns`: the system's resolver, or these servers (`ip:port`). */
-export type DnsSetting =
-  | { readonly mode: 'system' }
-  | { readonly mode: 'servers'; readonly servers: readonly string[] };
-
 export type Resolution =
   /** Canonical, without doubles, the families in turn (RFC 8305 §4); at least one. */
   | { readonly ok: true; readonly addresses: readonly string[] }
