@@ -61,6 +61,26 @@ function link(from: string, to: string): boolean {
   }
 }
 
+export interface LockHolder {
+  readonly pid: number;
+  readonly host: string;
+  /** Whether it runs on this host, so that the pid means something here. */
+  readonly here: boolean;
+}
+
+/** The living process that writes FILE, or null: for commands that signal it. A lock that a crash left behind names nobody. */
+export function lockHolder(file: string): LockHolder | null {
+  const lockPath = `${file}.lock`;
+  try {
+    const { mtimeMs } = fs.statSync(lockPath);
+    const holder = parseHolder(fs.readFileSync(lockPath, 'utf8'));
+    if (holder === null || !lives(holder, lockPath, mtimeMs)) return null;
+    return { pid: holder.pid, host: holder.host, here: holder.host === os.hostname() };
+  } catch {
+    return null;
+  }
+}
+
 /** Removes the lock if its holder is gone; throws if it lives. */
 function moveStale(file: string, lockPath: string): void {
   let seen: { ino: number; mtimeMs: number; text: string };

@@ -1,0 +1,74 @@
+// `sallyport policy`: the effective policy, rule by rule, each with the line it comes from. With --as only what counts for
+// that identity, and its mode. It prints what was compiled, not what was written.
+import { Policy } from '../../policy/decide.ts';
+import type { Identity } from '../../policy/record.ts';
+import { selectorMatches } from '../../policy/selector.ts';
+import type { RuleView } from '../../policy/view.ts';
+import { inert } from '../../report/inert.ts';
+import { textTable } from '../../report/text-table.ts';
+import { EXIT } from '../args.ts';
+import { type Input, identityOf } from '../input.ts';
+import { loadFor } from '../load.ts';
+import type { Ui, World } from '../ui.ts';
+
+export function policy(input: Input, ui: Ui, world: World): number {
+  const identity = identityOf(input);
+  const loaded = loadFor(input, ui, world);
+  const compiled = new Policy(loaded.policy);
+  const rules = [...compiled.rules()].filter((rule) => counts(rule, identity));
+  const mode = identity === null ? loaded.policy.mode : compiled.modeFor(identity, null);
+  if (ui.json) {
+    ui.object({ digest: compiled.digest, mode, rules: rules.map((rule) => ruleObject(rule, world.now())) });
+    return EXIT.ok;
+  }
+  ui.line(`policy ${inert(compiled.digest)}, mode ${mode}, ${rules.length} rules`);
+  const rows = rules.map((rule) => {
+    const shown = ruleObject(rule, world.now());
+    const selector = rule.for === null ? '' : JSON.stringify(rule.for);
+    const mark = shown.expired ? 'expired' : '';
+    const until = rule.expires === null ? '' : `until ${new Date(rule.expires).toISOString().slice(0, 10)}`;
+    return [
+      rule.effect,
+      rule.pattern,
+      shown.ports === null ? 'every' : shown.ports.join(','),
+      shown.protocol,
+      rule.mode ?? '',
+      rule.group === null ? rule.id : `${rule.group}: ${rule.id}`,
+      rule.origin,
+      [mark, until, selector, rule.addresses.map(({ text }) => text).join(' ')].filter((part) => part !== '').join(' '),
+    ];
+  });
+  if (rows.length > 0)
+    ui.raw(
+      textTable(['effect', 'host', 'ports', 'protocol', 'mode', 'rule', 'origin', ''], rows, {
+        width: ui.width,
+        right: [],
+      }),
+    );
+  return EXIT.ok;
+}
+
+/** A rule counts for an identity where its selector matches, or it has none. */
+function counts(rule: RuleView, identity: Identity | null): boolean {
+  return identity === null || rule.for === null || selectorMatches(rule.for, identity.attributes);
+}
+
+function ruleObject(rule: RuleView, now: number) {
+  return {
+    effect: rule.effect,
+    pattern: rule.pattern,
+    ports: rule.ports ?? (rule.effect === 'allow' ? [443] : null),
+    protocol: rule.protocol ?? (rule.effect === 'deny' ? 'any' : 'by port'),
+    mode: rule.mode,
+    group: rule.group,
+    need: rule.need,
+    rule: rule.id,
+    origin: rule.origin,
+    for: rule.for,
+    addresses: rule.addresses.map(({ text }) => text),
+    expires: rule.expires === null ? null : new Date(rule.expires).toISOString(),
+    expired: rule.expires !== null && rule.expires < now,
+    reason: rule.reason,
+    owner: rule.owner,
+  };
+}

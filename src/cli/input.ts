@@ -1,0 +1,111 @@
+// What was typed, as typed values: argv went through the parser once, and no command reads a raw flag after that.
+// Every mistake here is a `usage` error (exit 2) that says what is allowed.
+import { nearestSpelling } from '../catalog/nearest.ts';
+import { SallyportError } from '../errors.ts';
+import { ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
+import type { CommandName } from './args.ts';
+
+export type OptionValue = string | boolean | readonly string[];
+
+/** The arguments and options of one command. */
+export class Input {
+  readonly command: CommandName;
+  readonly #arguments: readonly (string | undefined)[];
+  readonly #options: ReadonlyMap<string, OptionValue>;
+
+  constructor(command: CommandName, args: readonly (string | undefined)[], options: ReadonlyMap<string, OptionValue>) {
+    this.command = command;
+    this.#arguments = args;
+    this.#options = options;
+  }
+
+  argument(index: number): string | null {
+    return this.#arguments[index] ?? null;
+  }
+
+  text(option: string): string | null {
+    const value = this.#options.get(option);
+    return typeof value === 'string' ? value : null;
+  }
+
+  /** The value of an option that this command cannot do without. */
+  need(option: string, placeholder: string): string {
+    const value = this.text(option);
+    if (value === null || value === '') {
+      throw usage(
+        `--${option} ${placeholder} is missing`,
+        `Add --${option} ${placeholder}: \`sallyport help ${this.command}\` shows an example.`,
+      );
+    }
+    return value;
+  }
+
+  flag(option: string): boolean {
+    return this.#options.get(option) === true;
+  }
+
+  list(option: string): readonly string[] {
+    const value = this.#options.get(option);
+    return Array.isArray(value) ? value : [];
+  }
+}
+
+export function usage(message: string, hint?: string): SallyportError {
+  return new SallyportError('usage', message, hint === undefined ? {} : { hint });
+}
+
+/** The identity that `--as key=value` describes, taken as proven; null where none was given. */
+export function identityOf(input: Input): Identity | null {
+  const given = input.list('as');
+  if (given.length === 0) return null;
+  const attributes: Partial<Record<Attribute, string>> = {};
+  for (const text of given) {
+    const split = text.indexOf('=');
+    const key = split < 0 ? text : text.slice(0, split);
+    const known = ATTRIBUTES.find((name) => name === key);
+    if (split < 0 || known === undefined) {
+      const near = nearestSpelling(key, ATTRIBUTES);
+      throw usage(
+        `--as ${JSON.stringify(text)} is not KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`,
+        near === null || known !== undefined
+          ? 'For example: --as pipeline=web --as queue=default'
+          : `Did you mean ${near}?`,
+      );
+    }
+    attributes[known] = text.slice(split + 1);
+  }
+  const kind =
+    attributes.user === undefined
+      ? attributes.job === undefined && attributes.pipeline === undefined
+        ? 'address'
+        : 'job'
+      : 'user';
+  return { kind, attributes, claimed: {} };
+}
+
+const SPAN = /^(\d{1,6})(m|h|d|w)$/;
+const SPAN_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const ISO = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/;
+
+/**
+ * A moment as typed: a span back from `now` (90m, 24h, 7d, 4w), or an ISO 8601 date or time, UTC unless it says otherwise.
+ * @returns milliseconds since the epoch
+ */
+export function moment(text: string, option: string, now: number): number {
+  const span = SPAN.exec(text);
+  if (span) return now - Number(span[1]) * (SPAN_MS[span[2] ?? ''] ?? 0);
+  if (ISO.test(text)) {
+    const zoned = text.length > 10 && !/(?:Z|[+-]\d{2}:\d{2})$/.test(text) ? `${text}Z` : text;
+    const at = Date.parse(zoned);
+    // Date.parse takes 2026-02-31 for the third of March.
+    if (
+      Number.isFinite(at) &&
+      new Date(Date.parse(`${text.slice(0, 10)}T00:00:00Z`)).toISOString().startsWith(text.slice(0, 10))
+    )
+      return at;
+  }
+  throw usage(
+    `--${option} ${JSON.stringify(text)} is no moment`,
+    'Write a span back from now (90m, 24h, 7d, 4w), or a date or time such as 2026-11-24 or 2026-11-24T09:30Z.',
+  );
+}

@@ -1,0 +1,99 @@
+// From argv to an exit code: parse, run the one command, show what went wrong. Main path: run → parseArguments → the command.
+// It never ends the process (main.ts does) and never lets an error through as a stack trace.
+import { userInfo } from 'node:os';
+import { SallyportError } from '../errors.ts';
+import { type CommandName, EXIT } from './args.ts';
+import { overview } from './help.ts';
+import type { Input } from './input.ts';
+import { parseArguments } from './parse.ts';
+import { createUi, type Sink, type Ui, type World } from './ui.ts';
+import { VERSION } from './version.ts';
+
+type Command = (input: Input, ui: Ui, world: World) => number | Promise<number>;
+
+/** One module a command, loaded when it is asked for: `explain` needs no SQLite and `serve` no report. */
+const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
+  serve: async () => (await import('./commands/serve.ts')).serveCommand,
+  check: async () => (await import('./commands/check.ts')).check,
+  policy: async () => (await import('./commands/policy.ts')).policy,
+  explain: async () => (await import('./commands/explain.ts')).explain,
+  report: async () => (await import('./commands/report.ts')).report,
+  'catalog list': async () => (await import('./commands/catalog.ts')).catalogList,
+  'catalog show': async () => (await import('./commands/catalog.ts')).catalogShow,
+  env: async () => (await import('./commands/env.ts')).env,
+  init: async () => (await import('./commands/init.ts')).init,
+  'mode observe': async () => (await import('./commands/mode.ts')).modeSet,
+  'mode enforce': async () => (await import('./commands/mode.ts')).modeSet,
+  'mode status': async () => (await import('./commands/mode.ts')).modeStatus,
+  'mode clear': async () => (await import('./commands/mode.ts')).modeClear,
+  'audit verify': async () => (await import('./commands/audit.ts')).auditVerify,
+  'audit repair': async () => (await import('./commands/audit.ts')).auditRepair,
+  'usage rebuild': async () => (await import('./commands/usage.ts')).usageRebuild,
+};
+
+/**
+ * Runs one command line.
+ * @param argv what stands after `node main.js`
+ * @returns the exit code: 0 ok, 1 a finding or a failure, 2 usage, 70 a fault of sallyport
+ */
+export async function run(argv: readonly string[], world: World = processWorld()): Promise<number> {
+  const end = argv.indexOf('--');
+  const flags = end < 0 ? argv : argv.slice(0, end);
+  const ui = createUi(world, { json: flags.includes('--json'), color: !flags.includes('--no-color') });
+  try {
+    if (argv.length === 0) {
+      ui.note(overview(null).trimEnd());
+      return EXIT.usage;
+    }
+    const parsed = parseArguments(argv);
+    if (parsed.kind === 'version') ui.line(VERSION);
+    if (parsed.kind === 'text') ui.raw(parsed.text);
+    if (parsed.kind !== 'command') return EXIT.ok;
+    const command = await LOADERS[parsed.input.command]();
+    return await command(parsed.input, ui, world);
+  } catch (error) {
+    ui.failure(error);
+    if (!(error instanceof SallyportError)) return EXIT.internal;
+    return error.code === 'usage' ? EXIT.usage : EXIT.failed;
+  } finally {
+    ui.settle();
+  }
+}
+
+function processWorld(): World {
+  return {
+    stdout: sinkOf(process.stdout),
+    stderr: sinkOf(process.stderr),
+    env: process.env,
+    now: () => Date.now(),
+    user: userName(),
+  };
+}
+
+/** A stream that goes quiet when its reader has gone (`sallyport report | head`), instead of ending the process. */
+function sinkOf(stream: NodeJS.WriteStream): Sink {
+  let gone = false;
+  stream.on('error', () => {
+    gone = true;
+  });
+  return {
+    write: (text) => {
+      if (!gone) stream.write(text);
+    },
+    get isTTY() {
+      return stream.isTTY;
+    },
+    get columns() {
+      return stream.columns;
+    },
+  };
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container may run under a number that has no name.
+    return `uid ${process.getuid?.() ?? 'unknown'}`;
+  }
+}

@@ -1,0 +1,29 @@
+// Makes untrusted text harmless for the place it is shown in: a terminal, a CSV cell, a Markdown table.
+// Host names, pipelines, jobs and user agents come from clients; an ESC could repaint a terminal, a bidi mark could turn a
+// host name around (CVE-2021-42574), a leading = is a formula in a spreadsheet. Nothing untrusted is printed without one of these.
+
+// Controls and format characters (ESC, bidi and zero-width marks, soft hyphen, byte-order mark, tags), line separators, halves
+// of surrogate pairs, and whatever is shown as nothing: all that moves the cursor, hides, or reorders what stands beside it.
+const UNSAFE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
+/** The text with every such character written as \u{HEX}: it fits one line and shows what it is. */
+export function inert(text: string): string {
+  return text.replace(UNSAFE, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
+}
+
+/** One CSV cell (RFC 4180 §2): quoted where it must be; a cell that a spreadsheet would run gets a leading apostrophe. */
+export function csvCell(value: string | number | null): string {
+  if (value === null) return '';
+  if (typeof value === 'number') return String(value);
+  const dangerous = /^[=+\-@\t\r]/.test(value);
+  const text = `${dangerous ? "'" : ''}${inert(value)}`;
+  return /[",\n\r]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const MARKDOWN = /[\\`*_{}[\]<>()#|~!&@:]/g;
+
+/** One cell of a Markdown table: no markup, no HTML, no link, no mention can come of it (CommonMark §2.4, §2.5). */
+export function markdownCell(value: string | number | null): string {
+  if (value === null) return '';
+  return inert(String(value)).replace(MARKDOWN, (c) => `&#${c.charCodeAt(0)};`);
+}
