@@ -85,7 +85,7 @@ function bindTemplate(template: Template, labels: readonly string[]): Map<string
   const extra = labels.length - template.labels.length;
   if (template.wildcard ? extra < 1 : extra !== 0) return null;
   const values = new Map<string, string>();
-  for (let at = template.labels.length - 1; at >= 0; at -= 1) {
+  for (let at = 0; at < template.labels.length; at += 1) {
     if (!bindLabel(template.labels[at] ?? '', labels[at + extra] ?? '', values)) return null;
   }
   return values;
