@@ -11,6 +11,8 @@ export interface Schema {
   target: { id: Generated<number>; host: string; port: number };
   actor: { id: Generated<number> } & ActorColumns;
   rule: { id: Generated<number>; rule: string; grp: string };
+  /** The pipelines among the actors, for reports by pipeline; claimed: 1 where the client only says so. name '' = none. */
+  pipeline: { id: Generated<number>; name: string; claimed: 0 | 1 };
   usage: UsageColumns;
   /** The last refusal (or would-be refusal) of each target. nearest: JSON of record.Nearest, or ''. last_seen: ms. */
   denial: { target_id: number; reason: string; nearest: string; rule: string; last_seen: number };
@@ -42,6 +44,8 @@ export interface UsageColumns {
   target_id: number;
   actor_id: number;
   rule_id: number;
+  /** Follows from the actor; stands here so that a report by pipeline needs no join over a million rows. */
+  pipeline_id: number;
   kind: 'connect' | 'forward';
   verdict: 'allow' | 'deny' | 'observe';
   reason: string;
@@ -90,12 +94,14 @@ export const MIGRATIONS: readonly string[] = [
     UNIQUE (${ACTOR_COLUMNS.map((name) => `"${name}"`).join(', ')})
   );
   CREATE TABLE rule (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, grp TEXT NOT NULL, UNIQUE (rule, grp));
+  CREATE TABLE pipeline (id INTEGER PRIMARY KEY, name TEXT NOT NULL, claimed INTEGER NOT NULL, UNIQUE (name, claimed));
   CREATE TABLE usage (
     hour INTEGER NOT NULL,
     node_id INTEGER NOT NULL REFERENCES node (id),
     target_id INTEGER NOT NULL REFERENCES target (id),
     actor_id INTEGER NOT NULL REFERENCES actor (id),
     rule_id INTEGER NOT NULL REFERENCES rule (id),
+    pipeline_id INTEGER NOT NULL REFERENCES pipeline (id),
     kind TEXT NOT NULL,
     verdict TEXT NOT NULL,
     reason TEXT NOT NULL,
@@ -107,6 +113,12 @@ export const MIGRATIONS: readonly string[] = [
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (${USAGE_KEY.join(', ')})
   ) WITHOUT ROWID;
+  -- Reports read these indexes in order and alone: a million rows are summed in half a second, without sorting.
+  CREATE INDEX usage_by_target ON usage
+    (target_id, rule_id, verdict, reason, outcome, hour, requests, bytes_up, bytes_down, first_seen, last_seen);
+  CREATE INDEX usage_by_pipeline ON usage (pipeline_id, target_id, hour, verdict, reason, outcome, requests);
+  CREATE INDEX usage_by_actor ON usage (actor_id, hour);
+  CREATE INDEX usage_refused ON usage (target_id, reason, actor_id, hour) WHERE verdict <> 'allow';
   CREATE TABLE denial (
     target_id INTEGER PRIMARY KEY REFERENCES target (id),
     reason TEXT NOT NULL,

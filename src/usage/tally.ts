@@ -19,7 +19,7 @@ export interface Rule {
   readonly grp: string;
 }
 
-type Sums = Omit<UsageColumns, 'node_id' | 'target_id' | 'actor_id' | 'rule_id'>;
+type Sums = Omit<UsageColumns, 'node_id' | 'target_id' | 'actor_id' | 'rule_id' | 'pipeline_id'>;
 /** A usage row whose dimensions are keys of the tally's maps. */
 export interface TallyRow extends Sums {
   readonly node: string;

@@ -1,35 +1,76 @@
-// Measures what one audit line costs the data plane's thread, and how fast a log is projected into the usage store.
-// `node test/bench/audit.ts` prints both; `--quick` takes few lines and only checks that the sums are right.
+// Measures what one audit line costs the data plane's thread, how fast a log is scanned at start, and how fast it is
+// projected into the usage store. `node test/bench/audit.ts` prints the figures; `--quick` takes few lines and is for the
+// sums alone, which are checked in both cases.
+import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import { projectOnce } from '../../src/usage/project.ts';
+import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
 const quick = process.argv.includes('--quick');
 const requests = quick ? 2_000 : 200_000;
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'sallyport-bench-'));
 const file = path.join(directory, 'audit.jsonl');
+const limits = DEFAULT_LIMITS;
+
+function seconds(from: bigint): number {
+  return Number(process.hrtime.bigint() - from) / 1e9;
+}
+
+function open() {
+  return openAuditLog({ file, node: 'bench', limits, whenFull: 'refuse', now: () => new Date(), sync: 'none' });
+}
+
 try {
-  const log = openAuditLog({
-    file,
-    node: 'bench',
-    limits: DEFAULT_LIMITS,
-    whenFull: 'refuse',
-    now: () => new Date(),
-    sync: 'none',
-  });
-  const start = process.hrtime.bigint();
+  const log = open();
+  const cpu = process.cpuUsage();
+  let start = process.hrtime.bigint();
   for (let n = 0; n < requests; n++) {
     const id = `01J8ZQ4T9V${String(n).padStart(12, '0')}`;
-    log.decided(decidedRecord({ id, host: `host${n % 100}.example.com` }));
-    log.ended(endedRecord({ id, host: `host${n % 100}.example.com` }));
+    const host = `host${n % 100}.example.com`;
+    log.decided(decidedRecord({ id, host }));
+    log.ended(endedRecord({ id, host }));
   }
-  const us = Number(process.hrtime.bigint() - start) / 1_000 / (2 * requests);
+  const wall = (seconds(start) * 1e6) / (2 * requests);
+  const used = process.cpuUsage(cpu);
+  const cpuMicros = (used.user + used.system) / (2 * requests);
   log.close();
-  const bytes = fs.statSync(file).size;
-  console.log(`audit: ${us.toFixed(2)} µs a line (${2 * requests} lines of ${Math.round(bytes / requests / 2)} bytes)`);
+  const { size } = fs.statSync(file);
+  console.log(
+    `audit line: ${wall.toFixed(2)} µs, ${cpuMicros.toFixed(2)} µs CPU (${2 * requests} lines of ${Math.round(size / requests / 2)} bytes)`,
+  );
+
+  start = process.hrtime.bigint();
+  open().close();
+  let took = seconds(start);
+  console.log(
+    `open and scan: ${took.toFixed(2)} s for ${(size / 1e6).toFixed(0)} MB (${(size / 1e6 / took).toFixed(0)} MB/s)`,
+  );
+
+  start = process.hrtime.bigint();
+  const verified = verifyAudit(file);
+  took = seconds(start);
+  assert.equal(verified.complete, true);
+  assert.equal(verified.lines, 2 * requests);
+  console.log(`verify: ${Math.round((2 * requests) / took)} lines/s`);
+
+  const store = path.join(directory, 'usage.db');
+  start = process.hrtime.bigint();
+  await projectOnce({ auditFile: file, store, limits, onProblem: (problem) => assert.fail(problem.message) });
+  took = seconds(start);
+  console.log(`projection: ${Math.round((2 * requests) / took)} lines/s`);
+  const reader = openStore(store, 'read');
+  const sums = await reader.db
+    .selectFrom('usage')
+    .select((eb) => [eb.fn.sum<number>('requests').as('requests'), eb.fn.sum<number>('bytes_down').as('down')])
+    .executeTakeFirstOrThrow();
+  await reader.close();
+  assert.deepEqual({ ...sums }, { requests, down: requests * 2_000 });
 } finally {
   fs.rmSync(directory, { recursive: true });
 }

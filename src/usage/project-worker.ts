@@ -1,0 +1,90 @@
+// Entry of the projection's worker thread: counts what is in the log, waits, counts again; after an error it waits longer
+// each time. It looks at the log twice a second instead of being woken by fs.watch: the log is written once or twice for
+// each request, and an event for each of those writes would cost the machine more than the counting itself.
+import { setTimeout } from 'node:timers/promises';
+import { parentPort, workerData } from 'node:worker_threads';
+import { SallyportError } from '../errors.ts';
+import type { FromWorker, WorkerData } from './project.ts';
+import { type ProjectionProblem, Projector } from './projector.ts';
+
+const POLL_MS = 500;
+const BACKOFF_MIN_MS = 1_000;
+const BACKOFF_MAX_MS = 30_000;
+/** Below STOP_MS of project.ts: time to close in order. */
+const FINISH_MS = 4_000;
+
+if (parentPort === null) throw new Error('project-worker runs in a worker thread only');
+const port = parentPort;
+const data = workerData as WorkerData;
+
+const stop = new AbortController();
+port.once('message', () => stop.abort());
+
+const send = (message: FromWorker): void => port.postMessage(message);
+const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
+const projector = new Projector({ ...data, onProblem: report });
+
+/** Waits, or less where it is told to stop. */
+async function pause(ms: number): Promise<void> {
+  try {
+    await setTimeout(ms, undefined, { signal: stop.signal });
+  } catch {
+    // Stopped: the caller looks at the signal.
+  }
+}
+
+/** Full batches follow each other at once; a short one means the end of the log, and small transactions are not worth their cost. */
+async function catchUp(until: () => boolean): Promise<void> {
+  for (;;) {
+    const step = await projector.step();
+    if (!step.more || until()) return;
+    // Lets the stop message in.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+let lastLag = '';
+let warned = false;
+
+function sendLag(): void {
+  const lag = projector.lag();
+  const text = JSON.stringify(lag);
+  if (text !== lastLag) send({ type: 'lag', ...lag });
+  lastLag = text;
+  const late = lag.bytes > data.limits.usage_lag_bytes_warn;
+  if (late && !warned)
+    report({ code: 'usage-lag', message: `the usage store is ${lag.bytes} bytes behind the audit log` });
+  warned = late;
+}
+
+function problemOf(error: unknown): ProjectionProblem {
+  if (error instanceof SallyportError) return { code: error.code, message: error.message };
+  return { code: 'store-unreadable', message: error instanceof Error ? error.message : String(error) };
+}
+
+async function run(): Promise<void> {
+  let backoff = BACKOFF_MIN_MS;
+  while (!stop.signal.aborted) {
+    try {
+      await catchUp(() => stop.signal.aborted);
+      sendLag();
+      backoff = BACKOFF_MIN_MS;
+      await pause(POLL_MS);
+    } catch (error) {
+      report(problemOf(error));
+      await pause(backoff);
+      backoff = Math.min(backoff * 2, BACKOFF_MAX_MS);
+    }
+  }
+  const deadline = Date.now() + FINISH_MS;
+  try {
+    await catchUp(() => Date.now() > deadline);
+    sendLag();
+  } catch (error) {
+    report(problemOf(error));
+  }
+  await projector.close();
+  port.close();
+}
+
+await run();

@@ -1,0 +1,117 @@
+// The two ways the audit log gets into the usage store: once, here and now (a report does that first), or for as long as the
+// proxy runs, in a worker thread that tails the log. The data plane's thread never opens the store: a slow or dead one costs
+// it nothing but a warning.
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Limits } from '../limits.ts';
+import { type ProjectionOptions, type ProjectionProblem, Projector } from './projector.ts';
+
+/** Worker to main. */
+export type FromWorker =
+  | { readonly type: 'lag'; readonly bytes: number; readonly seq: number }
+  | { readonly type: 'problem'; readonly problem: ProjectionProblem };
+
+export interface WorkerData {
+  readonly auditFile: string;
+  readonly store: string;
+  readonly limits: Limits;
+  readonly batchLines?: number;
+}
+
+export interface Projection {
+  /** Counts what is in the log, for at most STOP_MS, closes the store and ends the worker. */
+  stop(): Promise<void>;
+  /** How far the store is behind, as of the last report of the worker (every half second while it changes). */
+  lag(): { readonly bytes: number; readonly seq: number };
+}
+
+/** After this the worker is ended where it is; the checkpoint makes that safe. */
+export const STOP_MS = 5_000;
+const RESTART_MS = 30_000;
+
+/**
+ * Counts everything that is in the log now, in this thread. Safe while the proxy's worker does the same.
+ * @returns lines read, damaged ones included
+ * @throws SallyportError `store-damaged`, `store-unreadable`
+ */
+export async function projectOnce(options: ProjectionOptions): Promise<{ lines: number }> {
+  const projector = new Projector(options);
+  let lines = 0;
+  try {
+    for (let more = true; more; ) {
+      const step = await projector.step();
+      lines += step.lines;
+      more = step.more;
+    }
+  } finally {
+    await projector.close();
+  }
+  return { lines };
+}
+
+/** Starts the worker. Never throws: what goes wrong, now or later, goes to onProblem, and is tried again. */
+export function startProjection(options: ProjectionOptions): Projection {
+  return new WorkerProjection(options);
+}
+
+class WorkerProjection implements Projection {
+  readonly #options: ProjectionOptions;
+  #worker: Worker | null = null;
+  #restart: NodeJS.Timeout | null = null;
+  #lag = { bytes: 0, seq: 0 };
+  #stopping = false;
+  #exited: Promise<void> = Promise.resolve();
+
+  constructor(options: ProjectionOptions) {
+    this.#options = options;
+    this.#start();
+  }
+
+  lag(): { readonly bytes: number; readonly seq: number } {
+    return this.#lag;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#restart !== null) clearTimeout(this.#restart);
+    const worker = this.#worker;
+    if (worker === null) return;
+    worker.ref();
+    worker.postMessage('stop');
+    const timer = setTimeout(() => void worker.terminate(), STOP_MS);
+    await this.#exited;
+    clearTimeout(timer);
+  }
+
+  #start(): void {
+    const { auditFile, store, limits, batchLines } = this.#options;
+    const workerData: WorkerData = { auditFile, store, limits, ...(batchLines === undefined ? {} : { batchLines }) };
+    // The same file serves the source (Node strips the types) and the build.
+    const entry = new URL(`./project-worker${extname(import.meta.url)}`, import.meta.url);
+    const worker = new Worker(entry, { workerData, name: 'usage' });
+    worker.unref();
+    this.#worker = worker;
+    this.#exited = new Promise((resolve) => worker.once('exit', () => resolve()));
+    worker.on('message', (message: FromWorker) => this.#message(message));
+    worker.on('error', (error) =>
+      this.#problem({ code: 'store-unreadable', message: `the usage worker failed: ${error.message}` }),
+    );
+    worker.once('exit', () => this.#ended());
+  }
+
+  /** The worker handles its own errors; that it ends by itself is a bug or memory exhaustion, and must not stop the counting for good. */
+  #ended(): void {
+    this.#worker = null;
+    if (this.#stopping) return;
+    this.#restart = setTimeout(() => this.#start(), RESTART_MS).unref();
+  }
+
+  #message(message: FromWorker): void {
+    if (message.type === 'lag') this.#lag = { bytes: message.bytes, seq: message.seq };
+    else this.#problem(message.problem);
+  }
+
+  #problem(problem: ProjectionProblem): void {
+    this.#options.onProblem(problem);
+  }
+}

@@ -1,0 +1,266 @@
+// Takes the audit log into the usage store, batch by batch: tail → parse → tally → one transaction. It owns the open store,
+// the tail and the names of the hours at hand, and drops all three whenever something goes wrong or another process was
+// faster: the checkpoint in the store is the only thing that is believed afterwards.
+import { lineHash, parseLine, type StoredLine } from '../audit/parse.ts';
+import { identify, lineNumberAt, listSegments, type RawLine, readFileLines } from '../audit/read.ts';
+import type { OperatorErrorCode } from '../errors.ts';
+import type { Limits } from '../limits.ts';
+import { ACTOR_COLUMNS } from './schema.ts';
+import { fileIdentity, openStore, type Store } from './store.ts';
+import { type Batch, locate, type Position, Tail } from './tail.ts';
+import { addLine, createTally, type HourNames, hourOf, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
+import { writeBatch } from './write.ts';
+
+export interface ProjectionProblem {
+  readonly code: OperatorErrorCode | 'usage-lag';
+  readonly message: string;
+  readonly file?: string;
+  /** Counts from 1. */
+  readonly line?: number;
+}
+
+export interface ProjectionOptions {
+  readonly auditFile: string;
+  /** Path of the usage store. */
+  readonly store: string;
+  readonly limits: Limits;
+  readonly onProblem: (problem: ProjectionProblem) => void;
+  /** Lines of one transaction. */
+  readonly batchLines?: number;
+}
+
+export interface StepResult {
+  readonly lines: number;
+  /** There is more already, or the place changed: go on at once. */
+  readonly more: boolean;
+}
+
+export const BATCH_LINES = 5_000;
+const NOTHING: StepResult = { lines: 0, more: false };
+const AGAIN: StepResult = { lines: 0, more: true };
+/** Hours whose names are held in memory; lines come nearly in order, so the current and the last are enough. */
+const HOURS_MAX = 3;
+/** Damaged lines of one batch that are named; finding a line's number means reading the file up to it. */
+const REPORTS_MAX = 10;
+
+interface Place {
+  readonly tail: Tail;
+  readonly node: string;
+  /** The checkpoint as the store has it. */
+  checkpoint: Position | null;
+  /** Last sound line counted, to skip what stands twice and to see what is missing. */
+  seq: number;
+  hash: string;
+  /** Damaged lines after it: their numbers are not missing. */
+  damagedSince: number;
+}
+
+interface Reading {
+  readonly lines: { readonly line: StoredLine; readonly ms: number; readonly text: string }[];
+  readonly faults: { readonly offset: number; readonly why: string }[];
+  damaged: number;
+  missing: number;
+  damagedSince: number;
+  seq: number;
+  hash: string;
+}
+
+export class Projector {
+  readonly #options: ProjectionOptions;
+  readonly #max: number;
+  readonly #names = new Map<number, HourNames>();
+  #store: Store | null = null;
+  #place: Place | null = null;
+
+  constructor(options: ProjectionOptions) {
+    this.#options = options;
+    this.#max = options.batchLines ?? BATCH_LINES;
+  }
+
+  /** Counts the next batch. After an error the next call starts from the store's checkpoint. @throws SallyportError */
+  async step(): Promise<StepResult> {
+    try {
+      return await this.#step();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** How far the store is behind the log, in bytes, and the last seq it has. */
+  lag(): { bytes: number; seq: number } {
+    const place = this.#place;
+    if (place !== null) return { bytes: place.tail.behind(), seq: place.seq };
+    return { bytes: 0, seq: 0 };
+  }
+
+  async close(): Promise<void> {
+    this.#forgetPlace();
+    const store = this.#store;
+    this.#store = null;
+    await store?.close();
+  }
+
+  async #step(): Promise<StepResult> {
+    const store = await this.#opened();
+    this.#place ??= await this.#located(store);
+    const place = this.#place;
+    if (place === null) return NOTHING;
+    const batch = place.tail.next(this.#max);
+    if (batch === null) return NOTHING;
+    if (batch === 'moved') {
+      this.#forgetPlace();
+      return AGAIN;
+    }
+    const reading = this.#read(batch, place);
+    if (!(await this.#write(store, place, batch, reading))) {
+      this.#forgetPlace();
+      return AGAIN;
+    }
+    this.#report(batch, reading);
+    return { lines: batch.lines.length, more: batch.more };
+  }
+
+  /** A rebuild puts a new file at the store's path: then the old one is left. */
+  async #opened(): Promise<Store> {
+    if (this.#store !== null && fileIdentity(this.#options.store) !== this.#store.identity) await this.close();
+    this.#store ??= openStore(this.#options.store, 'write');
+    return this.#store;
+  }
+
+  async #located(store: Store): Promise<Place | null> {
+    const { segments } = listSegments(this.#options.auditFile);
+    const firstNode = segments[0] === undefined ? null : nodeOf(segments[0].path);
+    if (firstNode === null) return null;
+    const rows = await store.db
+      .selectFrom('checkpoint')
+      .innerJoin('node', 'node.id', 'checkpoint.node_id')
+      .select(['node.name', 'file_id', 'offset', 'seq', 'hash'])
+      .execute();
+    // The checkpoint of this log is the one that stands in one of its segments; failing that, the one of its node.
+    const row =
+      rows.find(({ file_id }) => segments.some(({ id }) => id === file_id)) ??
+      rows.find(({ name }) => name === firstNode);
+    const checkpoint: Position | null = row === undefined ? null : positionOf(row);
+    const at = locate(this.#options.auditFile, checkpoint);
+    if (at === null) return null;
+    if (at.warning !== null) {
+      this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });
+    }
+    const tail = new Tail(this.#options.auditFile, at);
+    return { tail, node: row?.name ?? firstNode, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
+  }
+
+  #read(batch: Batch, place: Place): Reading {
+    const reading: Reading = {
+      lines: [],
+      faults: [],
+      damaged: 0,
+      missing: 0,
+      damagedSince: place.damagedSince,
+      seq: place.seq,
+      hash: place.hash,
+    };
+    let last: RawLine | null = null;
+    for (const raw of batch.lines) {
+      const line = raw.state === 'whole' ? parseLine(raw.text) : null;
+      if (line === null) {
+        reading.damaged++;
+        reading.damagedSince++;
+        reading.faults.push({ offset: raw.offset, why: 'is damaged and could not be counted' });
+        continue;
+      }
+      // Counted already: a copied segment, or a line that stands twice.
+      if (line.seq <= reading.seq) continue;
+      const missing = reading.seq === 0 ? 0 : line.seq - reading.seq - 1 - reading.damagedSince;
+      if (missing > 0) {
+        reading.missing += missing;
+        reading.faults.push({ offset: raw.offset, why: `comes after ${missing} lines that are missing` });
+      }
+      reading.damagedSince = 0;
+      reading.seq = line.seq;
+      last = raw;
+      reading.lines.push({ line, ms: Date.parse(line.time), text: raw.text });
+    }
+    if (last !== null) reading.hash = lineHash(last.text);
+    return reading;
+  }
+
+  /** After the commit, so that a batch that is tried again reports once. A wholly damaged file reports its first lines. */
+  #report(batch: Batch, reading: Reading): void {
+    const file = batch.segment.path;
+    for (const { offset, why } of reading.faults.slice(0, REPORTS_MAX)) {
+      const line = lineNumberAt(file, offset);
+      this.#options.onProblem({ code: 'audit-damaged', message: `${file}:${line} ${why}`, file, line });
+    }
+    const rest = reading.faults.length - REPORTS_MAX;
+    if (rest > 0) this.#options.onProblem({ code: 'audit-damaged', message: `${file}: ${rest} more such lines`, file });
+  }
+
+  async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
+    for (const { ms } of reading.lines) await this.#loadNames(store, hourOf(ms));
+    const tally = createTally();
+    const names = (hour: number) => this.#names.get(hour) ?? noNames();
+    const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour };
+    for (const { line, ms, text } of reading.lines) addLine(tally, line, ms, text, bounds);
+    const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
+    const { damaged, missing } = reading;
+    const write = { tally, node: place.node, from: place.checkpoint, to, damagedLines: damaged, missingLines: missing };
+    place.tail.flush();
+    if (!(await writeBatch(store, write))) return false;
+    place.checkpoint = to;
+    place.seq = reading.seq;
+    place.hash = reading.hash;
+    place.damagedSince = reading.damagedSince;
+    for (const hour of [...this.#names.keys()].sort((a, b) => b - a).slice(HOURS_MAX)) this.#names.delete(hour);
+    return true;
+  }
+
+  /** What an hour has counted by name, from the store: after a restart the bound still holds. */
+  async #loadNames(store: Store, hour: number): Promise<void> {
+    if (this.#names.has(hour)) return;
+    const targets = await store.db
+      .selectFrom('usage')
+      .innerJoin('target', 'target.id', 'usage.target_id')
+      .select(['target.host', 'target.port'])
+      .distinct()
+      .where('hour', '=', hour)
+      .execute();
+    const actors = await store.db
+      .selectFrom('usage')
+      .innerJoin('actor', 'actor.id', 'usage.actor_id')
+      .select(ACTOR_COLUMNS.map((name) => `actor.${name}` as const))
+      .distinct()
+      .where('hour', '=', hour)
+      .execute();
+    const named = targets.filter(({ host }) => host !== '' && host !== OVERFLOW);
+    this.#names.set(hour, {
+      targets: new Set(named.map(keyOfTarget)),
+      actors: new Set(actors.filter(({ kind }) => kind !== OVERFLOW).map(keyOfActor)),
+    });
+  }
+
+  #forgetPlace(): void {
+    this.#place?.tail.close();
+    this.#place = null;
+    this.#names.clear();
+  }
+}
+
+function noNames(): never {
+  throw new Error('names of an hour were not loaded');
+}
+
+function positionOf({ file_id, offset, seq, hash }: Position): Position {
+  return { file_id, offset, seq, hash };
+}
+
+/** The node of a segment's first sound line. */
+function nodeOf(file: string): string | null {
+  if (typeof identify(file) !== 'object') return null;
+  for (const line of readFileLines(file)) {
+    const parsed = line.state === 'whole' ? parseLine(line.text) : null;
+    if (parsed !== null) return parsed.node;
+  }
+  return null;
+}
