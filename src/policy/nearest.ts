@@ -35,8 +35,8 @@ const TYPO_LABEL_MIN = 4;
 interface Template {
   readonly labels: readonly string[];
   readonly wildcard: boolean;
-  /** Characters that are not part of a parameter: more of them is a better match. */
-  readonly literal: number;
+  /** More characters outside of parameters is better; then a group that is on; then fewer parameters to give. */
+  readonly score: number;
 }
 
 /** Binds the parameters of one template label, `prod-{region}-bucket`; false where the label does not fit. */
@@ -69,15 +69,16 @@ function bindLabel(template: string, label: string, values: Map<string, string>)
 
 function templateOf(hint: HintSource): Template {
   const wildcard = hint.pattern.startsWith('*.');
-  const labels = (wildcard ? hint.pattern.slice(2) : hint.pattern).split('.');
+  const rest = wildcard ? hint.pattern.slice(2) : hint.pattern;
   let literal = 0;
   let inside = false;
-  for (const character of hint.pattern) {
+  for (const character of rest) {
     if (character === '{') inside = true;
     else if (character === '}') inside = false;
     else if (!inside) literal += 1;
   }
-  return { labels, wildcard, literal };
+  const parameters = Math.min(hint.parameters.length, 3);
+  return { labels: rest.split('.'), wildcard, score: literal * 8 + (hint.enabled ? 4 : 0) + 3 - parameters };
 }
 
 /** The parameters that make the template cover the host; null where none do. */
@@ -208,7 +209,7 @@ export class NearestFinder {
     return exact >= 0 ? exact : wildcard;
   }
 
-  /** The catalog entry, not in use, that covers the host and port: the one with the most literal characters. */
+  /** The catalog entry, not in use, that covers the host and port: the one with the best score. */
   #hint(request: PolicyRequest, labels: readonly string[]): HintMatch | null {
     const { hints, hintTrie } = this.#compiled;
     if (hints.length === 0) return null;
@@ -216,18 +217,18 @@ export class NearestFinder {
     const walked = walkLabels(hintTrie, request.authority.host, this.#hintPath);
     let tried = 0;
     let best: HintMatch | null = null;
-    let bestLiteral = -1;
+    let bestScore = -1;
     for (let depth = walked < 0 ? -1 - walked : walked; depth > 0; depth -= 1) {
       let item = headOf(hintTrie, this.#hintPath[depth] ?? 0, 0);
       for (; item >= 0 && tried < HINTS_TRIED_MAX; item = hintTrie.next[item] ?? -1) {
         tried += 1;
         const hint = hints[item];
         const template = this.#templates[item];
-        if (hint === undefined || template === undefined || template.literal <= bestLiteral) continue;
+        if (hint === undefined || template === undefined || template.score <= bestScore) continue;
         if (!hint.ports.includes(request.authority.port)) continue;
         const values = bindTemplate(template, labels);
         if (values === null) continue;
-        bestLiteral = template.literal;
+        bestScore = template.score;
         best = { pattern: hint.pattern, group: hint.group, enabled: hint.enabled, values };
       }
     }

@@ -192,6 +192,16 @@ describe('the catalog knows the host', () => {
     expect(ask(connect(`${host}:443`), [], HINTS)?.fix).toBe('{ group: amazon-ecr, with: { region: us-west-2 } }');
   });
 
+  test('among equals a group that is on wins, then the entry with fewer parameters', () => {
+    const wide = hint('*.s3.{region}.amazonaws.test', 'amazon-s3');
+    const narrow = hint('{bucket}.s3.{region}.amazonaws.test', 'amazon-s3-bucket');
+    const request = connect('logs.s3.eu-west-1.amazonaws.test:443');
+    expect(ask(request, [], [narrow, wide])?.fix).toBe('{ group: amazon-s3, with: { region: eu-west-1 } }');
+    expect(ask(request, [], [wide, { ...narrow, enabled: true }])?.fix).toBe(
+      '{ group: amazon-s3-bucket, with: { bucket: logs, region: eu-west-1 } }',
+    );
+  });
+
   test('one parameter has one value', () => {
     const host = 'prod-us-west-2-starport-layer-bucket.s3.eu-west-1.amazonaws.test';
     expect(ask(connect(`${host}:443`), [], HINTS)?.fix).toBe('{ group: amazon-s3, with: { region: eu-west-1 } }');
