@@ -96,8 +96,10 @@ async function run(options: ServeOptions, loaded: LoadedConfig, log: Logger, aud
       policy: ctx.policy.digest,
       detail: { version: holder.version, mode: holder.mode, pid: process.pid, engine: engine.kind },
     });
+    // Who reads the ready line may signal at once: the handlers stand before it is said, or the signal would kill.
+    const ended = signals({ holder, audit, log, begin: () => drain({ ctx, proxy, engine, settings, log }) });
     sayReady(options, { proxies, admin, holder, digest: ctx.policy.digest });
-    await signals({ holder, audit, log, begin: () => drain({ ctx, proxy, engine, settings, log }) });
+    await ended;
     return 0;
   } finally {
     holder.close();

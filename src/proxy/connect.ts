@@ -84,7 +84,8 @@ function ended(ctx: ProxyContext, granted: Granted, end: TunnelEnd, at: { starte
   recordEnd(ctx, granted.facts, {
     ...at,
     outcome: end.outcome,
-    bytesUp: end.bytesUp,
+    // The engine counts what it read; of a tunnel that the check cut, not a byte was passed on.
+    bytesUp: cut ? 0 : end.bytesUp,
     bytesDown: end.bytesDown,
     // A tunnel that the first-message check cut counts as denied; one that it would have cut, as observed.
     ...(end.finding ? { verdict: cut ? 'deny' : 'observe', reason: end.finding.reason } : {}),

@@ -48,7 +48,10 @@ export class Exchanger {
     req.on('error', ignore);
     res.on('error', ignore);
     this.#send();
-    if (framing.kind !== 'none') req.on('data', (chunk: Buffer) => void (this.#bytesUp += chunk.length));
+    if (framing.kind !== 'none')
+      req.on('data', (chunk: Buffer) => {
+        this.#bytesUp += chunk.length;
+      });
   }
 
   #send(): void {
@@ -79,7 +82,9 @@ export class Exchanger {
       this.#fail('upstream-timeout', `no progress for ${this.#ctx.limits.upstream_response_timeout_ms} ms`);
     });
     origin.on('socket', (socket) => {
-      const note = (): void => void (this.#address = socket.remoteAddress);
+      const note = (): void => {
+        this.#address = socket.remoteAddress;
+      };
       if (socket.connecting) socket.once('connect', note);
       else note();
     });
@@ -111,7 +116,9 @@ export class Exchanger {
         error instanceof Error ? error.message : 'the response head is not valid',
       );
     }
-    response.on('data', (chunk: Buffer) => void (this.#bytesDown += chunk.length));
+    response.on('data', (chunk: Buffer) => {
+      this.#bytesDown += chunk.length;
+    });
     response.once('end', () => {
       // A body that the client is still uploading has no taker any more; closing tells it so.
       if (!req.complete) res.shouldKeepAlive = false;

@@ -264,7 +264,7 @@ export function recordEnd(
       bytes_up: end.bytesUp,
       bytes_down: end.bytesDown,
       duration_ms: Math.round((performance.now() - end.startedMs) * 10) / 10,
-      ...(end.address === undefined ? {} : { address: end.address }),
+      ...(end.address === undefined ? {} : { address: endpoint(end.address, facts.port) }),
       ...(end.status === undefined ? {} : { status: end.status }),
     });
   } catch (error) {
@@ -273,4 +273,8 @@ export function recordEnd(
       'the end of a request could not be recorded; it will show as interrupted',
     );
   }
+}
+
+function endpoint(address: string, port: number | null): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
