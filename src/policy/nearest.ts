@@ -70,7 +70,8 @@ function bindLabel(template: string, label: string, values: Map<string, string>)
 function templateOf(hint: HintSource): Template {
   const wildcard = hint.pattern.startsWith('*.');
   const rest = wildcard ? hint.pattern.slice(2) : hint.pattern;
-  let literal = 0;
+  // The dot of `*.` counts as that of `{bucket}.` does.
+  let literal = wildcard ? 1 : 0;
   let inside = false;
   for (const character of rest) {
     if (character === '{') inside = true;
