@@ -63,13 +63,14 @@ export function findConfigFile(flag: string | null): { file: string | null; from
 
 /**
  * Loads and compiles in a worker thread; the compiled arrays move over without being copied.
+ * @param memoryMb what the thread may use; one that needs more dies alone
  * @throws SallyportError with `problems` where anything is wrong, also where the thread dies
  */
-export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+export async function loadConfig(options: LoadOptions, memoryMb: number = WORKER_MEMORY_MB): Promise<LoadedConfig> {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./load-worker.${extension}`, import.meta.url), {
     workerData: options,
-    resourceLimits: { maxOldGenerationSizeMb: WORKER_MEMORY_MB },
+    resourceLimits: { maxOldGenerationSizeMb: memoryMb },
   });
   const answer = await new Promise<WorkerAnswer>((resolve, reject) => {
     const died = (why: string, cause?: unknown): void => {

@@ -7,6 +7,7 @@ import {
   type CatalogGroup,
   expandGroup,
   nearestGroup,
+  type ParameterProblem,
   templateParameters,
 } from '../catalog/catalog.ts';
 import type { HintSource, Protocol, RuleSource } from '../policy/compile.ts';
@@ -180,17 +181,7 @@ function groupRules(
   const before = problems.length;
   checkGroupKeys(item, group, path, problems);
   const expansion = expandGroup(group, item.with ?? {});
-  if (!expansion.ok) {
-    for (const found of expansion.problems) {
-      const at =
-        found.parameter === null || item.with?.[found.parameter] === undefined
-          ? [...path, 'group']
-          : [...path, 'with', found.parameter];
-      problems.push(
-        error('config-parameter', found.index === null ? at : [...at, found.index], found.message, found.hint),
-      );
-    }
-  }
+  if (!expansion.ok) problems.push(...expansion.problems.map((found) => parameterProblem(found, item, group, path)));
   if (!expansion.ok || problems.length > before) return [];
   const entriesOn = on.get(group.id) ?? new Set();
   on.set(group.id, entriesOn);
@@ -218,6 +209,22 @@ function groupRules(
     };
     return { path, lastDay: item.expires?.text ?? null, rule };
   });
+}
+
+/** A problem with `with:`, at the value, at the key where that is unknown, or at the group where the value is missing. */
+function parameterProblem(
+  found: ParameterProblem,
+  item: AllowMapping,
+  group: CatalogGroup,
+  path: readonly PropertyKey[],
+): PathProblem {
+  const { parameter, index, message, hint } = found;
+  if (parameter === null || !Object.hasOwn(item.with ?? {}, parameter)) {
+    return error('config-parameter', [...path, 'group'], message, hint);
+  }
+  const at = [...path, 'with', parameter];
+  const key = !group.parameters.some((known) => known.name === parameter);
+  return { ...error('config-parameter', index === null ? at : [...at, index], message, hint), key };
 }
 
 /** Parameters that hold a whole host of the operator's: only there ports and protocol are the operator's to say. */
