@@ -1,0 +1,454 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
+import { type AuditLog, type AuditOptions, openAuditLog } from '../../src/audit/log.ts';
+import { lineHash } from '../../src/audit/parse.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
+import type { SallyportError } from '../../src/errors.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import type { Line } from '../../src/policy/record.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
+import { tempDir } from '../support/temp.ts';
+
+let directory: string;
+let file: string;
+const opened: AuditLog[] = [];
+
+beforeEach(() => {
+  directory = tempDir('audit');
+  file = path.join(directory, 'audit.jsonl');
+});
+afterEach(() => {
+  for (const log of opened.splice(0)) log.close();
+});
+
+function open(over: Partial<AuditOptions> = {}): AuditLog {
+  const now = () => new Date('2026-01-31T12:00:00.123Z');
+  const log = openAuditLog({ file, node: 'node-1', limits: DEFAULT_LIMITS, whenFull: 'refuse', now, ...over });
+  opened.push(log);
+  return log;
+}
+
+function texts(of = file): string[] {
+  return fs.readFileSync(of, 'latin1').split('\n').slice(0, -1);
+}
+
+function lines(of = file): Line[] {
+  return texts(of).map((line) => JSON.parse(line));
+}
+
+function errorOf(act: () => unknown): SallyportError {
+  try {
+    act();
+  } catch (error) {
+    return error as SallyportError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+/** A disk that fails while `full`, and takes only `part` bytes of a line where that is set. */
+class Disk implements AppendCalls {
+  full = false;
+  part: number | null = null;
+  cutFails = false;
+
+  writeSync(fd: number, text: string): number {
+    if (this.part !== null) return REAL_CALLS.writeSync(fd, text.slice(0, this.part));
+    if (this.full) throw new Error('ENOSPC: no space left on device');
+    return REAL_CALLS.writeSync(fd, text);
+  }
+
+  ftruncateSync(fd: number, length: number): void {
+    if (this.cutFails) throw new Error('EIO: i/o error');
+    REAL_CALLS.ftruncateSync(fd, length);
+  }
+}
+
+describe('writing', () => {
+  it('numbers the lines and chains each to the bytes of the one before', () => {
+    const log = open();
+    log.note({ event: 'start', policy: 'p', detail: { pid: 1 } });
+    log.decided(decidedRecord({ id: 'a' }));
+    log.ended(endedRecord({ id: 'a' }));
+    const [first, second, third] = texts();
+    expect(lines().map((line) => [line.seq, line.event, line.time])).toEqual([
+      [1, 'start', '2026-01-31T12:00:00.123Z'],
+      [2, 'decided', '2026-01-31T12:00:00.123Z'],
+      [3, 'ended', '2026-01-31T12:00:00.123Z'],
+    ]);
+    const prevs = lines().map((line) => (line as Line & { prev: string }).prev);
+    expect(prevs).toEqual(['0'.repeat(64), lineHash(first ?? ''), lineHash(second ?? '')]);
+    expect(log.stats).toMatchObject({ lines: 3, lastSeq: 3, failures: 0, lastError: null, open: 0 });
+    expect(log.stats.bytes).toBe(texts().join('\n').length + 1);
+    expect(third).toContain('"event":"ended"');
+  });
+
+  it('stamps each millisecond, over the second and backwards', () => {
+    const times = [999, 1_000, 1_001, 61_001, 5];
+    let next = 0;
+    const log = open({ now: () => new Date(times[next++] ?? 0) });
+    for (const id of ['a', 'b', 'c', 'd', 'e']) log.decided(decidedRecord({ id }));
+    expect(lines().map((line) => Date.parse(line.time))).toEqual(times);
+  });
+
+  it('makes the folders it needs, and a file that others may not read', () => {
+    file = path.join(directory, 'deep', 'er', 'audit.jsonl');
+    open().note({ event: 'start', policy: 'p', detail: {} });
+    expect(fs.statSync(file).mode & 0o007).toBe(0);
+    expect(fs.statSync(file).mode & 0o600).toBe(0o600);
+  });
+
+  it('refuses what is no regular file', () => {
+    expect(errorOf(() => open({ file: directory })).code).toBe('audit-unwritable');
+    expect(errorOf(() => open({ file: '/dev/null' })).code).toBe('audit-unwritable');
+  });
+
+  it('throws after close', () => {
+    const log = open();
+    log.close();
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'a' }))).code).toBe('audit-unwritable');
+    expect(texts()).toEqual([]);
+  });
+});
+
+describe('opening an existing log', () => {
+  it('continues numbers and chain', () => {
+    const first = open();
+    first.decided(decidedRecord({ id: 'a' }));
+    first.ended(endedRecord({ id: 'a' }));
+    first.close();
+    open().decided(decidedRecord({ id: 'b' }));
+    expect(lines().map((line) => line.seq)).toEqual([1, 2, 3]);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 1 });
+  });
+
+  it('closes orphans as interrupted, and nothing else', () => {
+    const first = open();
+    first.decided(decidedRecord({ id: 'open', verdict: 'observe', reason: 'host-not-allowed' }));
+    first.decided(decidedRecord({ id: 'done' }));
+    first.ended(endedRecord({ id: 'done' }));
+    first.decided(decidedRecord({ id: 'refused', verdict: 'deny', reason: 'host-denied' }));
+    first.decided(decidedRecord({ id: 'failed', outcome: 'dns-failed' }));
+    first.decided(
+      decidedRecord({
+        id: 'tricky',
+        target: '"outcome":"x" "verdict":"deny"',
+        user_agent: ',"event":"ended","id":"open"',
+      }),
+    );
+    first.close();
+    const log = open();
+    expect(log.interrupted).toBe(2);
+    expect(lines().slice(6)).toMatchObject([
+      {
+        event: 'ended',
+        id: 'open',
+        verdict: 'observe',
+        reason: 'host-not-allowed',
+        outcome: 'interrupted',
+        bytes_up: 0,
+        bytes_down: 0,
+      },
+      { event: 'ended', id: 'tricky', outcome: 'interrupted' },
+    ]);
+    expect(log.stats.open).toBe(0);
+    log.close();
+    expect(open().interrupted).toBe(0);
+  });
+
+  it('sets a torn last line aside, whatever its length', () => {
+    const first = open();
+    first.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    first.close();
+    const good = fs.readFileSync(file, 'latin1');
+    for (const torn of ['{', good.slice(0, -1), good.slice(0, 100)]) {
+      fs.writeFileSync(file, good + torn);
+      const log = open();
+      expect(log.repaired).toEqual({ file: `${file}.torn-2`, bytes: torn.length });
+      expect(fs.readFileSync(`${file}.torn-2`, 'latin1')).toBe(torn);
+      log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+      log.close();
+      expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
+    }
+  });
+
+  it('begins anew where the first line ever was torn', () => {
+    fs.writeFileSync(file, '{"time":"2026');
+    const log = open();
+    expect(log.repaired).toEqual({ file: `${file}.torn-1`, bytes: 13 });
+    log.decided(decidedRecord({ id: 'a' }));
+    expect(lines()).toMatchObject([{ seq: 1, prev: '0'.repeat(64) }]);
+  });
+
+  it.each([
+    ['rubbish', 'rubbish'],
+    ['JSON of something else', '{"a":1}'],
+    ['NUL bytes of a host crash', '\0'.repeat(300)],
+    ['a very long line', 'x'.repeat(2_000_000)],
+  ])('refuses to go on after %s, names the line and the command', (_what, last) => {
+    const first = open();
+    first.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    first.close();
+    fs.appendFileSync(file, `${last}\n`);
+    const error = errorOf(() => open());
+    expect(error.code).toBe('audit-damaged');
+    expect(error.message).toContain(`${file}:2`);
+    expect(error.message).toContain('sallyport audit repair');
+    // The lock was given back: the next try says the same.
+    expect(errorOf(() => open()).code).toBe('audit-damaged');
+  });
+
+  it('refuses a file that never was a log', () => {
+    fs.writeFileSync(file, 'hello\nworld\n');
+    expect(errorOf(() => open()).code).toBe('audit-damaged');
+  });
+});
+
+describe('the lock', () => {
+  it('keeps a second writer out and names the first', () => {
+    open();
+    const error = errorOf(() => open());
+    expect(error.code).toBe('audit-locked');
+    expect(error.message).toContain(`process ${process.pid}`);
+  });
+
+  it.each([
+    ['a pid that is gone', { pid: 4_194_304 + 1, host: null, started: '' }],
+    ['our own pid from an earlier life (a container)', { pid: process.pid, host: null, started: '1' }],
+    ['a living pid that started at another time', { pid: process.ppid, host: null, started: '1' }],
+  ])('is taken over from %s', (_what, holder) => {
+    const host = JSON.parse(fs.readFileSync(lockOfAnother(), 'utf8')).host;
+    fs.writeFileSync(`${file}.lock`, JSON.stringify({ ...holder, host }));
+    open().close();
+    expect(fs.existsSync(`${file}.lock`)).toBe(false);
+  });
+
+  it('is taken over where it is rubbish', () => {
+    fs.writeFileSync(`${file}.lock`, '');
+    expect(open().stats.lastSeq).toBe(0);
+  });
+
+  it('of another host stands while it is touched, and falls when it is not', () => {
+    fs.writeFileSync(`${file}.lock`, JSON.stringify({ pid: 1, host: 'elsewhere.example', started: '' }));
+    const error = errorOf(() => open());
+    expect(error.code).toBe('audit-locked');
+    expect(error.message).toContain('elsewhere.example');
+    const old = new Date(Date.now() - 3_600_000);
+    fs.utimesSync(`${file}.lock`, old, old);
+    expect(open().stats.lastSeq).toBe(0);
+  });
+
+  it('leaves nothing behind in the folder', () => {
+    open().close();
+    expect(fs.readdirSync(directory)).toEqual(['audit.jsonl']);
+  });
+
+  function lockOfAnother(): string {
+    const other = path.join(directory, 'other.jsonl');
+    open({ file: other });
+    return `${other}.lock`;
+  }
+});
+
+describe('rotation', () => {
+  function rotate(log: AuditLog, to: string): void {
+    fs.renameSync(file, `${file}${to}`);
+    log.reopen();
+  }
+
+  it('goes on in a new file whose first line continues the chain', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a' }));
+    rotate(log, '.1');
+    log.ended(endedRecord({ id: 'a' }));
+    expect(lines(`${file}.1`)).toMatchObject([{ seq: 1 }]);
+    expect(lines()).toMatchObject([
+      {
+        seq: 2,
+        event: 'reopen',
+        policy: decidedRecord({ id: 'a' }).policy,
+        detail: { previous_seq: 1, oldest_open: 1 },
+      },
+      { seq: 3, event: 'ended' },
+    ]);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 0 });
+  });
+
+  it('loses no line between the rename and the signal', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    fs.renameSync(file, `${file}-20260131`);
+    fs.writeFileSync(file, '');
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    log.reopen();
+    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
+    expect(lines(`${file}-20260131`).map((line) => line.seq)).toEqual([1, 2]);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 4 });
+  });
+
+  it('does nothing where nothing was renamed', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a' }));
+    log.reopen();
+    log.decided(decidedRecord({ id: 'b' }));
+    expect(lines().map((line) => line.event)).toEqual(['decided', 'decided']);
+  });
+
+  it('stays with the old file where the new one is not usable', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a' }));
+    fs.renameSync(file, `${file}.1`);
+    fs.writeFileSync(file, 'not empty\n');
+    expect(errorOf(() => log.reopen()).code).toBe('audit-unwritable');
+    log.decided(decidedRecord({ id: 'b' }));
+    expect(lines(`${file}.1`).map((line) => line.seq)).toEqual([1, 2]);
+    expect(texts()).toEqual(['not empty']);
+  });
+
+  it('continues from the rotated file where the process restarts before it wrote again', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    log.close();
+    fs.renameSync(file, `${file}.1`);
+    open().decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines()).toMatchObject([
+      { seq: 2, event: 'reopen', detail: { previous_seq: 1, oldest_open: null } },
+      { seq: 3, id: 'b' },
+    ]);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
+  });
+
+  it('finds orphans of older segments, as far back as the oldest open request', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'old' }));
+    rotate(log, '-20260101');
+    log.decided(decidedRecord({ id: 'gone' }));
+    log.ended(endedRecord({ id: 'gone' }));
+    rotate(log, '-20260102');
+    log.decided(decidedRecord({ id: 'new' }));
+    log.close();
+    expect(open().interrupted).toBe(2);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+  });
+
+  it('does not read segments in which nothing can be open', () => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a' }));
+    log.ended(endedRecord({ id: 'a' }));
+    rotate(log, '.1');
+    log.close();
+    // An open request that was never there when the log was rotated: it would be found if the segment were read.
+    const [first] = texts(`${file}.1`);
+    fs.appendFileSync(`${file}.1`, `${(first ?? '').replace('"id":"a"', '"id":"late"')}\n`);
+    expect(open().interrupted).toBe(0);
+  });
+});
+
+describe('a full disk', () => {
+  it('refuse: throws, uses no number twice, and works again when there is room', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    disk.full = true;
+    const error = errorOf(() => log.decided(decidedRecord({ id: 'b', verdict: 'deny' })));
+    expect(error.code).toBe('audit-unwritable');
+    expect(error.message).toContain('ENOSPC');
+    expect(log.stats).toMatchObject({ lastSeq: 1, failures: 1, open: 0 });
+    expect(log.stats.lastError).toContain('ENOSPC');
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
+    expect(lines().map((line) => line.seq)).toEqual([1, 2]);
+    expect(log.stats).toMatchObject({ dropped: 0, lastError: null });
+    expect(verifyAudit(file).complete).toBe(true);
+  });
+
+  it.each([1, 100, 400])('cuts a line back of which only %d bytes were taken', (part) => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    const before = fs.readFileSync(file, 'latin1');
+    disk.part = part;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).code).toBe('audit-unwritable');
+    expect(fs.readFileSync(file, 'latin1')).toBe(before);
+    disk.part = null;
+    log.decided(decidedRecord({ id: 'c' }));
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
+  });
+
+  it('writes nothing after a broken line until that could be cut back', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    disk.part = 50;
+    disk.cutFails = true;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).message).toContain('EIO');
+    disk.part = null;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'c' }))).message).toContain('EIO');
+    disk.cutFails = false;
+    log.decided(decidedRecord({ id: 'd' }));
+    expect(lines().map((line) => ('id' in line ? line.id : ''))).toEqual(['a', 'd']);
+  });
+
+  it('keeps the end of a tunnel until it can be written', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
+    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
+    expect(log.stats).toMatchObject({ waiting: 1, open: 1 });
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines()).toMatchObject([{ id: 'a' }, { event: 'ended', id: 'a', bytes_up: 7 }, { id: 'b' }]);
+    expect(log.stats).toMatchObject({ waiting: 0, open: 0 });
+  });
+
+  it('writes what waits at close', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    errorOf(() => log.ended(endedRecord({ id: 'a' })));
+    disk.full = false;
+    log.close();
+    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+  });
+
+  it('drop-and-mark: lets pass, and marks the gap with the count', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk, whenFull: 'drop-and-mark' });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    log.decided(decidedRecord({ id: 'b' }));
+    log.ended(endedRecord({ id: 'b' }));
+    log.note({ event: 'policy', policy: 'p', detail: {} });
+    log.ended(endedRecord({ id: 'a' }));
+    expect(log.stats).toMatchObject({ dropped: 3, waiting: 1, lastSeq: 1 });
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
+    expect(lines()).toMatchObject([
+      { seq: 1, id: 'a' },
+      { seq: 2, event: 'gap', detail: { dropped: 3, cause: expect.stringContaining('ENOSPC') } },
+      { seq: 3, event: 'ended', id: 'a' },
+      { seq: 4, id: 'c' },
+    ]);
+    const verified = verifyAudit(file);
+    expect(verified.complete).toBe(false);
+    expect(verified.problems).toMatchObject([{ line: 2, why: expect.stringContaining('3 records') }]);
+  });
+
+  it('stays with the old segment where the new one cannot be begun', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    fs.renameSync(file, `${file}.1`);
+    disk.full = true;
+    expect(errorOf(() => log.reopen()).code).toBe('audit-unwritable');
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines(`${file}.1`).map((line) => line.seq)).toEqual([1, 2]);
+    log.reopen();
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
+  });
+});
