@@ -89,7 +89,10 @@ export function createUi(world: World, options: { readonly json: boolean; readon
   return {
     json: options.json,
     color,
-    width: world.stdout.isTTY === true ? Math.max(WIDTH_MIN, world.stdout.columns ?? WIDTH_DEFAULT) : Number.POSITIVE_INFINITY,
+    width:
+      world.stdout.isTTY === true
+        ? Math.max(WIDTH_MIN, world.stdout.columns ?? WIDTH_DEFAULT)
+        : Number.POSITIVE_INFINITY,
     line: (text = '') => {
       settle();
       world.stdout.write(`${text}\n`);
