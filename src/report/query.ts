@@ -1,0 +1,239 @@
+// The SQL of a report: sums straight from the usage store's indexes. It hands out rows and interprets nothing; what a verdict
+// and an outcome mean for a report is said once, in sums.ts. Sums are numbers on SQLite and texts on PostgreSQL: both are
+// made numbers here. A million usage rows take about a second, because each query reads one index in its own order.
+import { type RawBuilder, sql } from 'kysely';
+import { OUTCOMES } from '../errors.ts';
+import type { DecidedLine } from '../policy/record.ts';
+import type { Store } from '../usage/store.ts';
+import { NOT_DENIED } from './sums.ts';
+
+const HOUR_MS = 3_600_000;
+
+/** Sums of one host, rule and kind of end are at most this many rows; the largest are kept, the rest counts in the totals. */
+const ROWS_MAX = 200_000;
+/** Actors looked at behind one refused host. */
+const ACTORS_MAX = 100;
+const CHUNK = 500;
+
+export interface Filter {
+  /** Milliseconds; whole hours are read. */
+  readonly from: number;
+  readonly to: number;
+  readonly pipeline: string | null;
+  readonly job: string | null;
+}
+
+export interface TargetRow {
+  readonly target_id: number;
+  readonly host: string;
+  readonly port: number;
+  readonly rule: string;
+  readonly grp: string;
+  readonly verdict: 'allow' | 'deny' | 'observe';
+  readonly reason: string;
+  readonly outcome: string;
+  readonly requests: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  readonly first_seen: number;
+  readonly last_seen: number;
+}
+
+export interface PipelineRow {
+  readonly pipeline: string;
+  readonly claimed: boolean;
+  readonly jobs: number;
+  readonly tunnels: number;
+  readonly denied: number;
+  readonly hosts: number;
+}
+
+export interface DenialRow {
+  readonly reason: string;
+  readonly nearest: string;
+}
+
+const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS);
+
+/** The conditions on `usage`: the window, and who. */
+async function conditions(store: Store, filter: Filter): Promise<RawBuilder<unknown>> {
+  const parts: RawBuilder<unknown>[] = [];
+  if (filter.pipeline !== null) {
+    parts.push(sql`pipeline_id IN (SELECT id FROM pipeline WHERE name = ${filter.pipeline})`);
+  }
+  if (filter.job !== null) parts.push(sql`actor_id IN (SELECT id FROM actor WHERE job = ${filter.job})`);
+  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  // The planner would read the table by hour and sort a million rows; the plus takes that choice away. It is the right
+  // choice only for a small part of what is stored, or where few rows are looked up by another index.
+  const wide = parts.length === 0 && (await isWide(store, first, last));
+  parts.push(wide ? sql`+hour BETWEEN ${first} AND ${last}` : sql`hour BETWEEN ${first} AND ${last}`);
+  return sql.join(parts, sql` AND `);
+}
+
+async function isWide(store: Store, first: number, last: number): Promise<boolean> {
+  const { rows } = await sql<{ low: number | null; high: number | null }>`
+    SELECT (SELECT min(hour) FROM usage) AS low, (SELECT max(hour) FROM usage) AS high`.execute(store.db);
+  const low = Number(rows[0]?.low ?? 0);
+  const high = Number(rows[0]?.high ?? 0);
+  const covered = Math.min(last, high) - Math.max(first, low) + 1;
+  return covered * 8 > high - low + 1;
+}
+
+/** Sums by target, rule and kind of end. `truncated`: there were more than are handed out. */
+export async function readTargets(store: Store, filter: Filter): Promise<{ rows: TargetRow[]; truncated: boolean }> {
+  const where = await conditions(store, filter);
+  const { rows } = await sql<TargetRow>`
+    SELECT s.target_id, t.host, t.port, r.rule, r.grp, s.verdict, s.reason, s.outcome,
+      s.requests, s.bytes_up, s.bytes_down, s.first_seen, s.last_seen
+    FROM (
+      SELECT target_id, rule_id, verdict, reason, outcome, sum(requests) AS requests, sum(bytes_up) AS bytes_up,
+        sum(bytes_down) AS bytes_down, min(first_seen) AS first_seen, max(last_seen) AS last_seen
+      FROM usage WHERE ${where}
+      GROUP BY target_id, rule_id, verdict, reason, outcome
+      ORDER BY sum(requests) DESC LIMIT ${ROWS_MAX + 1}
+    ) AS s JOIN target AS t ON t.id = s.target_id JOIN rule AS r ON r.id = s.rule_id`.execute(store.db);
+  const numbers = rows.slice(0, ROWS_MAX).map((row) => ({
+    ...row,
+    requests: Number(row.requests),
+    bytes_up: Number(row.bytes_up),
+    bytes_down: Number(row.bytes_down),
+    first_seen: Number(row.first_seen),
+    last_seen: Number(row.last_seen),
+  }));
+  return { rows: numbers, truncated: rows.length > ROWS_MAX };
+}
+
+const LET_THROUGH = sql.join(['', ...Object.keys(OUTCOMES)]);
+const SPARED = sql.join([...NOT_DENIED]);
+
+/** What each pipeline did; rows without a pipeline have the name ''. Those who did most come first. */
+export async function readPipelines(store: Store, filter: Filter): Promise<PipelineRow[]> {
+  const where = await conditions(store, filter);
+  const { rows } = await sql<{
+    id: number;
+    pipeline: string;
+    claimed: number;
+    tunnels: number;
+    denied: number;
+    hosts: number;
+  }>`
+    SELECT p.id, p.name AS pipeline, p.claimed, s.tunnels, s.denied, s.hosts
+    FROM (
+      SELECT pipeline_id, count(DISTINCT target_id) AS hosts,
+        sum(CASE WHEN verdict <> 'deny' AND outcome IN (${LET_THROUGH}) THEN requests ELSE 0 END) AS tunnels,
+        sum(CASE WHEN verdict = 'deny' AND reason NOT IN (${SPARED}) THEN requests ELSE 0 END) AS denied
+      FROM usage WHERE ${where}
+      GROUP BY pipeline_id
+    ) AS s JOIN pipeline AS p ON p.id = s.pipeline_id
+    ORDER BY s.tunnels + s.denied DESC, p.name`.execute(store.db);
+  const jobs = await readJobs(store, filter);
+  return rows.map(({ id, pipeline, claimed, tunnels, denied, hosts }) => ({
+    pipeline,
+    claimed: Number(claimed) === 1,
+    jobs: jobs.get(id) ?? 0,
+    tunnels: Number(tunnels),
+    denied: Number(denied),
+    hosts: Number(hosts),
+  }));
+}
+
+/** Different jobs of each pipeline in the window. */
+async function readJobs(store: Store, filter: Filter): Promise<Map<number, number>> {
+  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  const who = [sql`a.job <> ''`];
+  if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
+  if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
+  const { rows } = await sql<{ id: number; jobs: number }>`
+    SELECT p.id, count(DISTINCT a.job) AS jobs
+    FROM actor AS a JOIN pipeline AS p ON p.name = a.pipeline AND p.claimed = (CASE a.kind WHEN 'claimed' THEN 1 ELSE 0 END)
+    WHERE ${sql.join(who, sql` AND `)}
+      AND EXISTS (SELECT 1 FROM usage AS u WHERE u.actor_id = a.id AND u.hour BETWEEN ${first} AND ${last})
+    GROUP BY p.id`.execute(store.db);
+  return new Map(rows.map((row) => [row.id, Number(row.jobs)]));
+}
+
+export interface Totals {
+  readonly requests: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+}
+
+/** Sums over everything; needed only where readTargets had to leave rows out. */
+export async function readTotals(store: Store, filter: Filter): Promise<Totals> {
+  const where = await conditions(store, filter);
+  const { rows } = await sql<Totals>`
+    SELECT coalesce(sum(requests), 0) AS requests, coalesce(sum(bytes_up), 0) AS bytes_up,
+      coalesce(sum(bytes_down), 0) AS bytes_down FROM usage WHERE ${where}`.execute(store.db);
+  const row = rows[0];
+  return {
+    requests: Number(row?.requests ?? 0),
+    bytes_up: Number(row?.bytes_up ?? 0),
+    bytes_down: Number(row?.bytes_down ?? 0),
+  };
+}
+
+/** The last nearest miss of each of these targets. */
+export async function readDenials(store: Store, targets: readonly number[]): Promise<Map<number, DenialRow>> {
+  const found = new Map<number, DenialRow>();
+  for (let at = 0; at < targets.length; at += CHUNK) {
+    const rows = await store.db
+      .selectFrom('denial')
+      .select(['target_id', 'reason', 'nearest'])
+      .where('target_id', 'in', targets.slice(at, at + CHUNK))
+      .execute();
+    for (const row of rows) found.set(row.target_id, { reason: row.reason, nearest: row.nearest });
+  }
+  return found;
+}
+
+/** Pipelines and jobs behind the refusals of a target for a reason; of the first ACTORS_MAX actors. */
+export async function readWho(
+  store: Store,
+  filter: Filter,
+  target: number,
+  reason: string,
+): Promise<{ pipelines: string[]; jobs: string[] }> {
+  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  const who: RawBuilder<unknown>[] = [sql`TRUE`];
+  if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
+  if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
+  const { rows } = await sql<{ pipeline: string; job: string }>`
+    SELECT DISTINCT a.pipeline, a.job FROM actor AS a JOIN (
+      SELECT DISTINCT actor_id FROM usage
+      WHERE verdict <> 'allow' AND target_id = ${target} AND reason = ${reason} AND hour BETWEEN ${first} AND ${last}
+      LIMIT ${ACTORS_MAX}
+    ) AS u ON u.actor_id = a.id WHERE ${sql.join(who, sql` AND `)} ORDER BY a.pipeline, a.job`.execute(store.db);
+  const distinct = (values: string[]): string[] => [...new Set(values)].filter((value) => value !== '');
+  return { pipelines: distinct(rows.map(({ pipeline }) => pipeline)), jobs: distinct(rows.map(({ job }) => job)) };
+}
+
+/** Tunnels that are open: let through, not ended. They are counted in no hour yet. */
+export async function readOpen(store: Store): Promise<DecidedLine[]> {
+  const rows = await store.db.selectFrom('open_request').select('line').execute();
+  return rows.map(({ line }) => JSON.parse(line) as DecidedLine);
+}
+
+export interface Facts {
+  /** First and last record, ms; null in an empty store. */
+  readonly first: number | null;
+  readonly last: number | null;
+  readonly damagedLines: number;
+  readonly missingLines: number;
+}
+
+export async function readFacts(store: Store): Promise<Facts> {
+  const window = await store.db
+    .selectFrom('window')
+    .select(({ fn }) => [fn.min('first').as('first'), fn.max('last').as('last')])
+    .executeTakeFirst();
+  const meta = await store.db.selectFrom('meta').selectAll().execute();
+  const number = (key: string): number => Number(meta.find((row) => row.key === key)?.value ?? 0);
+  const numberOrNull = (value: unknown): number | null =>
+    value === null || value === undefined ? null : Number(value);
+  return {
+    first: numberOrNull(window?.first),
+    last: numberOrNull(window?.last),
+    damagedLines: number('damaged_lines'),
+    missingLines: number('missing_lines'),
+  };
+}
