@@ -15,7 +15,7 @@ import {
 } from './compile.ts';
 import { pathAllowed } from './paths.ts';
 import type { Identity } from './record.ts';
-import { isUnproven, selectorMatches } from './selector.ts';
+import { isUnproven, mayBeAsked, selectorMatches } from './selector.ts';
 import { headOf, LABELS_MAX, walkLabels } from './trie.ts';
 
 export interface PolicyRequest {
@@ -192,7 +192,7 @@ export class Matcher {
   /** Keeps the first near miss of each sort. An invisible or expired rule that fails in more than that is not there. */
   #note(rule: number, misses: number, request: PolicyRequest): void {
     if (misses === IDENTITY) {
-      if (!isUnproven(request.identity)) this.forOthers = true;
+      if (!mayBeAsked(request.identity)) this.forOthers = true;
       else if (this.challenge < 0) this.challenge = rule;
     } else if (misses === EXPIRED) {
       if (this.expiredMiss < 0) this.expiredMiss = rule;

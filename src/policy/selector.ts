@@ -47,7 +47,12 @@ export function selectorMatches(selector: Selector, attributes: Attributes): boo
   return true;
 }
 
-/** True for identities that prove nothing, and so may be asked for credentials. */
+/** True for identities that prove nothing: no selector matches them, whatever they say of themselves. */
 export function isUnproven(identity: Identity): boolean {
   return identity.kind === 'anonymous' || identity.kind === 'claimed';
+}
+
+/** True for who sent no credentials at all, and so may be asked for some. A claim was sent: asking again would loop or prompt. */
+export function mayBeAsked(identity: Identity): boolean {
+  return identity.kind === 'anonymous';
 }

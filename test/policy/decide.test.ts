@@ -241,10 +241,10 @@ describe('for: proven attributes only', () => {
     ],
     ['nobody is asked for credentials', only, connect('api.test:443'), 'challenge credentials-required'],
     [
-      'a claim proves nothing',
+      'a claim proves nothing, and is not asked for again',
       only,
       connect('api.test:443', { identity: claimed({ pipeline: 'web' }) }),
-      'challenge credentials-required',
+      'deny identity-not-allowed',
     ],
     ['no challenge where another rule allows', both, connect('api.test:443'), 'allow allowed'],
     ['no challenge on another port', only, connect('api.test:22'), 'deny host-not-allowed'],
@@ -264,7 +264,7 @@ describe('for: proven attributes only', () => {
       'attributes smuggled into a claimed identity',
       only,
       connect('api.test:443', { identity: { kind: 'claimed', attributes: { pipeline: 'web' }, claimed: {} } }),
-      'challenge credentials-required',
+      'deny identity-not-allowed',
     ],
     ['a deny comes before the challenge', [...only, deny('api.test')], connect('api.test:443'), 'deny host-denied'],
   ]);

@@ -86,8 +86,7 @@ function oracle(rules: readonly RuleSource[], request: PolicyRequest): string {
     return winner.mode === 'observe' ? `observe host-not-allowed ${winner.id}` : `allow allowed ${winner.id}`;
   }
   const forOthers = facts.some((fact) => fact.port && fact.protocol && fact.valid && !fact.selected);
-  const unproven = request.identity.kind === 'anonymous' || request.identity.kind === 'claimed';
-  if (forOthers && unproven) return 'challenge credentials-required';
+  if (forOthers && request.identity.kind === 'anonymous') return 'challenge credentials-required';
   if (facts.some((fact) => !fact.port && fact.valid && fact.selected)) return 'deny port-not-allowed';
   if (facts.some((fact) => fact.port && !fact.protocol && fact.valid && fact.selected))
     return 'deny protocol-not-allowed';
