@@ -201,7 +201,7 @@ describe('a refusal of CONNECT, byte for byte', () => {
     expect(reply.headers['connection']).toBe('close');
     const parsed = JSON.parse(reply.body) as Record<string, string>;
     const line = readAudit(world.auditFile).findLast(decided('denied.test'));
-    expect(parsed).toMatchObject({ code: 'host-not-allowed', id: line?.id });
+    expect(parsed).toMatchObject({ code: 'host-not-allowed', request_id: line?.id });
     expect(parsed['hint']).toContain('sallyport explain denied.test:443');
   });
 

@@ -78,7 +78,7 @@ const git = (...args: readonly string[]) =>
 
 it('clones an allowed repository', async () => {
   const done = await git('clone', '-q', `https://git.allowed.test:${server.port}/project.git`, 'checkout');
-  expect(done).toMatchObject({ code: 0 });
+  expect(done, done.stderr).toMatchObject({ code: 0 });
   const shown = await world.client(['git', '-C', join(world.dir, 'checkout'), 'show', 'HEAD:README']);
   expect(shown.stdout).toBe('hello from the repository\n');
   expect(await auditLine(world.auditFile, ended('git.allowed.test'))).toMatchObject({
@@ -105,7 +105,7 @@ it('pushes a commit', async () => {
     'second',
   ]);
   const done = await git('-C', checkout, 'push', '-q', 'origin', 'main');
-  expect(done).toMatchObject({ code: 0 });
+  expect(done, done.stderr).toMatchObject({ code: 0 });
   const log = await world.client(['git', '-C', join(root, 'project.git'), 'log', '--format=%s']);
   expect(log.stdout).toBe('second\nfirst\n');
 });
@@ -126,6 +126,6 @@ it('sends the claimed identity of the proxy URL, also where git asks first witho
     'ls-remote',
     `https://git.allowed.test:${server.port}/project.git`,
   ]);
-  expect(done).toMatchObject({ code: 0 });
+  expect(done, done.stderr).toMatchObject({ code: 0 });
   expect(done.stdout).toContain('refs/heads/main');
 });

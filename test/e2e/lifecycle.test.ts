@@ -12,10 +12,10 @@ import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
 let world: World;
 let origin: Origin;
+const open: { close(): Promise<void> }[] = [];
 
 afterEach(async () => {
-  await world?.close();
-  await origin?.close();
+  for (const thing of open.splice(0)) await thing.close();
 });
 
 const HOST = 'echo.allowed.test';
@@ -23,10 +23,12 @@ const rule = (host: string) => ({ host, ports: [origin.port], protocol: 'any', a
 
 async function start(policy: Readonly<Record<string, unknown>> = {}): Promise<void> {
   origin = await startOrigin(echo);
+  open.push(origin);
   world = await startWorld(
     { allow: [rule(HOST)], ...policy },
     { [HOST]: ['127.0.0.1'], 'late.allowed.test': ['127.0.0.1'] },
   );
+  open.push(world);
 }
 
 /** Opens a tunnel and proves that it carries bytes. */

@@ -5,7 +5,8 @@ import { readFileSync, watch } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Line } from '../../src/policy/record.ts';
 
-export const MAIN = join(import.meta.dirname, '..', '..', 'dist', 'main.js');
+/** The command under test: this checkout's build, or another one, such as an unpacked package, by SALLYPORT_MAIN. */
+export const MAIN = process.env['SALLYPORT_MAIN'] ?? join(import.meta.dirname, '..', '..', 'dist', 'main.js');
 
 const READY = /^sallyport ready: proxy (\S+) admin (\S+) mode (\S+) policy (\S+)$/m;
 
@@ -31,7 +32,8 @@ interface Running {
 
 export interface RunOptions {
   readonly cwd?: string;
-  readonly env?: Readonly<Record<string, string>>;
+  /** Laid over this process's own; undefined takes a variable away. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** Another Node, or another program before Node (for example `['taskset', '-c', '0']`). */
   readonly command?: readonly string[];
 }

@@ -35,11 +35,14 @@ export interface World {
 /** Names to their addresses; the proxy resolves these and no others. */
 type Names = Readonly<Record<string, readonly string[]>>;
 
-/** The environment of a client: nothing of this machine but the search path. */
-function clientEnvironment(home: string): Record<string, string> {
-  const blank = ['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [name, name.toUpperCase()]);
+// What this machine may have set for the clients: proxies, certificates, registries, their own settings.
+const INHERITED = /proxy|^(?:GIT|SSL|NODE|NPM|CURL|REQUESTS|PIP)_/i;
+
+/** The environment of a client: nothing of this machine's that changes where it goes and whom it trusts. */
+function clientEnvironment(home: string): Record<string, string | undefined> {
+  const inherited = Object.keys(process.env).filter((name) => INHERITED.test(name));
   return {
-    ...Object.fromEntries(blank.map((name) => [name, ''])),
+    ...Object.fromEntries(inherited.map((name) => [name, undefined])),
     HOME: home,
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_TERMINAL_PROMPT: '0',
