@@ -39,15 +39,8 @@ export function locate(file: string, checkpoint: Position | null): Located | nul
   const same = segments.find((segment) => segment.id === checkpoint.file_id);
   if (same !== undefined && endsLine(same.path, checkpoint.offset)) return { ...start, segment: same, ...checkpoint };
   const holding = segments.findLast((segment) => segment.firstSeq <= seq);
-  if (holding === undefined) {
-    const lost = first.firstSeq - seq - 1;
-    return {
-      ...start,
-      seq,
-      hash,
-      warning: lost > 0 ? `${lost} lines were rotated away before they were counted` : null,
-    };
-  }
+  // Rotated away and deleted meanwhile: the gap in the numbers will be counted as missing lines.
+  if (holding === undefined) return { ...start, seq, hash };
   let counted: Located | null = null;
   for (const line of readFileLines(holding.path)) {
     const parsed = line.state === 'whole' ? parseLine(line.text) : null;

@@ -216,9 +216,7 @@ async function pipelineIds(trx: Trx, tally: Tally): Promise<Map<string, number>>
       .execute();
     for (const row of rows) known.set(keyOf(row.name, row.claimed), row.id);
   }
-  return new Map(
-    [...tally.actors].map(([key, actor]) => [key, idOf(known, keyOf(actor.pipeline, claimedOf(actor)))]),
-  );
+  return new Map([...tally.actors].map(([key, actor]) => [key, idOf(known, keyOf(actor.pipeline, claimedOf(actor)))]));
 }
 
 function* chunks<T>(all: readonly T[]): Generator<T[]> {
