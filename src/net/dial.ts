@@ -3,8 +3,6 @@
 // moment it exists; of all sockets made, exactly one is handed over or none.
 import net from 'node:net';
 
-// Dead peers of idle tunnels are found by the kernel; a probe a minute is below the idle limits of common NAT gateways.
-const KEEP_ALIVE_PROBE_MS = 60_000;
 const PORT_MAX = 65_535;
 // A hostile answer may hold many addresses; the audit line needs the first few.
 const FAILURES_TOLD_MAX = 4;
@@ -42,7 +40,7 @@ export interface Dial {
 /**
  * Dials. `done` is called exactly once (never after cancel(), never before this function has returned); on success it runs
  * inside the socket's own 'connect' event, before anything is read, so a caller that attaches its listeners there, or
- * pauses the socket, misses no event and no byte. The socket is `allowHalfOpen`, without Nagle's delay, with keep-alive, and
+ * pauses the socket, misses no event and no byte. The socket is `allowHalfOpen`, without Nagle's delay, and
  * carries one listener: an empty one for 'error', so that no reset can end the process.
  * @throws TypeError for an empty list, a text that is not an IP address, or a bad port: the caller's mistake, nothing is dialled
  */
@@ -117,8 +115,6 @@ class Race implements Dial {
         port,
         allowHalfOpen: true,
         noDelay: true,
-        keepAlive: true,
-        keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
         autoSelectFamily: false,
         ...(onread && { onread: onread() }),
       });

@@ -13,7 +13,6 @@ import { ORIGIN_ONREAD, Tunnel } from './tunnel.ts';
 const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
 // The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
 const IDLE_SWEEP_MS = 30_000;
-const KEEP_ALIVE_PROBE_MS = 60_000;
 
 /** Keeps what the JS engine has open. */
 export class JsEngine {
@@ -80,6 +79,7 @@ export class JsEngine {
   /** Cuts every tunnel without a byte since tunnel_idle_ms; called twice at least before a quiet one goes. */
   cutIdle(nowMs: number): void {
     for (const tunnel of this.tunnels.values()) {
+      tunnel.probe();
       if (tunnel.active) {
         tunnel.active = false;
         tunnel.idleSinceMs = nowMs;
@@ -171,8 +171,6 @@ class JsExchange implements Exchange {
     }
     const { tunnels, limits, meter } = this.#engine;
     const id = this.id;
-    this.#socket.setNoDelay(true);
-    this.#socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     const tunnel = new Tunnel({
       client: this.#socket,
       origin,

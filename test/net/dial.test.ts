@@ -32,8 +32,6 @@ describe('one address', () => {
       port,
       allowHalfOpen: true,
       noDelay: true,
-      keepAlive: true,
-      keepAliveInitialDelay: 60_000,
       autoSelectFamily: false,
     });
   });
