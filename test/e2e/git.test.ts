@@ -83,7 +83,7 @@ it('clones an allowed repository', async () => {
   expect(shown.stdout).toBe('hello from the repository\n');
   expect(await auditLine(world.auditFile, ended('git.allowed.test'))).toMatchObject({
     verdict: 'allow',
-    outcome: 'closed',
+    reason: 'allowed',
   });
 });
 

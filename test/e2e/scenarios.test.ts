@@ -4,6 +4,7 @@
 import http from 'node:http';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { DecidedLine } from '../../src/policy/record.ts';
+import type { Report } from '../../src/report/report.ts';
 import { exchange } from '../support/metered.ts';
 import { type Origin, startHttpOrigin, startOrigin } from '../support/origin.ts';
 import { auditLines } from '../support/proxy-process.ts';
@@ -26,18 +27,6 @@ interface Totals {
   denied: number;
   bytes_up: number;
   bytes_down: number;
-}
-
-interface Host extends Totals {
-  readonly host: string;
-  readonly port: number;
-}
-
-interface Report {
-  readonly required: readonly { readonly hosts: readonly Host[] }[];
-  readonly optional: readonly { readonly group: string; readonly state: string; readonly hosts: readonly Host[] }[];
-  readonly other: readonly { readonly hosts: readonly Host[] }[];
-  readonly denied: readonly { readonly host: string; readonly port: number; readonly count: number }[];
 }
 
 /** One byte for each kB of the file, shared out over the event's connections; at least one each. */
@@ -150,14 +139,16 @@ async function play(
 
 const nothing = (): Totals => ({ tunnels: 0, denied: 0, bytes_up: 0, bytes_down: 0 });
 
-function add(into: Totals, more: Partial<Totals>): void {
+function add(into: Totals, more: Readonly<Partial<Totals>>): void {
   for (const key of Object.keys(into) as (keyof Totals)[]) into[key] += more[key] ?? 0;
 }
 
+/** The rows of the report added up; every request stands in one row, and the refused hosts stand in `denied` beside it. */
 function sums(report: Report): Totals {
   const all = nothing();
-  for (const part of [...report.required, ...report.optional, ...report.other])
-    for (const host of part.hosts) add(all, host);
+  const rows = [...report.required, ...report.optional.flatMap(({ hosts }) => hosts), ...report.other];
+  for (const row of rows) add(all, row);
+  all.denied = report.denied.reduce((sum, { count }) => sum + count, 0);
   return all;
 }
 
@@ -201,15 +192,30 @@ describe.each(SCENARIOS.map((scenario) => [scenario.id, scenario] as const))('%s
     );
 
     const report = await running.report<Report>();
-    expect(sums(report)).toEqual({ ...expected.all, denied: sums(report).denied });
+    expect(sums(report)).toEqual(expected.all);
+    expect(report.totals).toMatchObject(expected.all);
     expect(new Map(report.denied.map(({ host, port, count }) => [`${host}:${port}`, count]))).toEqual(denied);
     const job = await running.report<Report>('--job', scenario.job.job_id);
-    expect(sums(job)).toEqual({ ...expected.job, denied: sums(job).denied });
-    expect(job.denied.reduce((sum, { count }) => sum + count, 0)).toBe(expected.job.denied);
-    const pipeline = await running.report<Report>('--pipeline', scenario.job.pipeline_slug);
-    expect(sums(pipeline)).toEqual(sums(job));
+    expect(sums(job)).toEqual(expected.job);
+    expect(sums(await running.report<Report>('--pipeline', scenario.job.pipeline_slug))).toEqual(expected.job);
+    expect(rowsOf(report)).toEqual(expectedRows(scenario, which));
   });
 });
+
+/** Tunnels by host as asked for: a row of one host, or the names behind a wildcard's row. */
+function rowsOf(report: Report): Set<string> {
+  const rows = [...report.required, ...report.optional.flatMap(({ hosts }) => hosts), ...report.other];
+  return new Set(
+    rows
+      .filter(({ tunnels }) => tunnels > 0)
+      .flatMap(({ host, port, names }) => (names.length > 0 ? names : [host]).map((name) => `${name}:${port}`)),
+  );
+}
+
+function expectedRows(scenario: Scenario, which: 'seed' | 'all'): Set<string> {
+  const verdict = (event: ScenarioEvent) => (which === 'seed' ? event.seed_only : event.expect);
+  return new Set(scenario.events.filter((event) => verdict(event) === 'allow').map(({ target }) => target));
+}
 
 /** The rule that the file names, as records write it: a catalog id, or the line of the operator's own rule. */
 function ruleOf(running: World, event: ScenarioEvent, which: 'seed' | 'all'): string {
