@@ -330,6 +330,16 @@ describe('canonical text', () => {
     expect(canonicalAddress(text)).toBe(canonical);
   });
 
+  test.each([
+    ['a gap beside eight groups, at the end', '1:2:3:4:5:6:7:8::'],
+    ['at the front', '::1:2:3:4:5:6:7:8'],
+    ['inside', '1:2:3:4::5:6:7:8'],
+    ['a quad that makes nine', '1:2:3:4:5:6:7:1.2.3.4'],
+    ['a gap and a quad that make nine', '::1:2:3:4:5:6:7:1.2.3.4'],
+  ])('`::` stands for one group at least: %s', (_why, text) => {
+    expect(canonicalAddress(text)).toBeNull();
+  });
+
   test('IPv6 stays IPv6', () => {
     expect(isIPv6(canonicalAddress('::ffff:1.2.3.4') ?? '')).toBe(true);
   });

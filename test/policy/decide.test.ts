@@ -433,6 +433,8 @@ describe('observe lifts what is not on the allowlist, and nothing else', () => {
     expect(scoped.modeFor(canary, null)).toBe('enforce');
     expect(scoped.modeFor(proven({ queue: 'linux' }), null)).toBe('observe');
     expect(scoped.modeFor(claimed({ queue: 'canary' }), null)).toBe('observe');
+    const smuggled = { ...claimed({}), attributes: { queue: 'canary' } };
+    expect(scoped.modeFor(smuggled, null)).toBe('observe');
     expect(scoped.modeFor(canary, { mode: 'observe' })).toBe('observe');
     expect(answer(scoped.decide(connect('other.test:443', { identity: canary })))).toBe('deny host-not-allowed');
     expect(answer(scoped.decide(connect('other.test:443')))).toBe('observe host-not-allowed');
