@@ -1,4 +1,5 @@
-// The version, read from package.json once, so that it stands in one place.
+// The version of this program, read once from package.json: it stands there and nowhere else.
+// The same relative path holds from src/ and from dist/.
 import { readFileSync } from 'node:fs';
 
 const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {

@@ -1,4 +1,5 @@
-// What every request of this process shares. A reload swaps `policy` and `book` in one turn; requests read them, never keep them.
+// What every request of this process shares. A reload swaps `policy`, `book`, `help` and `plainHttp` in one turn;
+// requests read them when they need them and never keep them over an await.
 import type { Logger } from 'pino';
 import type { ClientBook } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';

@@ -1,4 +1,5 @@
-// Who may hold a connection: totals, one client's share, and its rate of new ones. No timer: the bucket refills by the clock.
+// Who may hold a connection: totals, one client's share, and its rate of new ones.
+// No timer and no clock of its own: the bucket refills by the time it is told.
 import type { LimitName, Limits, Meter } from '../limits.ts';
 
 interface Share {
