@@ -17,11 +17,17 @@ import type { Slots } from './slots.ts';
 import { upgradeRequest } from './upgrade.ts';
 
 const CLIENT = Symbol('client');
-type ClientSocket = net.Socket & { [CLIENT]?: Client };
+const ANSWERING = Symbol('answering');
+/** An admitted connection: who it is, and how many plain-HTTP requests on it are being answered. */
+type ClientSocket = net.Socket & { [CLIENT]?: Client; [ANSWERING]?: number };
 
 // Node looks for heads that are overdue once in this time; a deadline is thus met at most so much late.
 const HEAD_CHECK_MS = 1_000;
 const BACKLOG = 4_096;
+// Connections beyond a limit get their 503 whole as long as not more than this many linger; the rest is cut at once.
+const TURNED_AWAY_MAX = 256;
+// A flood must not flood the operational log too: one line a second says which limit is hit, the metric counts.
+const LIMIT_SAID_MS = 1_000;
 
 const FULL: Partial<Record<LimitName, RequestErrorCode>> = {
   connections_max: 'connections-full',
@@ -37,6 +43,8 @@ export class ProxyServer {
   readonly #slots: Slots;
   readonly #servers: http.Server[] = [];
   #forwards = 0;
+  #turnedAway = 0;
+  #limitSaidMs = 0;
 
   constructor(ctx: ProxyContext, engine: JsEngine, slots: Slots) {
     this.#ctx = ctx;
@@ -94,7 +102,12 @@ export class ProxyServer {
       noDelay: true,
     });
     server.maxHeadersCount = 0;
-    server.on('connection', (socket: ClientSocket) => this.#accept(socket));
+    // Slots come before the parser: a connection that is turned away never gets to the listener that would read its head.
+    const read = server.listeners('connection');
+    server.removeAllListeners('connection');
+    server.on('connection', (socket: ClientSocket) => {
+      if (this.#admit(socket)) for (const listener of read) listener.call(server, socket);
+    });
     server.on('connect', (req, socket, early) => this.#connect(req, socket as ClientSocket, early));
     server.on('request', (req, res) => this.#forward(req, res));
     server.on('checkContinue', (req, res) => this.#forward(req, res));
@@ -104,21 +117,33 @@ export class ProxyServer {
     return server;
   }
 
-  #accept(socket: ClientSocket): void {
+  #admit(socket: ClientSocket): boolean {
     const client = this.#ctx.book.client(socket.remoteAddress);
-    const limit = this.#slots.admit(client.address, Date.now());
+    const nowMs = Date.now();
+    const limit = this.#slots.admit(client.address, nowMs);
     if (limit) {
-      const code = FULL[limit] ?? 'connections-full';
-      this.#ctx.log.warn({ client: client.address, limit }, 'a connection was refused: a limit is reached');
-      // No request has been read, so there is nothing to record but the metric; and nothing to wait for.
-      socket.on('error', () => socket.destroy());
-      socket.end(serialise(refusalResponse({ code, id: this.#ctx.nextId(), help: this.#ctx.help })), () =>
-        socket.destroy(),
-      );
-      return;
+      this.#turnAway(socket, client, limit, nowMs);
+      return false;
     }
     socket[CLIENT] = client;
     socket.once('close', onSlotClose.bind(null, this.#slots, client.address));
+    return true;
+  }
+
+  /** Nothing was asked yet, so there is nothing to record but the metric, and nothing to wait for. */
+  #turnAway(socket: ClientSocket, client: Client, limit: LimitName, nowMs: number): void {
+    if (nowMs - this.#limitSaidMs >= LIMIT_SAID_MS) {
+      this.#limitSaidMs = nowMs;
+      this.#ctx.log.warn({ client: client.address, limit }, 'connections are refused: a limit is reached');
+    }
+    if (this.#turnedAway >= TURNED_AWAY_MAX) {
+      socket.destroy();
+      return;
+    }
+    this.#turnedAway++;
+    socket.once('close', () => void this.#turnedAway--);
+    const code = FULL[limit] ?? 'connections-full';
+    refuseSocket(socket, serialise(refusalResponse({ code, id: this.#ctx.nextId(), help: this.#ctx.help })));
   }
 
   #client(socket: ClientSocket): Client {
@@ -137,8 +162,9 @@ export class ProxyServer {
   }
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {
-    const client = this.#client(req.socket as ClientSocket);
-    this.#count(res);
+    const socket = req.socket as ClientSocket;
+    const client = this.#client(socket);
+    this.#count(res, socket);
     void handleForward(this.#ctx, this.#agent, {
       id: this.#ctx.nextId(),
       client,
@@ -149,9 +175,13 @@ export class ProxyServer {
     });
   }
 
-  #count(res: http.ServerResponse): void {
+  #count(res: http.ServerResponse, socket: ClientSocket): void {
     this.#forwards++;
-    res.once('close', () => void this.#forwards--);
+    socket[ANSWERING] = (socket[ANSWERING] ?? 0) + 1;
+    res.once('close', () => {
+      this.#forwards--;
+      socket[ANSWERING] = (socket[ANSWERING] ?? 1) - 1;
+    });
   }
 
   #upgrade(req: http.IncomingMessage, socket: ClientSocket, early: Buffer): void {
@@ -169,8 +199,9 @@ export class ProxyServer {
     }
     const { code, limit } = malformedCode(error.code ?? '');
     if (limit) this.#ctx.meter.hit(limit);
-    // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record.
-    if (socket.bytesRead === 0) {
+    // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record. One whose
+    // request is being answered has its record, and no second answer may be written into the first: it is cut.
+    if (socket.bytesRead === 0 || (socket[ANSWERING] ?? 0) > 0) {
       socket.destroy();
       return;
     }
