@@ -1,9 +1,7 @@
-// What a writer must know before it may append: the last seq and hash, a torn end, and the requests that were let through
-// and have no `ended` line, because the process before was killed.
-// To find those it streams the current segment whole, without parsing (about 1 GB in three seconds; the file is as long as
-// the operator's rotation lets it grow). Older segments are read only as far as needed: the `reopen` note that opens a
-// segment names the oldest request that was still open then. A scan from the last `start` note would not do: finding that
-// note means reading the same bytes, and without rotation it may stand at the very beginning.
+// What a writer must know before it may append: last seq and hash, a torn end, and the requests that a killed process left open.
+// For those it streams the current segment whole, without parsing (some 300 MB/s); older segments only as far back as the
+// `reopen` note says, which names the oldest request that was open then. From the last `start` note on would not be less:
+// finding that note means reading the same bytes, and without rotation it may stand at the very beginning.
 import fs from 'node:fs';
 import { SallyportError } from '../errors.ts';
 import type { DecidedLine } from '../policy/record.ts';

@@ -19,11 +19,6 @@ export function quote(text: string, cap: number): string {
   return JSON.stringify(kept).replace(NOT_ASCII, escapeUnit);
 }
 
-/** A JSON value in ASCII alone; for nested values that have no cap of their own. */
-export function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replace(NOT_ASCII, escapeUnit);
-}
-
 const MAY_HOLD_SECRET = /@|%40|authorization|cookie|basic|bearer|negotiate|digest/i;
 // Each expression is linear: its repetitions exclude the character that starts the next match.
 const USERINFO = /\/\/[^/?#\\\s]*(?:@|%40)/gi;

@@ -1,69 +1,26 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
-import { type AuditLog, type AuditOptions, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog, AuditOptions } from '../../src/audit/log.ts';
 import { lineHash } from '../../src/audit/parse.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import type { SallyportError } from '../../src/errors.ts';
-import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
+import { errorOf, ScratchLog } from '../support/audit.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
-import { tempDir } from '../support/temp.ts';
 
+let scratch: ScratchLog;
 let directory: string;
 let file: string;
-const opened: AuditLog[] = [];
 
 beforeEach(() => {
-  directory = tempDir('audit');
-  file = path.join(directory, 'audit.jsonl');
+  scratch = new ScratchLog();
+  ({ directory, file } = scratch);
 });
-afterEach(() => {
-  for (const log of opened.splice(0)) log.close();
-});
+afterEach(() => scratch.close());
 
-function open(over: Partial<AuditOptions> = {}): AuditLog {
-  const now = () => new Date('2026-01-31T12:00:00.123Z');
-  const log = openAuditLog({ file, node: 'node-1', limits: DEFAULT_LIMITS, whenFull: 'refuse', now, ...over });
-  opened.push(log);
-  return log;
-}
-
-function texts(of = file): string[] {
-  return fs.readFileSync(of, 'latin1').split('\n').slice(0, -1);
-}
-
-function lines(of = file): Line[] {
-  return texts(of).map((line) => JSON.parse(line));
-}
-
-function errorOf(act: () => unknown): SallyportError {
-  try {
-    act();
-  } catch (error) {
-    return error as SallyportError;
-  }
-  throw new Error('nothing was thrown');
-}
-
-/** A disk that fails while `full`, and takes only `part` bytes of a line where that is set. */
-class Disk implements AppendCalls {
-  full = false;
-  part: number | null = null;
-  cutFails = false;
-
-  writeSync(fd: number, text: string): number {
-    if (this.part !== null) return REAL_CALLS.writeSync(fd, text.slice(0, this.part));
-    if (this.full) throw new Error('ENOSPC: no space left on device');
-    return REAL_CALLS.writeSync(fd, text);
-  }
-
-  ftruncateSync(fd: number, length: number): void {
-    if (this.cutFails) throw new Error('EIO: i/o error');
-    REAL_CALLS.ftruncateSync(fd, length);
-  }
-}
+const open = (over: Partial<AuditOptions> = {}) => scratch.open({ file, ...over });
+const texts = (of = file) => scratch.texts(of);
+const lines = (of = file) => scratch.lines(of);
 
 describe('writing', () => {
   it('numbers the lines and chains each to the bytes of the one before', () => {
@@ -342,113 +299,5 @@ describe('rotation', () => {
     const [first] = texts(`${file}.1`);
     fs.appendFileSync(`${file}.1`, `${(first ?? '').replace('"id":"a"', '"id":"late"')}\n`);
     expect(open().interrupted).toBe(0);
-  });
-});
-
-describe('a full disk', () => {
-  it('refuse: throws, uses no number twice, and works again when there is room', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
-    disk.full = true;
-    const error = errorOf(() => log.decided(decidedRecord({ id: 'b', verdict: 'deny' })));
-    expect(error.code).toBe('audit-unwritable');
-    expect(error.message).toContain('ENOSPC');
-    expect(log.stats).toMatchObject({ lastSeq: 1, failures: 1, open: 0 });
-    expect(log.stats.lastError).toContain('ENOSPC');
-    disk.full = false;
-    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
-    expect(lines().map((line) => line.seq)).toEqual([1, 2]);
-    expect(log.stats).toMatchObject({ dropped: 0, lastError: null });
-    expect(verifyAudit(file).complete).toBe(true);
-  });
-
-  it.each([1, 100, 400])('cuts a line back of which only %d bytes were taken', (part) => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
-    const before = fs.readFileSync(file, 'latin1');
-    disk.part = part;
-    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).code).toBe('audit-unwritable');
-    expect(fs.readFileSync(file, 'latin1')).toBe(before);
-    disk.part = null;
-    log.decided(decidedRecord({ id: 'c' }));
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
-  });
-
-  it('writes nothing after a broken line until that could be cut back', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
-    disk.part = 50;
-    disk.cutFails = true;
-    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).message).toContain('EIO');
-    disk.part = null;
-    expect(errorOf(() => log.decided(decidedRecord({ id: 'c' }))).message).toContain('EIO');
-    disk.cutFails = false;
-    log.decided(decidedRecord({ id: 'd' }));
-    expect(lines().map((line) => ('id' in line ? line.id : ''))).toEqual(['a', 'd']);
-  });
-
-  it('keeps the end of a tunnel until it can be written', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a' }));
-    disk.full = true;
-    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
-    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
-    expect(log.stats).toMatchObject({ waiting: 1, open: 1 });
-    disk.full = false;
-    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
-    expect(lines()).toMatchObject([{ id: 'a' }, { event: 'ended', id: 'a', bytes_up: 7 }, { id: 'b' }]);
-    expect(log.stats).toMatchObject({ waiting: 0, open: 0 });
-  });
-
-  it('writes what waits at close', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a' }));
-    disk.full = true;
-    errorOf(() => log.ended(endedRecord({ id: 'a' })));
-    disk.full = false;
-    log.close();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
-  });
-
-  it('drop-and-mark: lets pass, and marks the gap with the count', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk, whenFull: 'drop-and-mark' });
-    log.decided(decidedRecord({ id: 'a' }));
-    disk.full = true;
-    log.decided(decidedRecord({ id: 'b' }));
-    log.ended(endedRecord({ id: 'b' }));
-    log.note({ event: 'policy', policy: 'p', detail: {} });
-    log.ended(endedRecord({ id: 'a' }));
-    expect(log.stats).toMatchObject({ dropped: 3, waiting: 1, lastSeq: 1 });
-    disk.full = false;
-    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
-    expect(lines()).toMatchObject([
-      { seq: 1, id: 'a' },
-      { seq: 2, event: 'gap', detail: { dropped: 3, cause: expect.stringContaining('ENOSPC') } },
-      { seq: 3, event: 'ended', id: 'a' },
-      { seq: 4, id: 'c' },
-    ]);
-    const verified = verifyAudit(file);
-    expect(verified.complete).toBe(false);
-    expect(verified.problems).toMatchObject([{ line: 2, why: expect.stringContaining('3 records') }]);
-  });
-
-  it('stays with the old segment where the new one cannot be begun', () => {
-    const disk = new Disk();
-    const log = open({ calls: disk });
-    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
-    fs.renameSync(file, `${file}.1`);
-    disk.full = true;
-    expect(errorOf(() => log.reopen()).code).toBe('audit-unwritable');
-    disk.full = false;
-    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
-    expect(lines(`${file}.1`).map((line) => line.seq)).toEqual([1, 2]);
-    log.reopen();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
   });
 });

@@ -12,7 +12,7 @@ import { decidedRecord, endedRecord } from '../support/records.ts';
 import { tempDir } from '../support/temp.ts';
 
 const CHILD = new URL('./child.ts', import.meta.url).pathname;
-const REQUESTS = 3_000;
+const REQUESTS = 1_500;
 
 /** Runs a counting process; kills it after some batches where `killAfter` says so. Resolves with the number of batches it reported. */
 function run(file: string, store: string, batch: number, killAfter = Number.POSITIVE_INFINITY): Promise<number> {
@@ -53,8 +53,8 @@ function writeLog(file: string): void {
     log.decided(decidedRecord({ id, host }));
     if (n > 5)
       log.ended(endedRecord({ id: `r${n - 5}`, host: `h${(n - 5) % 37}.example`, bytes_up: n, bytes_down: 2 * n }));
-    if (n === 1_000 || n === 2_000) {
-      fs.renameSync(file, `${file}.${3 - n / 1_000}`);
+    if (n === 500 || n === 1_000) {
+      fs.renameSync(file, `${file}.${3 - n / 500}`);
       log.reopen();
     }
   }
@@ -95,11 +95,11 @@ it('kill -9 at any moment of the counting changes no sum', async () => {
   const store = path.join(directory, 'usage.db');
   writeLog(file);
   let killed = 0;
-  for (const killAfter of [1, 2, 3, 5, 8, 13, 21, 34, 40]) {
+  for (const killAfter of [1, 2, 5, 13, 21, 30]) {
     const batches = await run(file, store, 20, killAfter);
     if (batches >= killAfter) killed++;
   }
-  expect(killed).toBeGreaterThan(5);
+  expect(killed).toBe(6);
   await projectOnce({
     auditFile: file,
     store,
@@ -114,6 +114,6 @@ it('processes that count the same log at the same time count each line once', as
   const file = path.join(directory, 'audit.jsonl');
   const store = path.join(directory, 'usage.db');
   writeLog(file);
-  await Promise.all([run(file, store, 30), run(file, store, 50), run(file, store, 70)]);
+  await Promise.all([run(file, store, 40), run(file, store, 60), run(file, store, 80)]);
   expect(await sums(store)).toEqual(expected(file));
 });

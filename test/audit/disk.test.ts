@@ -1,0 +1,126 @@
+import fs from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { AuditOptions } from '../../src/audit/log.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
+import { Disk, errorOf, ScratchLog } from '../support/audit.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
+
+let scratch: ScratchLog;
+let file: string;
+
+beforeEach(() => {
+  scratch = new ScratchLog();
+  ({ file } = scratch);
+});
+afterEach(() => scratch.close());
+
+const open = (over: Partial<AuditOptions> = {}) => scratch.open({ file, ...over });
+const lines = (of = file) => scratch.lines(of);
+
+describe('a full disk', () => {
+  it('refuse: throws, uses no number twice, and works again when there is room', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    disk.full = true;
+    const error = errorOf(() => log.decided(decidedRecord({ id: 'b', verdict: 'deny' })));
+    expect(error.code).toBe('audit-unwritable');
+    expect(error.message).toContain('ENOSPC');
+    expect(log.stats).toMatchObject({ lastSeq: 1, failures: 1, open: 0 });
+    expect(log.stats.lastError).toContain('ENOSPC');
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
+    expect(lines().map((line) => line.seq)).toEqual([1, 2]);
+    expect(log.stats).toMatchObject({ dropped: 0, lastError: null });
+    expect(verifyAudit(file).complete).toBe(true);
+  });
+
+  it.each([1, 100, 400])('cuts a line back of which only %d bytes were taken', (part) => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    const before = fs.readFileSync(file, 'latin1');
+    disk.part = part;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).code).toBe('audit-unwritable');
+    expect(fs.readFileSync(file, 'latin1')).toBe(before);
+    disk.part = null;
+    log.decided(decidedRecord({ id: 'c' }));
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
+  });
+
+  it('writes nothing after a broken line until that could be cut back', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    disk.part = 50;
+    disk.cutFails = true;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).message).toContain('EIO');
+    disk.part = null;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'c' }))).message).toContain('EIO');
+    disk.cutFails = false;
+    log.decided(decidedRecord({ id: 'd' }));
+    expect(lines().map((line) => ('id' in line ? line.id : ''))).toEqual(['a', 'd']);
+  });
+
+  it('keeps the end of a tunnel until it can be written', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
+    expect(errorOf(() => log.ended(endedRecord({ id: 'a', bytes_up: 7 }))).code).toBe('audit-unwritable');
+    expect(log.stats).toMatchObject({ waiting: 1, open: 1 });
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines()).toMatchObject([{ id: 'a' }, { event: 'ended', id: 'a', bytes_up: 7 }, { id: 'b' }]);
+    expect(log.stats).toMatchObject({ waiting: 0, open: 0 });
+  });
+
+  it('writes what waits at close', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    errorOf(() => log.ended(endedRecord({ id: 'a' })));
+    disk.full = false;
+    log.close();
+    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+  });
+
+  it('drop-and-mark: lets pass, and marks the gap with the count', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk, whenFull: 'drop-and-mark' });
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = true;
+    log.decided(decidedRecord({ id: 'b' }));
+    log.ended(endedRecord({ id: 'b' }));
+    log.note({ event: 'policy', policy: 'p', detail: {} });
+    log.ended(endedRecord({ id: 'a' }));
+    expect(log.stats).toMatchObject({ dropped: 3, waiting: 1, lastSeq: 1 });
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
+    expect(lines()).toMatchObject([
+      { seq: 1, id: 'a' },
+      { seq: 2, event: 'gap', detail: { dropped: 3, cause: expect.stringContaining('ENOSPC') } },
+      { seq: 3, event: 'ended', id: 'a' },
+      { seq: 4, id: 'c' },
+    ]);
+    const verified = verifyAudit(file);
+    expect(verified.complete).toBe(false);
+    expect(verified.problems).toMatchObject([{ line: 2, why: expect.stringContaining('3 records') }]);
+  });
+
+  it('stays with the old segment where the new one cannot be begun', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    fs.renameSync(file, `${file}.1`);
+    disk.full = true;
+    expect(errorOf(() => log.reopen()).code).toBe('audit-unwritable');
+    disk.full = false;
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines(`${file}.1`).map((line) => line.seq)).toEqual([1, 2]);
+    log.reopen();
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
+  });
+});

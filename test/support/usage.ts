@@ -1,0 +1,87 @@
+// A log and its usage store in a scratch folder: writes requests, counts them, reads the sums back.
+import fs from 'node:fs';
+import path from 'node:path';
+import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import type { ProjectionOptions, ProjectionProblem } from '../../src/usage/projector.ts';
+import { openStore } from '../../src/usage/store.ts';
+import { decidedRecord, endedRecord } from './records.ts';
+import { tempDir } from './temp.ts';
+
+export const NOON = () => new Date('2026-01-31T12:00:00.000Z');
+
+export class ScratchUsage {
+  readonly directory = tempDir('usage');
+  readonly file = path.join(this.directory, 'audit.jsonl');
+  readonly store = path.join(this.directory, 'usage.db');
+  readonly problems: ProjectionProblem[] = [];
+  log: AuditLog = this.reopened();
+  #next = 0;
+
+  reopened(): AuditLog {
+    const base = {
+      file: this.file,
+      node: 'n1',
+      limits: DEFAULT_LIMITS,
+      whenFull: 'refuse',
+      now: NOON,
+      sync: 'none',
+    } as const;
+    this.log = openAuditLog(base);
+    return this.log;
+  }
+
+  options(over: Partial<ProjectionOptions> = {}): ProjectionOptions {
+    const onProblem = (problem: ProjectionProblem) => this.problems.push(problem);
+    return { auditFile: this.file, store: this.store, limits: DEFAULT_LIMITS, onProblem, ...over };
+  }
+
+  /** Whole requests of 100 bytes up and 2,000 down; one in five is refused. */
+  write(count: number, host = 'github.com'): void {
+    for (let n = 0; n < count; n++) {
+      const id = `r${this.#next++}`;
+      if (this.#next % 5 === 0) {
+        const refused = { verdict: 'deny', reason: 'host-not-allowed', rule: null, group: null } as const;
+        this.log.decided(decidedRecord({ id, host: 'evil.example', ...refused }));
+      } else {
+        this.log.decided(decidedRecord({ id, host }));
+        this.log.ended(endedRecord({ id, host }));
+      }
+    }
+  }
+
+  rotate(to: string): void {
+    fs.renameSync(this.file, this.file + to);
+    this.log.reopen();
+  }
+
+  async sums() {
+    const { db, close } = openStore(this.store, 'read');
+    const rows = await db.selectFrom('usage').selectAll().execute();
+    const meta = await db.selectFrom('meta').selectAll().execute();
+    const open = await db.selectFrom('open_request').select('id').execute();
+    await close();
+    const total = (of: typeof rows, key: 'requests' | 'bytes_up' | 'bytes_down') =>
+      of.reduce((sum, row) => sum + row[key], 0);
+    const requests = (verdict: string) =>
+      total(
+        rows.filter((row) => row.verdict === verdict),
+        'requests',
+      );
+    const counter = (name: string) => Number(meta.find(({ key }) => key === name)?.value ?? 0);
+    return {
+      allowed: requests('allow'),
+      denied: requests('deny'),
+      up: total(rows, 'bytes_up'),
+      down: total(rows, 'bytes_down'),
+      open: open.map(({ id }) => id),
+      damaged: counter('damaged_lines'),
+      missing: counter('missing_lines'),
+    };
+  }
+}
+
+/** What `write(count)` adds up to. */
+export function sumsOf(count: number) {
+  return { allowed: count * 0.8, denied: count * 0.2, up: count * 80, down: count * 1_600, damaged: 0, missing: 0 };
+}
