@@ -150,7 +150,7 @@ function deny(tally: Tally, line: DecidedLine | EndedLine, ms: number, bounds: T
 }
 
 function targetKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames, max: number): string {
-  let target: Target = { host: line.host ?? '', port: line.host === null ? 0 : (line.port ?? 0) };
+  let target: Target = { host: storable(line.host), port: line.host === null ? 0 : (line.port ?? 0) };
   let key = keyOfTarget(target);
   if (target.host !== '' && !admit(names.targets, key, max)) {
     target = { host: OVERFLOW, port: 0 };
@@ -165,14 +165,14 @@ function actorKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames,
   const of = kind === 'claimed' ? claimed : attributes;
   let actor: ActorColumns = {
     kind,
-    organization: of.organization ?? '',
-    pipeline: of.pipeline ?? '',
-    branch: of.branch ?? '',
-    step: of.step ?? '',
-    queue: of.queue ?? '',
-    job: of.job ?? '',
-    user: of.user ?? '',
-    client: line.client,
+    organization: storable(of.organization),
+    pipeline: storable(of.pipeline),
+    branch: storable(of.branch),
+    step: storable(of.step),
+    queue: storable(of.queue),
+    job: storable(of.job),
+    user: storable(of.user),
+    client: storable(line.client),
   };
   let key = keyOfActor(actor);
   if (!admit(names.actors, key, max)) {
@@ -194,10 +194,18 @@ function actorKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames,
 }
 
 function ruleKey(tally: Tally, line: DecidedLine | EndedLine): string {
-  const rule: Rule = { rule: line.rule ?? '', grp: line.group ?? '' };
+  const rule: Rule = { rule: storable(line.rule), grp: storable(line.group) };
   const key = keyOfRule(rule);
   if (!tally.rules.has(key)) tally.rules.set(key, rule);
   return key;
+}
+
+/**
+ * '' for none; half a surrogate pair becomes U+FFFD, as it does on its way into the store. Otherwise the key made here would
+ * never be found among the rows that come back, and one such claim of a client would stop the counting for good.
+ */
+function storable(text: string | null | undefined): string {
+  return (text ?? '').toWellFormed();
 }
 
 function admit(names: Set<string>, key: string, max: number): boolean {
