@@ -203,8 +203,8 @@ export async function readWho(
       SELECT DISTINCT actor_id FROM usage
       WHERE verdict <> 'allow' AND target_id = ${target} AND reason = ${reason} AND hour BETWEEN ${first} AND ${last}
       LIMIT ${ACTORS_MAX}
-    ) AS u ON u.actor_id = a.id WHERE ${sql.join(who, sql` AND `)} ORDER BY a.pipeline, a.job`.execute(store.db);
-  const distinct = (values: string[]): string[] => [...new Set(values)].filter((value) => value !== '');
+    ) AS u ON u.actor_id = a.id WHERE ${sql.join(who, sql` AND `)}`.execute(store.db);
+  const distinct = (values: string[]): string[] => [...new Set(values)].filter((value) => value !== '').sort();
   return { pipelines: distinct(rows.map(({ pipeline }) => pipeline)), jobs: distinct(rows.map(({ job }) => job)) };
 }
 
