@@ -93,7 +93,9 @@ export class Tunnel {
       this.#helloTimer = setTimeout(onHelloTimeout, this.#limits.hello_timeout_ms, this);
     if (!this.#first || this.#first.mode === 'observe' || this.#first.serverFirst) this.#origin.resume();
     if (options.early && options.early.length > 0) this.fromClient(options.early);
-    if (!this.#ended) this.#client.resume();
+    // Its end may have come, and been emitted to nobody, while the origin was dialled.
+    if (!this.#ended && this.#client.readableEnded) this.clientEnded();
+    else if (!this.#ended) this.#client.resume();
   }
 
   // One adoption for both ends keeps the listener sets the same; shared functions, so an idle tunnel holds no closures.
@@ -118,11 +120,11 @@ export class Tunnel {
     this.#origin.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
   }
 
-  /** Cuts the tunnel from outside (operator, drain, idle sweep). */
-  cut(outcome: OutcomeCode | RequestErrorCode): void {
+  /** Cuts the tunnel from outside (operator, drain, idle sweep): a reset both ways, since the stream is not whole. */
+  cut(outcome: OutcomeCode): void {
     this.#finish(outcome);
-    this.#client.destroy();
-    this.#origin.destroy();
+    this.#client.resetAndDestroy();
+    this.#origin.resetAndDestroy();
   }
 
   fromClient(chunk: Buffer): void {
@@ -144,14 +146,16 @@ export class Tunnel {
     if (first.mode === 'observe') this.#toOrigin(chunk);
     const held = this.#held ? Buffer.concat([this.#held, chunk]) : chunk;
     this.#held = held;
-    if (held.length > this.#limits.hello_bytes) {
-      this.#meter.hit('hello_bytes');
-      return this.#found('hello-too-large', `more than ${this.#limits.hello_bytes} bytes`, first);
-    }
     if (held.length < this.#heldAtLeast) return;
-    const verdict = first.judge(held);
-    if (verdict.state === 'need-more') this.#heldAtLeast = verdict.atLeast;
-    else if (verdict.state === 'refused') this.#found(verdict.reason, verdict.detail, first);
+    // What comes behind the first message (TLS early data, SSH key exchange) does not count against its limit.
+    const limit = this.#limits.hello_bytes;
+    const verdict = first.judge(held.length > limit ? held.subarray(0, limit) : held);
+    if (verdict.state === 'need-more') {
+      this.#heldAtLeast = verdict.atLeast;
+      if (verdict.atLeast <= limit) return;
+      this.#meter.hit('hello_bytes');
+      this.#found('hello-too-large', `more than ${limit} bytes`, first);
+    } else if (verdict.state === 'refused') this.#found(verdict.reason, verdict.detail, first);
     else this.#pass(first);
   }
 
@@ -166,7 +170,10 @@ export class Tunnel {
   #found(reason: RequestErrorCode, detail: string, first: FirstMessage): void {
     this.#finding = { reason, detail };
     this.#endCheck();
-    if (first.mode === 'enforce') this.cut(reason);
+    if (first.mode !== 'enforce') return;
+    this.#finish(reason);
+    this.#client.destroy();
+    this.#origin.destroy();
   }
 
   #endCheck(): void {
@@ -242,9 +249,8 @@ export class Tunnel {
   }
 
   clientEnded(): void {
-    if (this.#first?.mode === 'enforce')
-      return this.#found('hello-incomplete', 'the client closed its side', this.#first);
-    this.#origin.end();
+    if (this.#first) this.#found('hello-incomplete', 'the client closed its side', this.#first);
+    if (!this.#ended) this.#origin.end();
   }
 
   originEnded(): void {

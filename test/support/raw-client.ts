@@ -55,6 +55,11 @@ export class RawClient {
     return new RawClient(socket);
   }
 
+  /** The same for a socket that an origin has accepted. */
+  static of(socket: net.Socket): RawClient {
+    return new RawClient(socket);
+  }
+
   #finish(state: 'ended' | 'reset'): void {
     if (this.#state === 'open') this.#state = state;
     this.#wake();

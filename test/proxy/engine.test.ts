@@ -1,0 +1,245 @@
+// The conformance suite of the engine contract, part one: bytes and ends in order (THREATS.md, Early data and Tunnel).
+import type net from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { echo, startOrigin } from '../support/origin.ts';
+import { drainAndCheck, Pattern, pump } from './pattern.ts';
+import {
+  allowing,
+  atEnd,
+  bareTunnel,
+  connectHead,
+  ENGINES,
+  eventually,
+  openFds,
+  type Rig,
+  rawOrigin,
+  startRig,
+  turns,
+} from './support.ts';
+
+const MB = 1_000_000;
+const HOST = 'origin.test';
+const NAMES = { [HOST]: ['127.0.0.1'] };
+
+describe.each(ENGINES)('the $name engine', ({ make }) => {
+  const rigFor = (port: number): Promise<Rig> =>
+    startRig({ policy: allowing(HOST, port), names: NAMES, engine: make, limits: { connect_attempt_delay_ms: 10 } });
+
+  it('carries tens of megabytes both ways at once on several tunnels, each byte in its place, with fast and slow readers', async () => {
+    const ups = [1, 2, 3, 4].map((seed) => new Pattern(seed));
+    const downs = [11, 12, 13, 14].map((seed) => new Pattern(seed));
+    const upBytes = 6 * MB + 17;
+    const downBytes = 18 * MB + 5;
+    const atOrigin: Promise<number>[] = [];
+    const origin = await startOrigin((socket) => {
+      // Its first byte says which tunnel it is, and so which patterns are expected.
+      socket.once('readable', () => {
+        const index = (socket.read(1) as Buffer)[0] as number;
+        atOrigin[index] = drainAndCheck(socket, ups[index] as Pattern, index % 2 === 1);
+        void pump(socket, downs[index] as Pattern, downBytes);
+      });
+    });
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    const tunnels = await Promise.all(ups.map(() => bareTunnel(rig, `${HOST}:${origin.port}`)));
+    const atClient = tunnels.map((socket, index) => {
+      socket.write(Buffer.from([index]));
+      const read = drainAndCheck(socket, downs[index] as Pattern, index >= 2);
+      void pump(socket, ups[index] as Pattern, upBytes);
+      return read;
+    });
+    expect(await Promise.all(atClient)).toEqual(tunnels.map(() => downBytes));
+    expect(await Promise.all(atOrigin)).toEqual(tunnels.map(() => upBytes));
+    const last = await rig.recorder.endedAt(tunnels.length);
+    expect(last.outcome).toBe('closed');
+    for (const end of rig.recorder.allEnded) {
+      expect(end).toMatchObject({ outcome: 'closed', bytes_up: upBytes + 1, bytes_down: downBytes });
+    }
+    expect(rig.engine.load).toBe(0);
+  });
+
+  it('keeps every byte in its place when bursts and quiet times take turns', async () => {
+    const pattern = new Pattern(21);
+    const sizes = [10, 40_000, 300_000, 5, 1_000_000, 8_191, 8_192, 8_193, 32_767, 32_768, 32_769, 1, 262_144, 262_145];
+    const rounds = [...sizes, ...sizes.toReversed()];
+    const origin = await startOrigin((socket) => {
+      let round = 0;
+      let sent = 0;
+      // Each burst waits until the client has asked for it by one byte.
+      socket.on('data', (asked: Buffer) => {
+        for (let i = 0; i < asked.length; i++) {
+          const size = rounds[round++];
+          if (size === undefined) socket.end();
+          else socket.write(pattern.slice(sent, size));
+          sent += size ?? 0;
+        }
+      });
+    });
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    const clients = await Promise.all([1, 2, 3].map(() => bareTunnel(rig, `${HOST}:${origin.port}`)));
+    await Promise.all(clients.map((socket, index) => askInBursts(socket, { pattern, rounds, slow: index === 1 })));
+    expect((await rig.recorder.endedAt(3)).bytes_down).toBe(rounds.reduce((sum, size) => sum + size, 0));
+  });
+
+  it.each([1, 20, 65_536])(
+    'gives the origin %i bytes sent right behind the head, first and in order',
+    async (count) => {
+      const origin = await rawOrigin();
+      const rig = await rigFor(origin.port);
+      const early = new Pattern(31).slice(0, count);
+      const client = await rig.tunnel(`${HOST}:${origin.port}`, early);
+      client.send('then this');
+      const peer = await origin.peer();
+      expect((await peer.read(count)).equals(early)).toBe(true);
+      expect((await peer.read(9)).toString()).toBe('then this');
+      client.end();
+      peer.end();
+      expect(await rig.recorder.endedAt(1)).toMatchObject({ bytes_up: count + 9, bytes_down: 0, outcome: 'closed' });
+    },
+  );
+
+  it('understands a head that comes in two packets, wherever it is cut, and one that comes byte by byte', async () => {
+    const origin = await startOrigin(echo);
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    const head = connectHead(`${HOST}:${origin.port}`);
+    for (let at = 1; at < head.length; at++) {
+      const client = await rig.send(head.slice(0, at));
+      await turns(2);
+      client.send(`${head.slice(at)}x`);
+      expect((await client.readHead()).status).toBe(200);
+      expect((await client.read(1)).toString()).toBe('x');
+      client.close();
+    }
+    const client = await rig.client();
+    for (const byte of head) {
+      client.send(byte);
+      await turns(1);
+    }
+    expect((await client.readHead()).status).toBe(200);
+  });
+
+  it('passes a second CONNECT in the same packet on as payload', async () => {
+    const origin = await rawOrigin();
+    const rig = await rigFor(origin.port);
+    const second = connectHead(`${HOST}:${origin.port}`);
+    const client = await rig.tunnel(`${HOST}:${origin.port}`, second);
+    const peer = await origin.peer();
+    expect((await peer.read(second.length)).toString()).toBe(second);
+    client.end();
+    peer.end();
+    expect((await client.readAll()).length).toBe(0);
+    expect(rig.recorder.allDecided).toHaveLength(1);
+  });
+
+  it('writes nothing into the stream but the 200, which has no body and no framing', async () => {
+    const origin = await startOrigin(echo);
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    const client = await rig.send(`${connectHead(`${HOST}:${origin.port}`)}payload`);
+    client.end();
+    const all = (await client.readAll()).toString('latin1');
+    expect(all).toBe('HTTP/1.1 200 Connection established\r\n\r\npayload');
+  });
+
+  it('passes on the client’s end, and then everything the origin still sends', async () => {
+    const origin = await rawOrigin();
+    const rig = await rigFor(origin.port);
+    const client = await bareTunnel(rig, `${HOST}:${origin.port}`);
+    const peer = await origin.peer();
+    client.end('the question');
+    expect((await peer.readAll()).toString()).toBe('the question');
+    const answer = new Pattern(41);
+    const read = drainAndCheck(client, answer, true);
+    void pump(peer.socket, answer, 5 * MB);
+    expect(await read).toBe(5 * MB);
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_up: 12, bytes_down: 5 * MB });
+  });
+
+  it('passes on the origin’s end, and then everything the client still sends', async () => {
+    const received: Promise<number>[] = [];
+    const upload = new Pattern(42);
+    const half = await startOrigin((socket) => {
+      received.push(drainAndCheck(socket, upload, true));
+      socket.end('bye');
+    });
+    atEnd(() => half.close());
+    const rig = await rigFor(half.port);
+    const client = await bareTunnel(rig, `${HOST}:${half.port}`);
+    client.resume();
+    await new Promise<void>((resolve) => client.once('end', resolve));
+    await pump(client, upload, 5 * MB);
+    expect(await received[0]).toBe(5 * MB);
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_up: 5 * MB, bytes_down: 3 });
+  });
+
+  it('passes on an end that came before the 200', async () => {
+    const origin = await rawOrigin();
+    const rig = await rigFor(origin.port);
+    const answer = rig.resolver.hold(HOST);
+    const client = await rig.send(`${connectHead(`${HOST}:${origin.port}`)}all I have`);
+    client.end();
+    await turns();
+    answer({ ok: true, addresses: ['127.0.0.1'] });
+    const peer = await origin.peer();
+    expect((await peer.readAll()).toString()).toBe('all I have');
+    peer.send('and here is the answer');
+    peer.end();
+    expect((await client.readHead()).status).toBe(200);
+    expect((await client.readAll()).toString()).toBe('and here is the answer');
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_up: 10, bytes_down: 22 });
+  });
+
+  it('holds 200 tunnels at once, and afterwards no descriptor and no slot', async () => {
+    const origin = await startOrigin(echo);
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    await turns();
+    const before = openFds();
+    const clients = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => rig.tunnel(`${HOST}:${origin.port}`, `number ${i}.`)),
+    );
+    expect(rig.engine.load).toBe(200);
+    expect(rig.engine.handles()).toHaveLength(200);
+    const texts = await Promise.all(clients.map(async (client) => (await client.readUntil('.')).toString()));
+    expect(texts).toEqual(clients.map((_, i) => `number ${i}.`));
+    for (const client of clients) client.end();
+    await rig.recorder.endedAt(200);
+    expect(rig.recorder.allEnded.every(({ outcome }) => outcome === 'closed')).toBe(true);
+    expect(rig.engine.load).toBe(0);
+    await eventually(() => openFds() <= before, 'all descriptors closed');
+    await eventually(() => rig.slots.open === 0, 'all slots free');
+  });
+});
+
+/** Asks for one burst after the other, each when the one before is complete, and checks every byte. */
+function askInBursts(
+  socket: net.Socket,
+  { pattern, rounds, slow }: { pattern: Pattern; rounds: readonly number[]; slow: boolean },
+): Promise<void> {
+  const total = rounds.reduce((sum, size) => sum + size, 0);
+  let round = 0;
+  let due = 0;
+  let got = 0;
+  const next = (): void => {
+    due += rounds[round++] ?? 0;
+    socket.write('?');
+  };
+  socket.on('data', (chunk: Buffer) => {
+    const wrong = pattern.mismatch(chunk, got);
+    if (wrong >= 0) socket.destroy(new Error(`the byte at ${wrong} is wrong`));
+    got += chunk.length;
+    if (got === due) next();
+    else if (slow) {
+      socket.pause();
+      setImmediate(() => socket.resume());
+    }
+  });
+  next();
+  return new Promise((resolve, reject) => {
+    socket.once('error', reject);
+    socket.once('end', () => (got === total ? resolve() : reject(new Error(`${got} of ${total} bytes`))));
+    socket.once('end', () => socket.end());
+  });
+}
