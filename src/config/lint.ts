@@ -10,7 +10,7 @@ import type { PlacedRule } from './rules.ts';
 
 /** Every warning about the rules, in file order of what it is about. */
 export function lintRules(rules: readonly PlacedRule[], now: number): PathProblem[] {
-  const denies = denyIndex(rules, now);
+  const denies = denyIndex(rules);
   const seen = new Map<string, PlacedRule>();
   const told = new Set<string>();
   const problems: PathProblem[] = [];
@@ -109,39 +109,52 @@ function duplicateOf(placed: PlacedRule, seen: Map<string, PlacedRule>): PlacedR
   return rule.group !== null && first.rule.group !== null ? null : first;
 }
 
+/** What is denied of one host, or below one domain. */
+interface Denied {
+  everyPort: RuleSource | null;
+  readonly ports: Map<number, RuleSource>;
+}
+
 interface DenyIndex {
-  readonly exact: ReadonlyMap<string, readonly RuleSource[]>;
-  readonly below: ReadonlyMap<string, readonly RuleSource[]>;
+  readonly exact: ReadonlyMap<string, Denied>;
+  readonly below: ReadonlyMap<string, Denied>;
 }
 
 /** Deny rules that bind everyone and for good, by host. */
-function denyIndex(rules: readonly PlacedRule[], now: number): DenyIndex {
-  const exact = new Map<string, RuleSource[]>();
-  const below = new Map<string, RuleSource[]>();
+function denyIndex(rules: readonly PlacedRule[]): DenyIndex {
+  const exact = new Map<string, Denied>();
+  const below = new Map<string, Denied>();
   for (const { rule } of rules) {
-    if (rule.effect !== 'deny' || rule.for !== null || rule.expires !== null || isExpired(rule, now)) continue;
+    if (rule.effect !== 'deny' || rule.for !== null || rule.expires !== null) continue;
     const index = rule.pattern.kind === 'wildcard' ? below : exact;
-    index.set(rule.pattern.host, [...(index.get(rule.pattern.host) ?? []), rule]);
+    const denied = index.get(rule.pattern.host) ?? { everyPort: null, ports: new Map() };
+    index.set(rule.pattern.host, denied);
+    if (rule.ports === null) denied.everyPort ??= rule;
+    for (const port of rule.ports ?? []) denied.ports.set(port, denied.ports.get(port) ?? rule);
   }
   return { exact, below };
 }
 
-/** A deny rule that covers every host and port of the allow rule. */
+/** A deny rule, where every port of the allow rule is denied for all that its pattern matches. */
 function shadowing(rule: RuleSource, denies: DenyIndex): RuleSource | null {
   if (denies.exact.size === 0 && denies.below.size === 0) return null;
-  const ports = rule.ports ?? [443];
-  const covers = (deny: RuleSource): boolean =>
-    deny.ports === null || ports.every((port) => deny.ports?.includes(port));
-  for (const deny of candidates(rule.pattern, denies)) if (covers(deny)) return deny;
-  return null;
+  const found = [...covering(rule.pattern, denies)];
+  const denyOf = (port: number): RuleSource | undefined => {
+    const denied = found.find((one) => one.everyPort !== null || one.ports.has(port));
+    return denied?.everyPort ?? denied?.ports.get(port);
+  };
+  const byPort = (rule.ports ?? [443]).map(denyOf);
+  return byPort.includes(undefined) ? null : (byPort[0] ?? null);
 }
 
-function* candidates(pattern: Pattern, denies: DenyIndex): Generator<RuleSource> {
+/** What is denied of every host that the pattern matches. */
+function* covering(pattern: Pattern, denies: DenyIndex): Generator<Denied> {
   const { host, kind } = pattern;
-  if (kind !== 'wildcard') yield* denies.exact.get(host) ?? [];
+  const exact = kind === 'wildcard' ? denies.below.get(host) : denies.exact.get(host);
+  if (exact !== undefined) yield exact;
   if (kind === 'address') return;
-  if (kind === 'wildcard') yield* denies.below.get(host) ?? [];
   for (let dot = host.indexOf('.'); dot !== -1; dot = host.indexOf('.', dot + 1)) {
-    yield* denies.below.get(host.slice(dot + 1)) ?? [];
+    const denied = denies.below.get(host.slice(dot + 1));
+    if (denied !== undefined) yield denied;
   }
 }

@@ -14,7 +14,8 @@ import { DEFAULT_LIMITS } from '../limits.ts';
 import { type CompiledPolicy, compilePolicy, type PolicySource } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import { buildSettings, deepFreeze, type Settings } from './config.ts';
-import { PROBLEMS_MAX, readDocument, type SourceDocument } from './document.ts';
+import { readDocument, type SourceDocument } from './document.ts';
+import { Findings, failure, problemAt } from './findings.ts';
 import type { PathProblem } from './issues.ts';
 import { lintRules } from './lint.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
@@ -106,34 +107,32 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { file, now } = options;
   const document = file === null ? BUILT_IN : readFile(file);
   const parsed = parseRaw(document.value, options.overrides ?? {});
-  const problems: Problem[] = [];
-  const report = (found: readonly PathProblem[]): void => {
-    for (const one of found) problems.push(placed(one, document, parsed));
-  };
-  report(parsed.problems);
-  const catalogDirs = catalogFolders(file, parsed, report);
-  const catalog = readCatalog(catalogDirs, problems);
+  const findings = new Findings(file, (problem) => placeOf(problem, document, parsed));
+  findings.add(parsed.problems);
+  const catalogDirs = catalogFolders(file, parsed, findings);
+  const catalog = readCatalog(catalogDirs, findings);
   const origin = (path: readonly PropertyKey[]): string => originText(document.place(path));
-  const has = (path: readonly string[]): string | null => (holds(document.value, path) ? origin(path) : null);
   const { settings, problems: relations } = buildSettings({
     file,
     parsed,
-    origin: has,
+    origin: (path) => (holds(document.value, path) ? origin(path) : null),
     hostname: hostname(),
     catalogDirs,
   });
-  report(relations);
-  if (file !== null) report(sizeProblems(document, settings));
-  if (catalog === null) throw failure(file, problems);
+  findings.add(relations);
+  if (file !== null) findings.add(sizeProblems(document, settings));
+  // Without its catalog every group of the file would look unknown.
+  if (catalog === null) throw findings.error();
   const built = buildPolicySource({ parsed, settings, catalog, origin, machine: machineAddresses() });
-  report(built.problems);
-  if (problems.some((problem) => problem.severity === 'error')) throw failure(file, problems);
+  findings.add(built.problems);
+  // Rules of a file with an error are incomplete: warnings and tests about them would mislead.
+  if (findings.hasErrors) throw findings.error();
   const source: PolicySource = { ...built.source, digest: digestOf(built.canonical) };
   const policy = compilePolicy(source);
-  report(lintRules(built.rules, now));
-  report(runTests(new Policy(policy), parsed.tests, now));
-  if (problems.some((problem) => problem.severity === 'error')) throw failure(file, problems);
-  return { settings, policy, problems: inFileOrder(problems), source, catalog };
+  findings.add(lintRules(built.rules, now));
+  findings.add(runTests(new Policy(policy), parsed.tests, now));
+  if (findings.hasErrors) throw findings.error();
+  return { settings, policy, problems: findings.warnings(), source, catalog };
 }
 
 interface ReadDocument extends SourceDocument {
@@ -158,7 +157,7 @@ function readFile(file: string): ReadDocument {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     const { line, column } = invalidPlace(bytes);
-    throw failure(file, [problemAt('config-syntax', { file, line, column }, 'the file is not UTF-8 text')], cause);
+    throw failure(file, [problemAt('config-syntax', { file, line, column }, 'the file is not UTF-8 text')], { cause });
   }
   const result = readDocument(file, text);
   if (!result.ok) throw failure(file, result.problems);
@@ -191,7 +190,9 @@ function readBytes(file: string): Uint8Array {
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
     const why = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`;
     const hint = code === 'ENOENT' ? 'Name an existing file; `sallyport init` writes one.' : undefined;
-    throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], cause);
+    throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], {
+      cause,
+    });
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }
@@ -204,7 +205,7 @@ function invalidPlace(bytes: Uint8Array): { line: number; column: number } {
   return { line: before.split('\n').length, column: before.length - before.lastIndexOf('\n') };
 }
 
-/** limits.config_bytes below the default: the file itself must keep to it. A larger value is for the catalog's files. */
+/** limits.config_bytes below the default: the file itself must keep to it. The default bounds what is read before that. */
 function sizeProblems(document: ReadDocument, settings: Settings): PathProblem[] {
   const max = settings.limits.config_bytes;
   if (document.bytes <= max) return [];
@@ -213,11 +214,7 @@ function sizeProblems(document: ReadDocument, settings: Settings): PathProblem[]
   return [{ code: 'config-too-large', severity: 'error', path: ['limits', 'config_bytes'], key: false, message, hint }];
 }
 
-function catalogFolders(
-  file: string | null,
-  parsed: Parsed,
-  report: (found: readonly PathProblem[]) => void,
-): readonly string[] {
+function catalogFolders(file: string | null, parsed: Parsed, findings: Findings): readonly string[] {
   const named = parsed.raw.catalog?.dir;
   const folder = named ?? (file === null ? undefined : join(dirname(file), 'catalog.d'));
   if (folder === undefined) return [];
@@ -225,17 +222,19 @@ function catalogFolders(
   if (named !== undefined) {
     const message = `the folder ${named} does not exist`;
     const { hint } = OPERATOR_ERRORS['config-unreadable'];
-    report([{ code: 'config-unreadable', severity: 'error', path: ['catalog', 'dir'], key: false, message, hint }]);
+    findings.add([
+      { code: 'config-unreadable', severity: 'error', path: ['catalog', 'dir'], key: false, message, hint },
+    ]);
   }
   return [];
 }
 
-function readCatalog(folders: readonly string[], problems: Problem[]): Catalog | null {
+function readCatalog(folders: readonly string[], findings: Findings): Catalog | null {
   try {
     return loadCatalog(folders);
   } catch (cause) {
     if (!(cause instanceof SallyportError)) throw cause;
-    problems.push(...cause.problems);
+    findings.addPlaced(cause.problems);
     return null;
   }
 }
@@ -259,41 +258,10 @@ function holds(value: unknown, path: readonly string[]): boolean {
   return true;
 }
 
-function problemAt(code: OperatorErrorCode, at: SourcePlace, message: string, hint?: string): Problem {
-  return { code, severity: 'error', at, message, hint: hint ?? OPERATOR_ERRORS[code].hint };
-}
-
-/** A problem with its line; one of an override stands at no line. */
-function placed(problem: PathProblem, document: SourceDocument, parsed: Parsed): Problem {
-  const { code, severity, path, key, message, hint } = problem;
-  const fromFlag = [path.slice(0, 1), path.slice(0, 2)].some((start) => parsed.overridden.has(start.join('.')));
-  if (fromFlag) return { code, severity, at: null, message: `command line: ${message}`, hint };
+/** Where a problem stands; null for what the command line gave. */
+function placeOf(problem: PathProblem, document: SourceDocument, parsed: Parsed): SourcePlace | null {
+  const { path, key } = problem;
+  if ([path.slice(0, 1), path.slice(0, 2)].some((start) => parsed.overridden.has(start.join('.')))) return null;
   const at = document.place(path, key ? 'key' : 'value');
-  return { code, severity, at: at.line === 0 ? null : at, message, hint };
-}
-
-function inFileOrder(problems: readonly Problem[]): Problem[] {
-  const line = (problem: Problem): number => problem.at?.line ?? 0;
-  const column = (problem: Problem): number => problem.at?.column ?? 0;
-  return [...problems].sort((a, b) => line(a) - line(b) || column(a) - column(b));
-}
-
-/** One error for all problems: errors before warnings, in file order, and never more than a screen can hold. */
-function failure(file: string | null, problems: readonly Problem[], cause?: unknown): SallyportError {
-  const errors = inFileOrder(problems.filter((problem) => problem.severity === 'error'));
-  const kept = [
-    ...errors.slice(0, PROBLEMS_MAX),
-    ...inFileOrder(problems.filter((problem) => problem.severity === 'warning')),
-  ];
-  const [first] = errors;
-  if (first === undefined) throw new Error('a failure without an error');
-  const at = first.at === null ? '' : `${first.at.file}:${first.at.line}:${first.at.column}: `;
-  const more = errors.length === 1 ? '' : ` (and ${errors.length - 1} more)`;
-  const name = file ?? 'the command line';
-  const message = at === '' ? `${name}: ${first.message}${more}` : `${at}${first.message}${more}`;
-  return new SallyportError(first.code, message, {
-    hint: first.hint,
-    problems: kept,
-    ...(cause === undefined ? {} : { cause }),
-  });
+  return at.line === 0 ? null : at;
 }

@@ -72,7 +72,9 @@ export const allowMapping = z
     i_understand: leaf
       .line('States that you know what a dangerous group does; only groups that ask for it take it.')
       .optional(),
-    mode: mode('The mode of this rule; observe lets pass what the rule would refuse, and records it.').optional(),
+    mode: mode(
+      'observe puts the rule on trial: what it matches passes and is recorded as would-deny. enforce keeps its checks in observe mode too.',
+    ).optional(),
     ...stated,
   })
   .meta({ oneOf: [{ required: ['host'] }, { required: ['group'] }] });
@@ -175,7 +177,7 @@ export const SHAPE = {
   self: z
     .array(leaf.addressAndPort('address:port, or an address alone: then the ports of the listeners.', 0))
     .describe(
-      'Further addresses of this proxy (virtual IPs): never reached through it. The listeners are known already.',
+      'Further addresses of this proxy (virtual IPs), never reached through it; an address alone stands with the ports of the listeners. The listeners themselves are known already.',
     )
     .optional(),
   metadata_addresses: ranges(
@@ -209,7 +211,7 @@ export const SHAPE = {
       sync: z
         .enum(['none', 'interval'])
         .describe(
-          'When records are forced to the disk: once a second (interval), or when the kernel likes (none). Default interval.',
+          'When records are forced to the disk: every limits.audit_sync_interval_ms (interval), or when the kernel likes (none). Default interval.',
         )
         .optional(),
     })

@@ -51,6 +51,12 @@ describe('rules', () => {
     ['not under a deny of what is below it', `${policy('b.example')}deny: ["*.b.example"]\n`, [], ''],
     ['not under a narrower deny', `${policy('"*.b.example"')}deny: [a.b.example]\n`, [], ''],
     ['not under a deny of another port', `${policy('a.example')}deny: ["a.example:22"]\n`, [], ''],
+    [
+      'under two denies that cover its ports together',
+      `${policy('{ host: a.example, ports: [22, 443] }')}deny: ["a.example:22", "*.example.org", "a.example:443"]\n`,
+      ['config-useless 3'],
+      'policy.yaml:4',
+    ],
     ['not under a deny for somebody', `${policy('a.example')}deny: [{ host: a.example, for: { queue: x } }]\n`, [], ''],
     ['a wildcard of strangers', policy('"*.s3.amazonaws.com:8443"'), ['config-conflict 3'], "stranger's account"],
     ['metadata by address', policy('169.254.169.254:80'), ['config-useless 3'], 'sallyport env'],
