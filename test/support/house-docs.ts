@@ -39,7 +39,7 @@ export function unreachedCodes(tree: Tree, codes: readonly string[]): string[] {
   );
   return codes
     .filter((code) => {
-      const quoted = new RegExp(`['"\`]${escapeRegExp(code)}['"\`]`);
+      const quoted = new RegExp(`['"\`](?:\\d{3} )?${escapeRegExp(code)}['"\`]`);
       const word = code.includes('-') ? new RegExp(`(?<![\\w-])${escapeRegExp(code)}(?![\\w-])`) : quoted;
       return !tests.some(([, text]) => word.test(text));
     })

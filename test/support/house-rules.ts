@@ -20,8 +20,9 @@ export const PURE = [
   /^src\/net\/client-hello\.ts$/, /^src\/usage\/tally\.ts$/, /^src\/report\/replay\.ts$/,
 ] as const;
 
-const LINES_MAX = 400;
-const HEAD_LINES = { min: 2, max: 5 };
+// Tables of cases are long by nature; code is not.
+const LINES_MAX = { code: 400, tests: 500 };
+const HEAD_LINES = { min: 1, max: 7 };
 
 const isSource = (path: string): boolean => path.startsWith('src/') && path.endsWith('.ts');
 const isScript = (path: string): boolean => /\.(ts|mjs|js)$/.test(path);
@@ -229,9 +230,13 @@ export const purity: Rule = (tree) => {
 export const fileLength: Rule = (tree) =>
   [...tree]
     .filter(([path]) => isScript(path))
-    .map(([path, text]) => ({ path, lines: text.replace(/\n$/, '').split('\n').length }))
-    .filter(({ lines }) => lines > LINES_MAX)
-    .map(({ path, lines }) => `${path} has ${lines} lines; ${LINES_MAX} at most`);
+    .map(([path, text]) => ({
+      path,
+      lines: text.replace(/\n$/, '').split('\n').length,
+      max: LINES_MAX[path.startsWith('test/') ? 'tests' : 'code'],
+    }))
+    .filter(({ lines, max }) => lines > max)
+    .map(({ path, lines, max }) => `${path} has ${lines} lines; ${max} at most`);
 
 export const headComment: Rule = (tree) => {
   const found: string[] = [];
