@@ -86,5 +86,7 @@ function decisionText(decision: Decision): string {
 
 function failureHint(decision: Decision): string | undefined {
   const nearest = decision.verdict === 'deny' || decision.verdict === 'observe' ? decision.nearest : null;
-  return nearest === null ? undefined : `Nearest is ${nearest.pattern}: ${nearest.why} To allow it: ${nearest.fix}`;
+  if (nearest === null) return undefined;
+  const fix = nearest.fix === '' ? '' : ` To allow it: ${nearest.fix}`;
+  return `Nearest is ${nearest.pattern}: ${nearest.why}${fix}`;
 }
