@@ -24,7 +24,9 @@ const CASE_MS = 10_000;
 export type Want =
   /** The tunnel opens, and bytes come back as they went. */
   | { readonly kind: 'works'; readonly host: string }
-  | { readonly kind: 'refused'; readonly status: number; readonly code: string; readonly resolves: boolean };
+  | { readonly kind: 'refused'; readonly status: number; readonly code: string; readonly resolves: boolean }
+  /** Let through, and then the origin could not be reached. */
+  | { readonly kind: 'failed'; readonly status: number; readonly code: string };
 
 /** The tunnel opens to `host` (canonical) and is byte-exact. */
 export const works = (host: string = ALLOWED): Want => ({ kind: 'works', host });
@@ -37,6 +39,8 @@ export const refusedAfterLookup = (status: number, code: string): Want => ({
   code,
   resolves: true,
 });
+
+export const failed = (status: number, code: string): Want => ({ kind: 'failed', status, code });
 
 export const malformed = refused(400, 'authority-malformed');
 /** Refused by Node's parser, before ours. */
@@ -69,6 +73,8 @@ export interface StageOptions {
   readonly policy?: PolicyFile | ((stage: Stage) => PolicyFile);
   readonly names?: Readonly<Record<string, readonly string[]>>;
   readonly origin?: SocketHandler;
+  /** Further allowed origins by host, each on a port of its own; their rules stand behind those of `policy`. */
+  readonly origins?: Readonly<Record<string, SocketHandler>>;
 }
 
 /** One listener on each address, all on one port of the kernel's choice: a decoy must stand where the origin's port is. */
@@ -88,20 +94,43 @@ export class Stage {
   world!: World;
   origin!: Origin;
   decoys!: readonly Origin[];
+  readonly #others = new Map<string, Origin>();
 
   async open(options: StageOptions): Promise<void> {
     [this.origin, this.decoys] = await startOrigins(options.origin ?? echo);
+    const names: Record<string, readonly string[]> = { [ALLOWED]: [ORIGIN_HOST], [DENIED]: ['127.0.0.2'] };
+    for (const [host, handler] of Object.entries(options.origins ?? {})) {
+      this.#others.set(host, await startOrigin(handler, { host: ORIGIN_HOST }));
+      names[host] = [ORIGIN_HOST];
+    }
     const { policy = {} } = options;
-    const changes = typeof policy === 'function' ? policy(this) : policy;
+    const { allow = [this.rule(ALLOWED)], ...changes } = typeof policy === 'function' ? policy(this) : policy;
+    const others = [...this.#others].map(([host, { port }]) => this.rule(host, { ports: [port] }));
     this.world = await startWorld(
-      { allow: [this.rule(ALLOWED)], ...changes },
-      { [ALLOWED]: [ORIGIN_HOST], [DENIED]: ['127.0.0.2'], ...options.names },
+      { allow: [...(allow as PolicyFile[]), ...others], ...changes },
+      { ...names, ...options.names },
     );
+  }
+
+  /** One of the further origins. */
+  at(host: string): Origin {
+    const origin = this.#others.get(host);
+    if (!origin) throw new Error(`no origin ${host}`);
+    return origin;
+  }
+
+  /** Opens a tunnel; its head is read. */
+  async tunnel(host: string = ALLOWED, early: string | Buffer = ''): Promise<RawClient> {
+    const port = this.#others.get(host)?.port ?? this.port;
+    const client = await this.client();
+    client.send(Buffer.concat([this.bytes(connect(`${host}:${port}`)), this.bytes(early)]));
+    expect((await client.readHead()).status).toBe(200);
+    return client;
   }
 
   async close(): Promise<void> {
     await this.world?.close();
-    await Promise.all([this.origin, ...(this.decoys ?? [])].map((one) => one?.close()));
+    await Promise.all([this.origin, ...(this.decoys ?? []), ...this.#others.values()].map((one) => one?.close()));
   }
 
   get port(): number {
@@ -151,9 +180,10 @@ export class Stage {
     const client = await this.client();
     client.send(this.bytes(bytes));
     if (want.kind === 'works') await this.holdsTunnel(client, mark, want.host);
+    else if (want.kind === 'failed') await this.holdsFailure(client, mark, want);
     else await this.holdsRefusal(client, mark, want);
     client.close();
-    await this.good(mark, want.kind === 'works' ? 2 : 1);
+    await this.good(mark, want.kind === 'refused' ? 1 : 2);
   }
 
   /** Nothing was asked of a name server or an origin since. */
@@ -172,6 +202,16 @@ export class Stage {
     return answer;
   }
 
+  async holdsFailure(client: RawClient, mark: Mark, want: Extract<Want, { kind: 'failed' }>): Promise<Answer> {
+    const answer = whole(await client.readAll());
+    expect(`${answer.status} ${answer.reason}`).toBe(`${want.status} ${want.code}`);
+    const [decided, ended] = await this.lines(mark, 2);
+    expect(decided).toMatchObject({ event: 'decided', verdict: 'allow' });
+    expect(ended).toMatchObject({ event: 'ended', id: (decided as DecidedLine).id, outcome: want.code, bytes_up: 0 });
+    expect(this.dialled(mark).slice(1), 'decoys').toEqual(DECOYS.map(() => 0));
+    return answer;
+  }
+
   async holdsTunnel(client: RawClient, mark: Mark, host = ALLOWED): Promise<void> {
     const head = await client.readHead();
     expect(`${head.status} ${head.reason}`).toBe('200 Connection established');
@@ -180,11 +220,14 @@ export class Stage {
     expect((await client.read(6)).toString('latin1')).toBe('ping\0\xff');
     client.end();
     expect((await client.readAll()).length).toBe(0);
-    const [decided, ended] = await this.lines(mark, 2);
-    expect(decided).toMatchObject({ event: 'decided', host, port: this.port, verdict: 'allow', reason: 'allowed' });
+    // Requests of the test before may still end: this one is known by its six bytes.
+    const own = (line: Line): line is EndedLine => isEnded(line) && line.host === host && line.bytes_up === 6;
+    const lines = (await auditLines(this.world.auditFile, (all) => all.slice(mark.lines).some(own))).slice(mark.lines);
+    const ended = lines.findLast(own);
+    expect(ended).toMatchObject({ outcome: 'closed', bytes_up: 6, bytes_down: 6 });
+    const decided = lines.find((line) => isDecided(line) && line.id === ended?.id);
+    expect(decided).toMatchObject({ host, port: this.port, verdict: 'allow', reason: 'allowed' });
     expect(decided).not.toHaveProperty('outcome');
-    const { id } = decided as DecidedLine;
-    expect(ended).toMatchObject({ event: 'ended', id, host, outcome: 'closed', bytes_up: 6, bytes_down: 6 });
     expect(this.dialled(mark)).toEqual([1, ...DECOYS.map(() => 0)]);
   }
 
@@ -222,5 +265,12 @@ export function useStage(options: StageOptions = {}): Stage {
 export function row(title: string, stage: Stage, cases: readonly Case[]): void {
   describe(title, () => {
     it.each(cases)('%s', { timeout: CASE_MS }, (_, bytes, want) => stage.run(bytes, want));
+  });
+}
+
+/** Sends bytes that the kernel has taken when this resolves: without Nagle's algorithm a segment of their own. */
+export function flushed(client: RawClient, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve) => {
+    client.socket.write(bytes, () => resolve());
   });
 }
