@@ -82,6 +82,27 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     expect((await rig.recorder.endedAt(3)).bytes_down).toBe(rounds.reduce((sum, size) => sum + size, 0));
   });
 
+  it('does not overwrite what waits in a busy tunnel when one that was busy has calmed down and reads again', async () => {
+    const origin = await rawOrigin();
+    const rig = await rigFor(origin.port);
+    const calm = await rig.tunnel(`${HOST}:${origin.port}`);
+    const calmPeer = await origin.peer(1);
+    // Bulk, then a little: the first tunnel gives its big buffer back, and the next one takes it.
+    calmPeer.send(Buffer.alloc(2 * MB, 'b'));
+    await calm.read(2 * MB);
+    calmPeer.send('calm');
+    await calm.read(4);
+    const busy = await bareTunnel(rig, `${HOST}:${origin.port}`);
+    const busyPeer = await origin.peer(2);
+    const pattern = new Pattern(22);
+    const pumped = pump(busyPeer.socket, pattern, 40 * MB);
+    for (let still = 0; still < 100; still = busyPeer.socket.writableNeedDrain ? still + 1 : 0) await turns(1);
+    calmPeer.send(Buffer.alloc(4 * MB, 'x'));
+    expect((await calm.read(4 * MB)).equals(Buffer.alloc(4 * MB, 'x'))).toBe(true);
+    expect(await drainAndCheck(busy, pattern)).toBe(40 * MB);
+    await pumped;
+  });
+
   it.each([1, 20, 65_536])(
     'gives the origin %i bytes sent right behind the head, first and in order',
     async (count) => {
