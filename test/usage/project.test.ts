@@ -1,7 +1,9 @@
 import fs from 'node:fs';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { repairAudit } from '../../src/audit/repair.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
+import type { Identity } from '../../src/policy/record.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { openStore } from '../../src/usage/store.ts';
@@ -114,6 +116,38 @@ describe('projectOnce', () => {
     while ((await slow.step()).more);
     await slow.close();
     expect(await world.sums()).toMatchObject(sumsOf(100));
+  });
+});
+
+describe('names that clients invent', () => {
+  it('never stop the counting, whatever characters are in them', async () => {
+    const name = fc.string({ unit: 'binary', maxLength: 6 });
+    const hostile = [
+      '\0',
+      'a\0b',
+      'a\0c',
+      '\ud800',
+      '\udfff',
+      '\ufffd',
+      '',
+      "'",
+      '"',
+      '%',
+      '\u202e',
+      ...fc.sample(name, 100),
+    ];
+    for (const [n, text] of hostile.entries()) {
+      const identity: Identity = { kind: 'claimed', attributes: {}, claimed: { pipeline: text, job: text } };
+      world.log.decided(
+        decidedRecord({ id: `${n}${text}`, host: text, identity, rule: text, group: text, client: text }),
+      );
+      world.log.ended(endedRecord({ id: `${n}${text}`, host: text, identity, rule: text, group: text, client: text }));
+      world.log.decided(decidedRecord({ id: `open${n}${text}`, identity }));
+    }
+    // Small batches: rows that come back from the store must be found again by what the next batch says.
+    await projectOnce(world.options({ batchLines: 7 }));
+    expect(await world.sums()).toMatchObject({ allowed: hostile.length, damaged: 0 });
+    expect(world.problems).toEqual([]);
   });
 });
 
