@@ -283,7 +283,9 @@ const COMMAND_TABLE = [
   {
     name: 'audit repair',
     summary: 'Set the broken tail of an audit log aside, so that the proxy can go on.',
-    about: ['Nothing is deleted: what is cut off stays in a file beside the log. The proxy must not run.'],
+    about: [
+      'Nothing is deleted: what is cut off stays in a file beside the log, a gap record says so, and `audit verify` goes on naming that gap. The proxy must not run.',
+    ],
     arguments: [],
     options: [CONFIG, LOG],
     exits: { 0: 'repaired, or nothing to repair', 1: 'not repaired' },

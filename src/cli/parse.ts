@@ -43,7 +43,8 @@ function helpAsked(argv: readonly string[]): Parsed | null {
   const help = first === 'help' || words.includes('--help') || words.includes('-h');
   const named = (first === 'help' ? rest : words).filter((word) => !word.startsWith('-'));
   if (!help) {
-    const family = named.length === 1 && words.length === 1 && named[0] !== undefined && named[0] in FAMILIES;
+    const family =
+      named.length === 1 && words.length === 1 && named[0] !== undefined && Object.hasOwn(FAMILIES, named[0]);
     if (family) throw usage(`${named[0]} needs a command: ${familyCommands(named[0] ?? '').join(', ')}`);
     return null;
   }

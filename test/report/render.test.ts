@@ -113,7 +113,10 @@ describe('the formats', () => {
     const painted: string[] = [];
     const text = renderTable(found, {
       width: 100,
-      paint: (style, line) => (style === 'alarm' && painted.push(line), line),
+      paint: (style, line) => {
+        if (style === 'alarm') painted.push(line);
+        return line;
+      },
     });
     expect(painted).toEqual(['!! BUILDKITE HOST REFUSED 2 TIMES: agent-new.buildkite.com:443: builds may stop']);
     const order = [

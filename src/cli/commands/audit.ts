@@ -36,7 +36,9 @@ export function auditVerify(input: Input, ui: Ui, world: World): number {
       ui.line(`  it begins at line ${found.from.seq}: older segments are not here`);
     return EXIT.ok;
   }
-  ui.line(`${ui.paint('red', 'not complete')}: ${inert(file)}: ${range}, ${found.problemCount} problems`);
+  ui.line(
+    `${ui.paint('red', 'not complete')}: ${inert(file)}: ${range}, ${found.problemCount} ${found.problemCount === 1 ? 'problem' : 'problems'}`,
+  );
   for (const { file: at, line, why } of found.problems) ui.line(`  ${inert(at)}:${line}: ${inert(why)}`);
   if (found.problemCount > found.problems.length) ui.line(`  … and ${found.problemCount - found.problems.length} more`);
   ui.line(
