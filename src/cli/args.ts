@@ -29,6 +29,8 @@ export interface CommandSpec {
   /** What exit codes 0 and 1 mean here; 2 and 70 are the same everywhere. */
   readonly exits: Readonly<Record<number, string>>;
   readonly examples: readonly string[];
+  /** Keys of the object that --json prints. */
+  readonly json: string;
 }
 
 export const EXIT = { ok: 0, failed: 1, usage: 2, changed: 3, internal: 70 } as const;
@@ -68,6 +70,7 @@ const COMMAND_TABLE = [
   {
     name: 'serve',
     summary: 'Run the proxy.',
+    json: 'ready: the ready line, as text',
     about: [
       'Prints one line when it is ready, with the addresses of the proxy and of the admin listener.',
       'Signals: SIGHUP reloads the policy, SIGUSR2 reopens the audit log, SIGTERM drains and ends, a second one ends at once.',
@@ -89,6 +92,7 @@ const COMMAND_TABLE = [
   {
     name: 'check',
     summary: 'Validate a policy file and say what it holds.',
+    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
     arguments: [],
     options: [
       CONFIG,
@@ -100,6 +104,7 @@ const COMMAND_TABLE = [
   {
     name: 'policy',
     summary: 'Print the effective policy, each rule with the line it comes from.',
+    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner}]',
     arguments: [],
     options: [CONFIG, AS],
     exits: { 0: 'printed', 1: 'the file is not valid' },
@@ -111,6 +116,7 @@ const COMMAND_TABLE = [
   {
     name: 'explain',
     summary: 'Say whether a host would be let through, by which rule, or what comes nearest.',
+    json: 'host, port, kind (connect or forward), method, verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
     about: [
       'The port is 443 unless given. An http:// URL asks for plain HTTP forwarding instead of a tunnel. Nothing is resolved or contacted.',
     ],
@@ -140,6 +146,7 @@ const COMMAND_TABLE = [
   {
     name: 'report',
     summary: 'Report which hosts were used, never used, denied, or would be denied.',
+    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, required [host rows with group], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, tunnels, denied, hosts}], open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}',
     about: [
       'Catches up with the audit log first, then reads the usage store. Counts are kept by the hour: both ends of the window are rounded outwards to whole hours.',
       'tunnels, denied and failed do not overlap: let through and opened, refused, and let through but failed at DNS, the dial or the origin. would_deny is the part of tunnels and failed that only observe mode let through.',
@@ -167,6 +174,7 @@ const COMMAND_TABLE = [
   {
     name: 'catalog list',
     summary: 'List the groups of the catalog.',
+    json: 'version, digest, groups [{id, title, need, source, hosts (number)}]',
     arguments: [],
     options: [],
     exits: NO_CONFIG_EXITS,
@@ -175,6 +183,7 @@ const COMMAND_TABLE = [
   {
     name: 'catalog show',
     summary: 'Show a group: its hosts, ports, purposes, parameters and sources.',
+    json: 'the group as the catalog has it: id, title, need, source, section, parameters, notes, entries',
     arguments: [{ name: 'GROUP', about: 'Id of a group, as `catalog list` prints it.', required: true }],
     options: [],
     exits: { 0: 'shown', 1: 'no such group, or the catalog could not be read' },
@@ -183,6 +192,7 @@ const COMMAND_TABLE = [
   {
     name: 'env',
     summary: 'Print what makes a tool use the proxy: variables, files and commands.',
+    json: 'for, proxy, no_proxy (list), text',
     about: [
       'NO_PROXY holds the instance metadata addresses literally: through a proxy they would answer for the proxy.',
     ],
@@ -210,6 +220,7 @@ const COMMAND_TABLE = [
   {
     name: 'init',
     summary: 'Write a commented policy file in observe mode.',
+    json: 'written: the file',
     arguments: [
       {
         name: 'FILE',
@@ -224,6 +235,7 @@ const COMMAND_TABLE = [
   {
     name: 'mode observe',
     summary: 'Let the running proxy observe for a while; it reverts itself.',
+    json: 'mode, until, reason, by, at, in_force, why (null where it is in force)',
     about: [
       'Writes AUDIT-FILE.mode.json, signals the proxy, and waits until the audit log says that the mode is in force.',
       'Deny rules, the address guard, identities, limits and the audit log stay enforced.',
@@ -242,6 +254,7 @@ const COMMAND_TABLE = [
   {
     name: 'mode enforce',
     summary: 'Let the running proxy enforce for a while, whatever the policy says; it reverts itself.',
+    json: 'mode, until, reason, by, at, in_force, why (null where it is in force)',
     arguments: [],
     options: [
       CONFIG,
@@ -256,6 +269,7 @@ const COMMAND_TABLE = [
   {
     name: 'mode status',
     summary: 'Say which mode is in force and until when.',
+    json: 'mode (in force), policy_mode, override {mode, until, reason, by, at} or null, problem, proxy {pid, host, here} or null',
     arguments: [],
     options: [CONFIG],
     exits: { 0: 'said', 1: 'the file is not valid' },
@@ -264,6 +278,7 @@ const COMMAND_TABLE = [
   {
     name: 'mode clear',
     summary: "End an override now: the policy's own mode counts again.",
+    json: 'mode, cleared, in_force, why',
     arguments: [],
     options: [CONFIG],
     exits: { 0: 'in force', 1: 'no proxy runs, or it did not confirm' },
@@ -272,6 +287,7 @@ const COMMAND_TABLE = [
   {
     name: 'audit verify',
     summary: 'Check that the audit log is complete: every line, its number and its hash.',
+    json: 'file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open',
     arguments: [],
     options: [CONFIG, LOG],
     exits: { 0: 'complete', 1: 'a line is damaged, missing or altered' },
@@ -283,6 +299,7 @@ const COMMAND_TABLE = [
   {
     name: 'audit repair',
     summary: 'Set the broken tail of an audit log aside, so that the proxy can go on.',
+    json: 'file, moved_to (null: nothing to repair), moved_bytes, last_seq',
     about: [
       'Nothing is deleted: what is cut off stays in a file beside the log, a gap record says so, and `audit verify` goes on naming that gap. The proxy must not run.',
     ],
@@ -294,6 +311,7 @@ const COMMAND_TABLE = [
   {
     name: 'usage rebuild',
     summary: 'Make the usage store anew from the audit log.',
+    json: 'store, audit, aside (where the old store is now), lines',
     arguments: [],
     options: [CONFIG],
     exits: { 0: 'rebuilt', 1: 'the audit log or the store failed' },

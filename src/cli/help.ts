@@ -82,7 +82,7 @@ function commandMarkdown(spec: CommandSpec): string[] {
     ...exitsOf(spec).map(([code, about]) => `| ${code} | ${cell(about)} |`),
     '',
   );
-  parts.push('```', ...spec.examples, '```', '');
+  parts.push('```', ...spec.examples, '```', '', `\`--json\`: ${spec.json}.`, '');
   return parts;
 }
 

@@ -6,6 +6,7 @@ import { COMMANDS, COMMON_OPTIONS } from '../../src/cli/args.ts';
 import { cliMarkdown, commandHelp } from '../../src/cli/help.ts';
 import { identityOf, moment } from '../../src/cli/input.ts';
 import { parseArguments } from '../../src/cli/parse.ts';
+import { createUi } from '../../src/cli/ui.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { NOW, policyFile, type, typeJson } from './console.ts';
 
@@ -169,5 +170,41 @@ describe('values', () => {
     const { code, err } = await type(['report', '--config', file, '--since', '1h', '--until', '2h']);
     expect(code).toBe(2);
     expect(err).toContain('--since lies after --until');
+  });
+});
+
+describe('what is thrown', () => {
+  const shown = (error: unknown, json: boolean): string => {
+    const printed: string[] = [];
+    const sink = { write: (text: string) => void printed.push(text) };
+    const world = { stdout: sink, stderr: sink, env: {}, now: () => NOW, user: 'operator' };
+    createUi(world, { json, color: true }).failure(error);
+    return printed.join('');
+  };
+
+  it('a fault of sallyport shows its message, never a stack trace', () => {
+    expect(shown(new TypeError('x is undefined'), false)).toBe(
+      'sallyport: error: sallyport failed: x is undefined\n  internal\n  hint: This is a fault of sallyport; report it with the command that you typed.\n',
+    );
+    expect(JSON.parse(shown('text', true))).toMatchObject({
+      error: { code: 'internal', message: 'sallyport failed: text' },
+    });
+  });
+
+  it('every problem is shown with its place', () => {
+    const at = { file: 'a.yaml', line: 3, column: 5 };
+    const problem = {
+      code: 'config-cidr',
+      severity: 'error',
+      at,
+      message: 'bad range',
+      hint: 'write it right',
+    } as const;
+    const error = new SallyportError('config-cidr', 'a.yaml:3:5: bad range', {
+      problems: [problem, { ...problem, severity: 'warning', at: null }],
+    });
+    expect(shown(error, false)).toBe(
+      'sallyport: error: bad range\n  config-cidr a.yaml:3:5\n  hint: write it right\nsallyport: warning: bad range\n  config-cidr\n  hint: write it right\n',
+    );
   });
 });

@@ -21,7 +21,8 @@ export function auditVerify(input: Input, ui: Ui, world: World): number {
     });
   }
   if (ui.json) {
-    ui.object({ file, ...found });
+    const { problemCount, ...rest } = found;
+    ui.object({ file, ...rest, problem_count: problemCount });
     return found.complete ? EXIT.ok : EXIT.failed;
   }
   const range =
@@ -50,7 +51,7 @@ export function auditVerify(input: Input, ui: Ui, world: World): number {
 export function auditRepair(input: Input, ui: Ui, world: World): number {
   const file = auditFile(input, ui, world);
   const done = repairAudit({ file, now: () => new Date(world.now()) });
-  if (ui.json) ui.object({ file, ...done });
+  if (ui.json) ui.object({ file, moved_to: done.movedTo, moved_bytes: done.movedBytes, last_seq: done.lastSeq });
   else if (done.movedTo === null) ui.line(`${inert(file)} ends with a whole line (${done.lastSeq}); nothing to repair`);
   else
     ui.line(
