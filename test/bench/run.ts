@@ -4,7 +4,7 @@
 //   npm run bench -- --only tunnels --rounds 5 --secs 4
 //   npm run bench -- --only tunnels --alone --profile   one .cpuprofile in test/bench/out/, for a browser's developer tools
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -173,14 +173,18 @@ async function runLoads(bench: Bench, plan: readonly Load[], peers: readonly Pee
   return samples;
 }
 
-/** The benches that need no proxy: decisions a second, a report on a large store. Their output is their own. */
+/** The benches that need no proxy: decisions, audit lines and their projection, a report on a large store. Their output is their own. */
+const SCRIPTS = ['decide', 'audit', 'report'];
+// A store of a million rows is no quick thing, and it judges time alone.
+const QUICK_SCRIPTS = ['decide', 'audit'];
+
 function runScripts(): number {
   let failed = 0;
-  for (const name of ['decide', 'report']) {
-    const script = join(import.meta.dirname, `${name}.ts`);
-    if (flags.quick || !existsSync(script) || (flags.only !== undefined && flags.only !== name)) continue;
+  for (const name of flags.quick ? QUICK_SCRIPTS : SCRIPTS) {
+    if (flags.only !== undefined && flags.only !== name) continue;
     console.log(`\n${name}`);
-    if (spawnSync(process.execPath, [script], { stdio: 'inherit' }).status !== 0) failed++;
+    const args = [join(import.meta.dirname, `${name}.ts`), ...(flags.quick ? ['--quick'] : [])];
+    if (spawnSync(process.execPath, args, { stdio: 'inherit' }).status !== 0) failed++;
   }
   return failed;
 }
@@ -224,4 +228,5 @@ async function runProxies(): Promise<number> {
 }
 
 const failed = (await runProxies()) + runScripts();
+if (failed > 0) console.log(`bench: ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
