@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { RequestErrorCode } from '../errors.ts';
 import { type Cidr, canonicalAddress, cidrContains } from '../policy/address.ts';
 import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
-import { parseBasic } from './proxy-authorization.ts';
+import { hasControl, parseBasic } from './proxy-authorization.ts';
 
 /** What is known of a source address, worked out once and cached. */
 export interface Client {
@@ -99,7 +99,7 @@ function readClaim(username: string): Attributes | null {
       return null;
     }
   }
-  if (text === '' || text.length > CLAIM_CHARS_MAX) return null;
+  if (text === '' || text.length > CLAIM_CHARS_MAX || hasControl(text)) return null;
   const slash = text.indexOf('/');
   if (slash < 0) return { pipeline: text };
   const pipeline = text.slice(0, slash);

@@ -28,7 +28,8 @@ export function parseBasic(header: string): BasicCredentials | null {
   return { username: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
-function hasControl(text: string): boolean {
+/** Whether text holds a control character: none belongs into a name that is shown to people. */
+export function hasControl(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code < 0x20 || code === 0x7f) return true;

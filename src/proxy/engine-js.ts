@@ -48,6 +48,8 @@ export class JsEngine {
   }): void {
     this.load++;
     const { tunnels, limits, meter } = this;
+    // The origin's socket comes from the pool of plain HTTP, which has it close with its peer.
+    options.origin.allowHalfOpen = true;
     for (const socket of [options.client, options.origin]) {
       socket.removeAllListeners('timeout');
       socket.setTimeout(0);

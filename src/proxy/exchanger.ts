@@ -5,11 +5,14 @@ import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { ProxyContext } from './context.ts';
-import { type Framing, readFraming, requestFields, responseFields } from './fields.ts';
+import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
-import { refuseRequest } from './refuse.ts';
+import { BodyError, endAfterBody, refuseRequest } from './refuse.ts';
 import { type Granted, recordEnd } from './route.ts';
+
+// Interim responses that an origin may send before its answer; one that sends more is not going to answer.
+const INTERIM_MAX = 32;
 
 interface ExchangeOrder extends ForwardRequest {
   readonly authority: Authority;
@@ -30,6 +33,10 @@ export class Exchanger {
   #bytesDown = 0;
   #recorded = false;
   #retried = false;
+  #interim = 0;
+  #continued = false;
+  /** Whether the client sees by itself that a body is cut short: it has a length or chunks. */
+  #delimited = true;
 
   constructor(ctx: ProxyContext, agent: OriginAgent, order: ExchangeOrder) {
     this.#ctx = ctx;
@@ -39,13 +46,17 @@ export class Exchanger {
 
   start(): void {
     const { req, res, framing } = this.#order;
+    // Gone while the name was resolved: its 'close' has been.
+    if (res.destroyed || req.socket.destroyed) return this.#end('client-gone');
     // The client's going away must free the origin at once, whatever state the exchange is in.
     res.once('close', () => {
       if (res.writableFinished || this.#recorded) return;
       this.#end('client-gone');
       this.#origin?.destroy();
     });
-    req.on('error', ignore);
+    req.on('error', (error) => {
+      if (error instanceof BodyError) this.#fail(error.code, error.message);
+    });
     res.on('error', ignore);
     this.#send();
     if (framing.kind !== 'none')
@@ -59,7 +70,8 @@ export class Exchanger {
     const bare = authority.kind === 'ipv6' ? `[${authority.host}]` : authority.host;
     const options: OriginOptions = {
       agent: this.#agent,
-      poolKey: poolKey(authority.text, granted.addresses),
+      // The second try gets a connection of its own: another kept one may be as stale as the first.
+      poolKey: poolKey(authority.text, granted.addresses) + (this.#retried ? `|${this.#order.id}` : ''),
       addresses: granted.addresses,
       host: authority.host,
       port: authority.port,
@@ -70,6 +82,7 @@ export class Exchanger {
         authority.port === 80 ? bare : authority.text,
         framing,
         upgrade?.protocol ?? null,
+        req.method ?? 'GET',
       ),
       setHost: false,
       maxHeaderSize: this.#ctx.limits.head_bytes,
@@ -89,22 +102,38 @@ export class Exchanger {
       else note();
     });
     origin.on('error', (error: NodeJS.ErrnoException) => this.#originError(origin, error));
-    origin.on('continue', () => this.#order.res.writeContinue());
+    origin.on('information', ({ statusCode }) => this.#inform(statusCode));
     origin.on('response', (response) => this.#respond(response));
-    if (upgrade) origin.on('upgrade', (response, socket, early) => this.#upgrade(response, socket, early));
+    origin.on('upgrade', (response, socket, early) => this.#upgrade(response, socket, early));
+    // Node's client has ways to go without an error or a response; none may leave the client waiting.
+    origin.on('close', () => {
+      if (origin === this.#origin && this.#status === undefined) this.#fail('upstream-closed', 'it closed');
+    });
     if (framing.kind === 'none') origin.end();
     else req.pipe(origin);
+  }
+
+  /** An interim response. Only the 100 that the client waits for goes on, once (RFC 9110 §15.2, §10.1.1). */
+  #inform(status: number): void {
+    const { req, res } = this.#order;
+    this.#interim++;
+    if (this.#interim > INTERIM_MAX) return this.#fail('upstream-malformed', 'it sends interim responses without end');
+    const expected = req.httpVersion === '1.1' && /^100-continue$/i.test(req.headers.expect ?? '');
+    if (status !== 100 || this.#continued || !expected || req.complete || res.destroyed) return;
+    this.#continued = true;
+    res.writeContinue();
   }
 
   #respond(response: http.IncomingMessage): void {
     const { req, res } = this.#order;
     this.#status = response.statusCode;
     response.on('error', () => this.#cut('upstream-closed'));
-    const framing = readFraming(response.rawHeaders, response.httpVersion);
+    const framing = responseFraming(response);
     if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
     try {
       res.sendDate = false;
-      if (this.#ctx.draining) res.shouldKeepAlive = false;
+      // A body that the client is still uploading has no taker soon; closing tells it so.
+      if (this.#ctx.draining || !req.complete) res.shouldKeepAlive = false;
       res.writeHead(
         response.statusCode ?? 502,
         response.statusMessage,
@@ -119,18 +148,21 @@ export class Exchanger {
     response.on('data', (chunk: Buffer) => {
       this.#bytesDown += chunk.length;
     });
-    response.once('end', () => {
-      // A body that the client is still uploading has no taker any more; closing tells it so.
-      if (!req.complete) res.shouldKeepAlive = false;
-    });
+    this.#delimited = res.chunkedEncoding || framing.framing.kind === 'length';
+    response.once('end', () => endAfterBody(req, res));
     res.once('finish', () => this.#end('closed'));
-    response.pipe(res);
+    response.pipe(res, { end: false });
   }
 
   #upgrade(response: http.IncomingMessage, socket: net.Socket, early: Buffer): void {
     this.#status = response.statusCode;
+    const { upgrade } = this.#order;
+    if (!upgrade || this.#recorded) {
+      socket.destroy();
+      return this.#fail('upstream-malformed', 'it switched to another protocol unasked');
+    }
     this.#recorded = true;
-    this.#order.upgrade?.accept({
+    upgrade.accept({
       response,
       origin: socket,
       early,
@@ -172,7 +204,10 @@ export class Exchanger {
     if (this.#recorded) return;
     this.#end(code);
     this.#origin?.destroy();
-    this.#order.res.destroy();
+    const { req, res } = this.#order;
+    // Without a length and without chunks, an orderly close would look like the end of the body.
+    if (this.#delimited) res.destroy();
+    else req.socket.resetAndDestroy();
   }
 
   #end(outcome: RequestErrorCode | OutcomeCode): void {
@@ -187,6 +222,15 @@ export class Exchanger {
       status: this.#status,
     });
   }
+}
+
+/** How the response is framed; not ok where two readers could differ, or where it is no final response at all. */
+function responseFraming(response: http.IncomingMessage): FramingResult {
+  const status = response.statusCode ?? 0;
+  if (status < 200) return { ok: false, detail: `status ${status} is no final response` };
+  const read = readFraming(response.rawHeaders, response.httpVersion);
+  // RFC 9110 §8.6: a 204 has no body and says no length.
+  return read.ok && status === 204 ? { ok: true, framing: { kind: 'none' } } : read;
 }
 
 function ignore(): void {

@@ -17,6 +17,9 @@ const HOP_BY_HOP = new Set([
   'host',
 ]);
 
+// Methods for which no framing means no body, by all readers.
+const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS']);
+
 const VIA = '1.1 sallyport';
 
 /** Names listed in Connection fields, lower case: they are hop-by-hop for this message. */
@@ -86,9 +89,12 @@ export function requestFields(
   host: string,
   framing: Framing,
   upgrade: string | null,
+  method: string,
 ): string[] {
   const fields = ['Host', host, ...endToEnd(raw), 'Via', VIA];
   if (framing.kind === 'length') fields.push('Content-Length', framing.length);
+  // Where a body is to be expected and there is none, that is said; Node would frame an empty one itself.
+  if (framing.kind === 'none' && !BODILESS.has(method)) fields.push('Content-Length', '0');
   if (framing.kind === 'chunked') fields.push('Transfer-Encoding', 'chunked');
   if (upgrade !== null) fields.push('Connection', 'Upgrade', 'Upgrade', upgrade);
   return fields;

@@ -97,6 +97,7 @@ function readRequest(ctx: ProxyContext, req: http.IncomingMessage, detached: boo
     authority,
   });
   if (ctx.draining) return no('draining', null);
+  if (detached && ctx.tunnelsFull()) return no('tunnels-full', null);
   const general = headProblem(req.httpVersion, raw, ctx.limits, ctx.meter);
   if (general) return { ok: false, problem: general, authority };
   if (!target.ok) return no('target-malformed', target.problem);

@@ -49,7 +49,11 @@ export class OriginAgent extends http.Agent {
         attemptDelayMs: this.#limits.connect_attempt_delay_ms,
       },
       (dialled) => {
-        if (dialled.ok) callback?.(null, dialled.socket);
+        if (dialled.ok) {
+          // An origin that ends a kept connection must leave the pool with it: a half-open one would eat the next request.
+          dialled.socket.allowHalfOpen = false;
+          callback?.(null, dialled.socket);
+        }
         // Node reads the error first and never touches the socket argument then.
         else callback?.(new DialError(dialled.code, dialled.detail), undefined as unknown as net.Socket);
       },

@@ -2,11 +2,21 @@
 // so what the client still sends is read and dropped for so long and so far, and only then cut.
 import type http from 'node:http';
 import type net from 'node:net';
+import type { RequestErrorCode } from '../errors.ts';
 import { fieldValue } from './head.ts';
 import { type Refusal, refusalResponse } from './respond.ts';
 
 const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1_048_576;
+
+/** What a request emits when its body turns out malformed on the way. */
+export class BodyError extends Error {
+  readonly code: RequestErrorCode;
+  constructor(code: RequestErrorCode) {
+    super('the request body is malformed');
+    this.code = code;
+  }
+}
 
 /** On a raw socket (CONNECT, or a request that could not be parsed): writes `response` and closes. */
 export function refuseSocket(socket: net.Socket, response: string): void {
@@ -36,6 +46,11 @@ export function refuseRequest(
   const response = refusalResponse({ ...refusal, accept: fieldValue(req.rawHeaders, 'accept') });
   res.writeHead(response.status, response.reason, [...response.headers]);
   if (req.method !== 'HEAD') res.write(response.body);
+  endAfterBody(req, res);
+}
+
+/** Ends a response that is written; where the client still uploads, it is listened to for a while, so that it reads the answer. */
+export function endAfterBody(req: http.IncomingMessage, res: http.ServerResponse): void {
   if (req.complete) {
     res.end();
     return;
@@ -52,6 +67,9 @@ export function refuseRequest(
   });
   req.once('end', end);
   res.once('close', () => clearTimeout(timer));
+  // It may have been piped to an origin that takes no more; a stream that was piped does not flow by itself again.
+  req.unpipe();
+  req.resume();
 }
 
 function ignore(): void {

@@ -52,6 +52,14 @@ export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
 
   const answer = ctx.resolver.resolve(ask.authority.host);
   const found = answer instanceof Promise ? await answer : answer;
+
+  // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
+  if (ctx.policy !== policy) {
+    policy = ctx.policy;
+    decision = decide(policy, ask, who.identity);
+    if (decision.verdict === 'deny' || decision.verdict === 'challenge')
+      return refuseDecision(ctx, ask, who.identity, decision);
+  }
   if (!found.ok) {
     return refuse(ctx, ask, who.identity, {
       reason: decision.reason,
@@ -60,14 +68,6 @@ export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
       decision,
       detail: found.detail,
     });
-  }
-
-  // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
-  if (ctx.policy !== policy) {
-    policy = ctx.policy;
-    decision = decide(policy, ask, who.identity);
-    if (decision.verdict === 'deny' || decision.verdict === 'challenge')
-      return refuseDecision(ctx, ask, who.identity, decision);
   }
   return checkAndRecord(ctx, ask, who.identity, policy, decision, found.addresses);
 }

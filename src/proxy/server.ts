@@ -5,21 +5,17 @@ import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
+import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
 import type { JsEngine } from './engine-js.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
-import { refuseSocket } from './refuse.ts';
+import { BodyError, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
 import type { Slots } from './slots.ts';
 import { upgradeRequest } from './upgrade.ts';
-
-const CLIENT = Symbol('client');
-const ANSWERING = Symbol('answering');
-/** An admitted connection: who it is, and how many plain-HTTP requests on it are being answered. */
-type ClientSocket = net.Socket & { [CLIENT]?: Client; [ANSWERING]?: number };
 
 // Node looks for heads that are overdue once in this time; a deadline is thus met at most so much late.
 const HEAD_CHECK_MS = 1_000;
@@ -125,7 +121,7 @@ export class ProxyServer {
       this.#turnAway(socket, client, limit, nowMs);
       return false;
     }
-    socket[CLIENT] = client;
+    socket[CONNECTION] = new ClientConnection(client, socket);
     socket.once('close', onSlotClose.bind(null, this.#slots, client.address));
     return true;
   }
@@ -146,77 +142,87 @@ export class ProxyServer {
     refuseSocket(socket, serialise(refusalResponse({ code, id: this.#ctx.nextId(), help: this.#ctx.help })));
   }
 
-  #client(socket: ClientSocket): Client {
-    return socket[CLIENT] ?? this.#ctx.book.client(socket.remoteAddress);
+  /** Lets a request take its turn, unless the connection takes none any more. */
+  #enter(
+    req: http.IncomingMessage,
+    socket: ClientSocket,
+    start: (connection: ClientConnection) => http.ServerResponse | null,
+  ): void {
+    const connection = socket[CONNECTION];
+    if (!connection || connection.closed) return void socket.destroy();
+    if (!connection.full) return connection.enter(() => start(connection));
+    connection.closed = true;
+    const what = { client: connection.client, method: req.method ?? '', target: req.url ?? '', authority: null };
+    const detail = 'too many requests wait on this connection';
+    refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'request-malformed', detail });
+    socket.destroy();
   }
 
   #connect(req: http.IncomingMessage, socket: ClientSocket, early: Buffer): void {
-    const exchange = this.#engine.exchange({
-      id: this.#ctx.nextId(),
-      socket,
-      early,
-      head: { target: req.url ?? '', version: req.httpVersion, rawHeaders: req.rawHeaders },
-      client: this.#client(socket),
+    if (socket[CONNECTION]?.response) socket[CONNECTION].adopt();
+    this.#enter(req, socket, (connection) => {
+      connection.closed = true;
+      connection.release();
+      const exchange = this.#engine.exchange({
+        id: this.#ctx.nextId(),
+        socket,
+        early,
+        head: { target: req.url ?? '', version: req.httpVersion, rawHeaders: req.rawHeaders },
+        client: connection.client,
+      });
+      void handleConnect(this.#ctx, exchange);
+      return null;
     });
-    void handleConnect(this.#ctx, exchange);
   }
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {
-    const socket = req.socket as ClientSocket;
-    const client = this.#client(socket);
-    this.#count(res, socket);
-    void handleForward(this.#ctx, this.#agent, {
-      id: this.#ctx.nextId(),
-      client,
-      req,
-      res,
-      upgrade: null,
-      detached: false,
-    });
-  }
-
-  #count(res: http.ServerResponse, socket: ClientSocket): void {
-    this.#forwards++;
-    socket[ANSWERING] = (socket[ANSWERING] ?? 0) + 1;
-    res.once('close', () => {
-      this.#forwards--;
-      socket[ANSWERING] = (socket[ANSWERING] ?? 1) - 1;
+    req.on('error', ignore);
+    this.#enter(req, req.socket, ({ client }) => {
+      this.#forwards++;
+      res.once('close', () => void this.#forwards--);
+      const id = this.#ctx.nextId();
+      void handleForward(this.#ctx, this.#agent, { id, client, req, res, upgrade: null, detached: false });
+      return res;
     });
   }
 
   #upgrade(req: http.IncomingMessage, socket: ClientSocket, early: Buffer): void {
-    const id = this.#ctx.nextId();
-    const client = this.#client(socket);
-    const { res, upgrade } = upgradeRequest({ engine: this.#engine, id, req, socket, early });
-    void handleForward(this.#ctx, this.#agent, { id, client, req, res, upgrade, detached: true });
+    socket[CONNECTION]?.adopt();
+    this.#enter(req, socket, (connection) => {
+      connection.closed = true;
+      const id = this.#ctx.nextId();
+      const { res, upgrade } = upgradeRequest({ engine: this.#engine, id, req, socket, early, connection });
+      void handleForward(this.#ctx, this.#agent, { id, client: connection.client, req, res, upgrade, detached: true });
+      return res;
+    });
   }
 
-  /** What llhttp refuses. The error's raw packet shows what was tried; its first line is recorded, escaped and capped. */
+  /**
+   * What llhttp refuses. The error's raw packet shows what was tried; its first line is recorded, escaped and capped. Node says
+   * it again for each packet that follows: only the first counts, the others are dropped while the answer is on its way.
+   */
   #malformed(error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: ClientSocket): void {
-    if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
-      socket.destroy();
-      return;
-    }
+    const connection = socket[CONNECTION];
+    if (connection?.closed && !socket.destroyed && error.code !== 'ECONNRESET') return;
     const { code, limit } = malformedCode(error.code ?? '');
     if (limit) this.#ctx.meter.hit(limit);
-    // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record. One whose
-    // request is being answered has its record, and no second answer may be written into the first: it is cut.
-    if (socket.bytesRead === 0 || (socket[ANSWERING] ?? 0) > 0) {
+    // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record.
+    if (!connection || error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === 0) {
       socket.destroy();
       return;
     }
-    const line = firstLine(error.rawPacket);
-    const client = this.#client(socket);
-    const refusal = refuseMalformed(this.#ctx, {
-      id: this.#ctx.nextId(),
-      client,
-      method: line.method,
-      target: line.target,
-      code,
-      detail: null,
-      authority: null,
+    connection.closed = true;
+    const { response } = connection;
+    // The body of the request that is being answered, not another request: its own exchange ends with it.
+    if (response && !response.req.complete) return void response.req.emit('error', new BodyError(code));
+    const { method, target } = firstLine(error.rawPacket, socket.bytesRead);
+    const what = { id: this.#ctx.nextId(), client: connection.client, method, target, detail: null, authority: null };
+    const refusal = refuseMalformed(this.#ctx, { ...what, code });
+    // No second answer may be written into a running one.
+    connection.enter(() => {
+      refuseSocket(socket, serialise(refusalResponse(refusal)));
+      return null;
     });
-    refuseSocket(socket, serialise(refusalResponse(refusal)));
   }
 }
 
@@ -244,10 +250,20 @@ function malformedCode(code: string): { code: RequestErrorCode; limit: LimitName
 
 const LINE_CHARS_MAX = 4_096;
 const METHOD = /^[A-Za-z]{1,20}$/;
+const REQUEST_LINE = /^[A-Za-z]{1,20} \S+ HTTP\/\d/;
 
-function firstLine(packet: Buffer | undefined): { method: string; target: string } {
+/**
+ * What was asked for, as far as the packet shows it. A packet in the midst of a head or a body begins anywhere, perhaps within
+ * credentials: of such a one nothing is recorded.
+ */
+function firstLine(packet: Buffer | undefined, bytesRead: number): { method: string; target: string } {
   const text = packet?.toString('latin1', 0, LINE_CHARS_MAX) ?? '';
   const line = text.split(/[\r\n]/, 1)[0] ?? '';
+  if (packet?.length !== bytesRead && !REQUEST_LINE.test(line)) return { method: '', target: '' };
   const [method = '', target = ''] = line.split(' ', 2);
   return METHOD.test(method) ? { method, target } : { method: '', target: line };
+}
+
+function ignore(): void {
+  // The response's 'close', which follows, is what is acted on.
 }

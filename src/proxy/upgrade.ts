@@ -2,6 +2,7 @@
 // own; once the origin has answered 101, both sockets become a tunnel of the engine, counted, listed and drained like any other.
 import http from 'node:http';
 import type net from 'node:net';
+import type { ClientConnection } from './client-connection.ts';
 import type { JsEngine } from './engine-js.ts';
 import { responseFields } from './fields.ts';
 import type { Upgrade, UpgradeAnswer } from './forward.ts';
@@ -13,17 +14,25 @@ export function upgradeRequest(options: {
   req: http.IncomingMessage;
   socket: net.Socket;
   early: Buffer;
+  connection: ClientConnection;
 }): { res: http.ServerResponse; upgrade: Upgrade | null } {
-  const { engine, id, req, socket, early } = options;
+  const { engine, id, req, socket, early, connection } = options;
   const res = new http.ServerResponse(req);
   // No parser reads this connection any more: it ends with this exchange.
   res.shouldKeepAlive = false;
   res.assignSocket(socket);
   res.once('finish', () => socket.destroySoon());
+  // It may become a tunnel, so it is counted as one from its head on, like a CONNECT.
+  engine.load++;
+  const uncount = (): void => void engine.load--;
+  res.once('close', uncount);
   const protocol = req.headers.upgrade ?? '';
   if (protocol.toLowerCase() !== 'websocket') return { res, upgrade: null };
   const accept = (answer: UpgradeAnswer): void => {
     res.detachSocket(socket);
+    res.removeListener('close', uncount);
+    uncount();
+    connection.release();
     engine.join({
       id,
       client: socket,

@@ -1,0 +1,82 @@
+// One client connection and the order of its requests. Node's server hands over pipelined requests all at once; here each waits
+// until the answer before it is through: no answer can stand in another one or in a tunnel, nothing runs behind a refusal that
+// closes, and what one connection can make the proxy do at a time is one request.
+import type http from 'node:http';
+import type net from 'node:net';
+import type { Client } from '../identity/identify.ts';
+
+// apt keeps ten requests under way on one connection; more than this is a flood.
+const WAITING_MAX = 64;
+
+export const CONNECTION = Symbol('connection');
+export type ClientSocket = net.Socket & { [CONNECTION]?: ClientConnection };
+
+interface Turn {
+  /** Begins the request; gives its response back, or null when the connection is no longer HTTP (CONNECT, a refusal). */
+  readonly start: () => http.ServerResponse | null;
+}
+
+export class ClientConnection {
+  readonly client: Client;
+  readonly #socket: net.Socket;
+  #response: http.ServerResponse | null = null;
+  readonly #waiting: Turn[] = [];
+  /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
+  closed = false;
+
+  constructor(client: Client, socket: net.Socket) {
+    this.client = client;
+    this.#socket = socket;
+  }
+
+  /** The response under way. */
+  get response(): http.ServerResponse | null {
+    return this.#response;
+  }
+
+  /** Whether one more request would be too many. */
+  get full(): boolean {
+    return this.#waiting.length >= WAITING_MAX;
+  }
+
+  /** Begins the request now, or when all before it are answered; never, where the connection ends before that. */
+  enter(start: Turn['start']): void {
+    if (this.#response) this.#waiting.push({ start });
+    else this.#begin({ start });
+  }
+
+  /** Node has let the socket go while an answer is under way: its errors and drains are looked after here. */
+  adopt(): void {
+    this.#socket.on('error', ignore);
+    this.#socket.on('drain', this.#onDrain);
+  }
+
+  /** The socket is somebody else's from here on. */
+  release(): void {
+    this.#socket.removeListener('drain', this.#onDrain);
+  }
+
+  readonly #onDrain = (): void => {
+    this.#response?.emit('drain');
+  };
+
+  #begin(turn: Turn): void {
+    const response = turn.start();
+    this.#response = response;
+    response?.once('close', () => this.#next());
+  }
+
+  #next(): void {
+    this.#response = null;
+    if (this.#socket.destroyed || !this.#socket.writable) {
+      this.#waiting.length = 0;
+      return;
+    }
+    const turn = this.#waiting.shift();
+    if (turn) this.#begin(turn);
+  }
+}
+
+function ignore(): void {
+  // The 'close' that follows every error is what is acted on.
+}
