@@ -41,6 +41,16 @@ export type Routed =
 
 /** Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when this resolves. */
 export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
+  try {
+    return await follow(ctx, ask);
+  } catch (error) {
+    // Writing the record is the last thing that `follow` does, so this request has none yet.
+    ctx.log.error({ err: error, request: ask.id }, 'a request failed inside the proxy and was refused');
+    return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error' });
+  }
+}
+
+async function follow(ctx: ProxyContext, ask: Ask): Promise<Routed> {
   if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
   const who = identify(ask.client, ask.proxyAuthorization);
   if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });

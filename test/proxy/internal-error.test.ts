@@ -1,0 +1,30 @@
+// A fault of the proxy's own while it decides: the request is refused and recorded once, and the next one is served.
+import { expect, it, vi } from 'vitest';
+import { echo, startOrigin } from '../support/origin.ts';
+import { allowing, atEnd, connectHead, startRig } from './support.ts';
+
+const HOST = 'a.test';
+
+it.each<[string, (target: string) => string]>([
+  ['a CONNECT', connectHead],
+  ['a plain request', (target) => `GET http://${target}/ HTTP/1.1\r\nHost: ${target}\r\n\r\n`],
+])('refuses %s with 500, keeps one record of it and serves the next', async (_, head) => {
+  const origin = await startOrigin(echo);
+  atEnd(() => origin.close());
+  const rig = await startRig({ policy: allowing(HOST, origin.port), names: { [HOST]: ['127.0.0.1'] } });
+  vi.spyOn(rig.ctx.resolver, 'resolve').mockImplementationOnce(() => {
+    throw new TypeError('a bug');
+  });
+  const client = await rig.send(head(`${HOST}:${origin.port}`));
+  const reply = await client.readHead();
+  expect(`${reply.status} ${reply.reason}`).toBe('500 internal-error');
+  expect(rig.recorder.entries).toMatchObject([
+    { event: 'decided', host: HOST, verdict: 'deny', reason: 'internal-error', outcome: 'internal-error' },
+  ]);
+  expect(origin.connections()).toBe(0);
+  // The cause is for the operator alone.
+  expect(rig.logText()).toContain('a bug');
+  const tunnel = await rig.tunnel(`${HOST}:${origin.port}`);
+  tunnel.send('ping');
+  expect((await tunnel.read(4)).toString()).toBe('ping');
+});
