@@ -8,7 +8,7 @@ import type { ProxyContext } from './context.ts';
 import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
-import { BodyError, endAfterBody, refuseRequest } from './refuse.ts';
+import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
 import { type Granted, recordEnd } from './route.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
@@ -54,9 +54,14 @@ export class Exchanger {
       this.#end('client-gone');
       this.#origin?.destroy();
     });
-    req.on('error', (error) => {
-      if (error instanceof BodyError) this.#fail(error.code, error.message);
-    });
+    const onError = (): void => {
+      const code = brokenBody(req);
+      if (code) this.#fail(code, 'the request body is malformed');
+    };
+    req.on('error', onError);
+    // The body may be known to be broken before the name was resolved.
+    onError();
+    if (this.#recorded) return;
     res.on('error', ignore);
     this.#send();
     if (framing.kind !== 'none')

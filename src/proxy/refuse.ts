@@ -9,13 +9,18 @@ import { type Refusal, refusalResponse } from './respond.ts';
 const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1_048_576;
 
-/** What a request emits when its body turns out malformed on the way. */
-export class BodyError extends Error {
-  readonly code: RequestErrorCode;
-  constructor(code: RequestErrorCode) {
-    super('the request body is malformed');
-    this.code = code;
-  }
+const BROKEN = Symbol('broken');
+type Request = http.IncomingMessage & { [BROKEN]?: RequestErrorCode };
+
+/** Says that the request's body is malformed: nothing more of it will come. Emits 'error' for an exchange under way. */
+export function breakBody(req: Request, code: RequestErrorCode): void {
+  req[BROKEN] = code;
+  req.emit('error', new Error('the request body is malformed'));
+}
+
+/** Why nothing more of the request's body will come, or undefined. */
+export function brokenBody(req: Request): RequestErrorCode | undefined {
+  return req[BROKEN];
 }
 
 /** On a raw socket (CONNECT, or a request that could not be parsed): writes `response` and closes. */

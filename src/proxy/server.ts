@@ -11,7 +11,7 @@ import type { ProxyContext } from './context.ts';
 import type { JsEngine } from './engine-js.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
-import { BodyError, refuseSocket } from './refuse.ts';
+import { breakBody, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
 import type { Slots } from './slots.ts';
@@ -214,12 +214,12 @@ export class ProxyServer {
     connection.closed = true;
     const { response } = connection;
     // The body of the request that is being answered, not another request: its own exchange ends with it.
-    if (response && !response.req.complete) return void response.req.emit('error', new BodyError(code));
+    if (response && !response.req.complete) return breakBody(response.req, code);
     const { method, target } = firstLine(error.rawPacket, socket.bytesRead);
-    const what = { id: this.#ctx.nextId(), client: connection.client, method, target, detail: null, authority: null };
-    const refusal = refuseMalformed(this.#ctx, { ...what, code });
-    // No second answer may be written into a running one.
+    const what = { client: connection.client, method, target, detail: null, authority: null };
+    // No second answer may be written into a running one; behind one that closes nothing is a request any more.
     connection.enter(() => {
+      const refusal = refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code });
       refuseSocket(socket, serialise(refusalResponse(refusal)));
       return null;
     });
