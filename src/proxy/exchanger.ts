@@ -35,6 +35,7 @@ export class Exchanger {
   #retried = false;
   #interim = 0;
   #continued = false;
+  #answered = false;
   /** Whether the client sees by itself that a body is cut short: it has a length or chunks. */
   #delimited = true;
 
@@ -54,10 +55,7 @@ export class Exchanger {
       this.#end('client-gone');
       this.#origin?.destroy();
     });
-    const onError = (): void => {
-      const code = brokenBody(req);
-      if (code) this.#fail(code, 'the request body is malformed');
-    };
+    const onError = (): void => this.#bodyBroke();
     req.on('error', onError);
     // The body may be known to be broken before the name was resolved.
     onError();
@@ -115,7 +113,21 @@ export class Exchanger {
       if (origin === this.#origin && this.#status === undefined) this.#fail('upstream-closed', 'it closed');
     });
     if (framing.kind === 'none') origin.end();
-    else req.pipe(origin);
+    else {
+      // Node holds the head back until the first byte of the body; an origin may answer by the head alone.
+      origin.flushHeaders();
+      req.pipe(origin);
+    }
+  }
+
+  /** Nothing more of the request's body will come. That is no matter any more where the origin's answer is complete. */
+  #bodyBroke(): void {
+    const code = brokenBody(this.#order.req);
+    if (code === undefined || this.#answered) return;
+    if (code !== 'client-gone') return this.#fail(code, 'the request body is malformed');
+    this.#end(code);
+    this.#origin?.destroy();
+    this.#order.res.destroy();
   }
 
   /** An interim response. Only the 100 that the client waits for goes on, once (RFC 9110 §15.2, §10.1.1). */
@@ -154,7 +166,10 @@ export class Exchanger {
       this.#bytesDown += chunk.length;
     });
     this.#delimited = res.chunkedEncoding || framing.framing.kind === 'length';
-    response.once('end', () => endAfterBody(req, res));
+    response.once('end', () => {
+      this.#answered = true;
+      endAfterBody(req, res);
+    });
     res.once('finish', () => this.#end('closed'));
     response.pipe(res, { end: false });
   }
@@ -231,9 +246,11 @@ export class Exchanger {
 
 /** How the response is framed; not ok where two readers could differ, or where it is no final response at all. */
 function responseFraming(response: http.IncomingMessage): FramingResult {
+  const { httpVersion } = response;
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return { ok: false, detail: `it says HTTP/${httpVersion}` };
   const status = response.statusCode ?? 0;
   if (status < 200) return { ok: false, detail: `status ${status} is no final response` };
-  const read = readFraming(response.rawHeaders, response.httpVersion);
+  const read = readFraming(response.rawHeaders, httpVersion);
   // RFC 9110 §8.6: a 204 has no body and says no length.
   return read.ok && status === 204 ? { ok: true, framing: { kind: 'none' } } : read;
 }

@@ -10,16 +10,17 @@ const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1_048_576;
 
 const BROKEN = Symbol('broken');
-type Request = http.IncomingMessage & { [BROKEN]?: RequestErrorCode };
+type Broken = RequestErrorCode | 'client-gone';
+type Request = http.IncomingMessage & { [BROKEN]?: Broken };
 
-/** Says that the request's body is malformed: nothing more of it will come. Emits 'error' for an exchange under way. */
-export function breakBody(req: Request, code: RequestErrorCode): void {
+/** Says that nothing more of the request's body will come, and why. Emits 'error' for an exchange under way. */
+export function breakBody(req: Request, code: Broken): void {
   req[BROKEN] = code;
-  req.emit('error', new Error('the request body is malformed'));
+  req.emit('error', new Error('the request body is cut short or malformed'));
 }
 
 /** Why nothing more of the request's body will come, or undefined. */
-export function brokenBody(req: Request): RequestErrorCode | undefined {
+export function brokenBody(req: Request): Broken | undefined {
   return req[BROKEN];
 }
 
@@ -56,7 +57,7 @@ export function refuseRequest(
 
 /** Ends a response that is written; where the client still uploads, it is listened to for a while, so that it reads the answer. */
 export function endAfterBody(req: http.IncomingMessage, res: http.ServerResponse): void {
-  if (req.complete) {
+  if (req.complete || brokenBody(req)) {
     res.end();
     return;
   }
@@ -71,6 +72,7 @@ export function endAfterBody(req: http.IncomingMessage, res: http.ServerResponse
     if (dropped > LINGER_BYTES_MAX) end();
   });
   req.once('end', end);
+  req.once('error', end);
   res.once('close', () => clearTimeout(timer));
   // It may have been piped to an origin that takes no more; a stream that was piped does not flow by itself again.
   req.unpipe();

@@ -214,7 +214,9 @@ export class ProxyServer {
     connection.closed = true;
     const { response } = connection;
     // The body of the request that is being answered, not another request: its own exchange ends with it.
-    if (response && !response.req.complete) return breakBody(response.req, code);
+    if (response && !response.req.complete) {
+      return breakBody(response.req, error.code === 'HPE_INVALID_EOF_STATE' ? 'client-gone' : code);
+    }
     const { method, target } = firstLine(error.rawPacket, socket.bytesRead);
     const what = { client: connection.client, method, target, detail: null, authority: null };
     // No second answer may be written into a running one; behind one that closes nothing is a request any more.
