@@ -47,7 +47,7 @@ export const malformed = refused(400, 'authority-malformed');
 export const badTarget = refused(400, 'target-malformed');
 export const notListed = refused(403, 'host-not-allowed');
 
-/** A case: its name, the bytes (`{p}` stands for the origin's port, a character is a byte), and what must come of it. */
+/** A case: its name, the bytes (a character each; `{p}` stands for the origin's port, `{x.test}` for a further origin with its port), and what must come of it. */
 export type Case = readonly [name: string, bytes: string | Buffer, want: Want];
 
 export interface Answer extends ResponseHead {
@@ -57,6 +57,8 @@ export interface Answer extends ResponseHead {
 export interface Mark {
   readonly lines: number;
   readonly accepted: readonly number[];
+  /** Connections of the further origins, all together. */
+  readonly others: number;
   readonly queries: number;
 }
 
@@ -143,7 +145,9 @@ export class Stage {
   }
 
   bytes(text: string | Buffer): Buffer {
-    return typeof text === 'string' ? Buffer.from(text.replaceAll('{p}', String(this.port)), 'latin1') : text;
+    if (typeof text !== 'string') return text;
+    const named = text.replace(/\{([a-z.]*\.test)\}/g, (_, host: string) => `${host}:${this.at(host).port}`);
+    return Buffer.from(named.replaceAll('{p}', String(this.port)), 'latin1');
   }
 
   client(): Promise<RawClient> {
@@ -154,8 +158,13 @@ export class Stage {
     return {
       lines: readAudit(this.world.auditFile).length,
       accepted: [this.origin, ...this.decoys].map((one) => one.connections()),
+      others: this.#othersAccepted(),
       queries: this.world.dns.log.length,
     };
+  }
+
+  #othersAccepted(): number {
+    return [...this.#others.values()].reduce((sum, one) => sum + one.connections(), 0);
   }
 
   since(mark: Mark): Line[] {
@@ -189,6 +198,7 @@ export class Stage {
   /** Nothing was asked of a name server or an origin since. */
   untouched(mark: Mark, resolves = false): void {
     expect(this.dialled(mark), 'connections to origin and decoys').toEqual([0, ...DECOYS.map(() => 0)]);
+    expect(this.#othersAccepted() - mark.others, 'connections to further origins').toBe(0);
     if (!resolves) expect(this.world.dns.log.slice(mark.queries), 'queries').toEqual([]);
   }
 
