@@ -10,6 +10,7 @@ import type { ForwardRequest } from './forward.ts';
 import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
 import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
 import { type Granted, recordEnd } from './route.ts';
+import { resetSocket } from './tunnel.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
 const INTERIM_MAX = 32;
@@ -227,7 +228,7 @@ export class Exchanger {
     const { req, res } = this.#order;
     // Without a length and without chunks, an orderly close would look like the end of the body.
     if (this.#delimited) res.destroy();
-    else req.socket.resetAndDestroy();
+    else resetSocket(req.socket);
   }
 
   #end(outcome: RequestErrorCode | OutcomeCode): void {

@@ -123,8 +123,8 @@ export class Tunnel {
   /** Cuts the tunnel from outside (operator, drain, idle sweep): a reset both ways, since the stream is not whole. */
   cut(outcome: OutcomeCode): void {
     this.#finish(outcome);
-    this.#client.resetAndDestroy();
-    this.#origin.resetAndDestroy();
+    resetSocket(this.#client);
+    resetSocket(this.#origin);
   }
 
   fromClient(chunk: Buffer): void {
@@ -260,8 +260,7 @@ export class Tunnel {
   /** An error on one side is a reset on the other: the peer must not take a broken stream for a whole one. */
   failed(side: 'client' | 'origin'): void {
     this.#finish(side === 'client' ? 'client-reset' : 'upstream-reset');
-    if (side === 'client') this.#origin.resetAndDestroy();
-    else this.#client.resetAndDestroy();
+    resetSocket(side === 'client' ? this.#origin : this.#client);
   }
 
   sideClosed(side: 'client' | 'origin'): void {
@@ -288,6 +287,15 @@ export class Tunnel {
     if (this.#bulk && bulkPool.length < BULK_POOL_MAX) bulkPool.push(this.#bulk);
     this.#bulk = null;
   }
+}
+
+/**
+ * Ends a connection so that its peer sees a reset. While a shutdown is under way libuv refuses that, and Node would then never close
+ * the descriptor: all bytes are with the kernel by then, so an orderly close tells no lie about them.
+ */
+export function resetSocket(socket: net.Socket): void {
+  if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 type Listener = (this: Owned) => void;

@@ -257,6 +257,27 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     expect(good.state).toBe('open');
   });
 
+  it('leaks no descriptor where a kill meets an end that has just been passed on', async () => {
+    const { rig, origin, target } = await world();
+    await turns();
+    const before = openFds();
+    for (let i = 1; i <= 5; i++) {
+      const answer = rig.resolver.hold(HOST);
+      const client = await rig.send(connectHead(target));
+      client.end();
+      await eventually(() => rig.resolver.asked.length === i, 'the name is being resolved');
+      await turns();
+      answer({ ok: true, addresses: ['127.0.0.1'] });
+      // The client's end is passed on as the tunnel opens; the kill comes in the same turn of the loop.
+      await eventually(() => rig.engine.handles().length === 1, 'the tunnel is open');
+      rig.engine.handles()[0]?.kill('killed');
+      expect(await rig.recorder.endedAt(i)).toMatchObject({ outcome: 'killed' });
+      client.close();
+      (await origin.peer(i)).close();
+    }
+    await eventually(() => openFds() <= before && rig.slots.open === 0, 'all is given back');
+  });
+
   it('gives back slot, load and descriptor also for what was refused or failed', async () => {
     const closed = await startOrigin(() => {});
     await closed.close();
