@@ -50,9 +50,9 @@ export class ClientBook {
   #lookUp(raw: string): Client {
     // A zone id (fe80::1%eth0) names the link, not the client.
     const bare = raw.split('%', 1)[0] ?? '';
-    const address =
-      canonicalAddress(bare.startsWith(MAPPED) ? bare.slice(MAPPED.length) : bare) ?? canonicalAddress(bare);
-    if (address === null) return { address: 'unknown', allowed: false, identity: ANONYMOUS };
+    const canonical = canonicalAddress(bare);
+    if (canonical === null) return { address: 'unknown', allowed: false, identity: ANONYMOUS };
+    const address = (canonical.startsWith(MAPPED) && canonicalAddress(canonical.slice(MAPPED.length))) || canonical;
     const allowed = this.#rules.clients.some((cidr) => cidrContains(cidr, address));
     const group = this.#rules.clientGroups.find((g) => g.from.some((cidr) => cidrContains(cidr, address)));
     const identity: Identity = group ? { kind: 'address', attributes: group.attributes, claimed: {} } : ANONYMOUS;
