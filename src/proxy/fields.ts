@@ -66,7 +66,8 @@ export function readFraming(raw: readonly string[], version: string): FramingRes
     const value = raw[i + 1] ?? '';
     if (name === 'content-length') {
       if (length !== null) return { ok: false, detail: 'there are two Content-Length fields' };
-      if (!/^\d{1,15}$/.test(value)) return { ok: false, detail: 'Content-Length is not a plain number' };
+      // A leading zero makes some readers count in octal.
+      if (!/^(?:0|[1-9]\d{0,14})$/.test(value)) return { ok: false, detail: 'Content-Length is not a plain number' };
       length = value;
     } else if (name === 'transfer-encoding') {
       if (chunked) return { ok: false, detail: 'there are two Transfer-Encoding fields' };

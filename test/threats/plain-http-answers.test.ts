@@ -32,6 +32,14 @@ const stage = useStage({
     'web.test': recording(visits, (message) => (message.start.includes('/ok') ? OK : reply)),
     'slam.test': slam,
     'socket.test': webSocket,
+    'expect.test': (socket) => {
+      let sent = false;
+      socket.on('data', (chunk: Buffer) => {
+        if (chunk.includes('body')) socket.write(OK);
+        else if (!sent) socket.write('HTTP/1.1 100 Continue\r\n\r\n');
+        sent = true;
+      });
+    },
   },
 });
 
@@ -106,6 +114,7 @@ describe('Y1 an answer that two readers could frame differently is a 502', () =>
     ['a negative length', ok('Content-Length: -2\r\n', 'ok')],
     ['an empty length', ok('Content-Length: \r\n', 'ok'), 'end'],
     ['a hexadecimal length', ok('Content-Length: 0x2\r\n', 'ok')],
+    ['a length with a leading zero', ok('Content-Length: 02\r\n', 'ok')],
     ['xchunked', ok('Transfer-Encoding: xchunked\r\n', '2\r\nok\r\n0\r\n\r\n'), 'end'],
     ['a comma before chunked', ok('Transfer-Encoding: ,chunked\r\n', '2\r\nok\r\n0\r\n\r\n'), 'end'],
     ['chunked twice', ok('Transfer-Encoding: chunked, chunked\r\n', '2\r\nok\r\n0\r\n\r\n'), 'end'],
@@ -283,6 +292,24 @@ describe('Y6 answers of every sound kind are whole and rightly framed', () => {
       expect(names).not.toContain(gone);
     expect(field(message, 'keep-alive')).not.toContain('timeout=5');
     expect(field(message, 'set-cookie')).toEqual(['a=1', 'b=2']);
+  });
+});
+
+describe('Y6 answers of every sound kind are whole and rightly framed: with an interim one', () => {
+  it('a client that waits for 100 before its body gets it from the origin, and then the answer', {
+    timeout: CASE_MS,
+  }, async () => {
+    const client = await stage.client();
+    client.send(
+      stage.bytes(
+        'POST http://{expect.test}/ HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n',
+      ),
+    );
+    expect((await client.readHead()).status).toBe(100);
+    client.send('body');
+    expect(await client.readResponse()).toMatchObject({ status: 200, body: 'ok' });
+    client.close();
+    await stage.good();
   });
 });
 

@@ -217,6 +217,12 @@ row('X6 framing that two readers could read differently reaches no origin', stag
     'POST http://{web.test}/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     badRequest,
   ],
+  [
+    'a length with a leading zero, which may be read as octal',
+    post('Content-Length: 010\r\n', `12345678${SMUGGLED}`),
+    badRequest,
+  ],
+  ['a length of zeros', post('Content-Length: 00\r\n', SMUGGLED), badRequest],
   ['a NUL in a value', post('X: a\0b\r\nContent-Length: 0\r\n', ''), badRequest],
   ['a bare CR in a value', post('X: a\rb\r\nContent-Length: 0\r\n', ''), badRequest],
   ['a bare LF that ends a line', post('X: a\nContent-Length: 0\r\n', ''), badRequest],
@@ -244,6 +250,8 @@ describe('X7 a chunk that is not strict ends the exchange, and nothing behind it
     ['data longer than its size', `3\r\nbody\r\n0\r\n\r\n${SMUGGLED}`],
     ['data shorter than its size', `5\r\nbody\r\n0\r\n\r\n${SMUGGLED}`],
     ['an extension of 1 MiB', `4;${'a'.repeat(1 << 20)}\r\nbody\r\n0\r\n\r\n${SMUGGLED}`],
+    ['a space behind the size', `4 \r\nbody\r\n0\r\n\r\n${SMUGGLED}`],
+    ['a tab before the size', `\t4\r\nbody\r\n0\r\n\r\n${SMUGGLED}`],
     ['a trailer without a colon', `0\r\nbroken\r\n\r\n${SMUGGLED}`],
     ['a trailer of 1 MiB', `0\r\nX: ${'a'.repeat(1 << 20)}\r\n\r\n${SMUGGLED}`],
   ])('%s', { timeout: CASE_MS }, async (_, body) => {
@@ -419,6 +427,40 @@ describe('X9 bodies and clients of every kind are whole', () => {
     const lines = await stage.lines(mark, 2);
     expect(lines.filter(isEnded)).toMatchObject([{ outcome: expect.stringMatching(/^(?:client-gone|closed)$/) }]);
     await stage.good(mark, 2);
+  });
+
+  it.each([
+    ['zeros before the size of a chunk', 'Transfer-Encoding: chunked\r\n', '0000000000000004\r\nbody\r\n000\r\n\r\n'],
+    ['chunked in capitals', 'TRANSFER-ENCODING: CHUNKED\r\n', '4\r\nbody\r\n0\r\n\r\n'],
+    ['chunked with white space around', 'Transfer-Encoding:  chunked \r\n', '4\r\nbody\r\n0\r\n\r\n'],
+    [
+      'chunked that Connection names',
+      'Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n',
+      '4\r\nbody\r\n0\r\n\r\n',
+    ],
+    ['a length with white space around', 'Content-Length: \t 4 \t\r\n', 'body'],
+    [
+      'names that a CGI takes for framing',
+      'Content_Length: 9\r\nTransfer_Encoding: chunked\r\nContent-Length: 4\r\n',
+      'body',
+    ],
+    ['an expectation that nobody knows', 'Expect: the-unexpected\r\nContent-Length: 4\r\n', 'body'],
+  ])('%s: one request, framed once', { timeout: CASE_MS }, async (_, fields, body) => {
+    const { request, response } = await through(post(fields, body));
+    expect(request.body.toString()).toBe('body');
+    expect([...field(request, 'content-length'), ...field(request, 'transfer-encoding')]).toHaveLength(1);
+    expect(response.body.toString()).toBe('body');
+  });
+
+  it.each([
+    ['h2c', 'Upgrade: h2c\r\n'],
+    ['a list with websocket in it', 'Upgrade: websocket, h2c\r\n'],
+    ['two Upgrade fields', 'Upgrade: websocket\r\nUpgrade: h2c\r\n'],
+  ])('Upgrade to %s goes on as a plain request', { timeout: CASE_MS }, async (_, fields) => {
+    const { request } = await through(
+      `GET http://{web.test}/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n${fields}\r\n`,
+    );
+    expect(field(request, 'upgrade')).toEqual([]);
   });
 
   it('a client that disappears in the middle of its body frees the origin', { timeout: CASE_MS }, async () => {

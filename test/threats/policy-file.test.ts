@@ -2,7 +2,7 @@
 // refused at start with the line named, before anything listens.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { sallyport } from '../support/proxy-process.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 
@@ -25,56 +25,68 @@ async function refusedAtStart(lines: readonly string[], line: number, code: stri
 
 const quoted = (text: string): string => JSON.stringify(text);
 
+const PATTERNS: readonly (readonly [string, string])[] = [
+  ['a star', '*'],
+  ['a star and a dot', '*.'],
+  ['a public suffix', '*.com'],
+  ['a public suffix of two labels', '*.co.uk'],
+  ['a public suffix without a star', 'com'],
+  ['two stars', '*.*.example.com'],
+  ['a star in the middle', 'a.*.example.com'],
+  ['a star without a dot', '*example.com'],
+  ['a star at the end', 'example.*'],
+  ['a scheme', 'https://example.com'],
+  ['a path', 'example.com/'],
+  ['a space', 'exa mple.com'],
+  ['a space at the end', 'example.com '],
+  ['a tab', 'example.com\t'],
+  ['a line end', 'example.com\n'],
+  ['a NUL', 'example.com\0'],
+  ['a non-ASCII letter', 'exämple.com'],
+  ['full-width letters', 'ｅxample.com'],
+  ['a zero-width space', 'example\u200b.com'],
+  ['a trailing dot', 'example.com.'],
+  ['a leading dot', '.example.com'],
+  ['an empty label', 'example..com'],
+  ['an empty pattern', ''],
+  ['user information', 'user@example.com'],
+  ['a regular expression', '^.*example\\.com$'],
+  ['alternatives', '(a|b).example.com'],
+  ['a comma list', 'a.example.com,b.example.com'],
+  ['a port that is none', 'example.com:99999'],
+  ['a port with a sign', 'example.com:+443'],
+  ['a port range', 'example.com:1-65535'],
+  ['a star as a port', 'example.com:*'],
+  ['a wildcard over addresses', '*.0.0.1'],
+  ['an address range as a host', '10.0.0.0/8'],
+  ['an octal address', '0177.0.0.1'],
+  ['a decimal address', '2130706433'],
+  ['a v4-mapped address', '[::ffff:127.0.0.1]'],
+  ['a zone id', '[fe80::1%eth0]'],
+  ['everything below localhost', '*.localhost'],
+  ['percent-encoding', '%2a.example.com'],
+  ['a label of 64 bytes', `${'a'.repeat(64)}.example.com`],
+  ['a name of 8 KiB', `${'a.'.repeat(4_096)}example.com`],
+];
+
 describe('F1 a pattern that is wider than it looks, or no pattern, is refused at start with its line', () => {
-  it.each([
-    ['a star', '*'],
-    ['a star and a dot', '*.'],
-    ['a public suffix', '*.com'],
-    ['a public suffix of two labels', '*.co.uk'],
-    ['a public suffix without a star', 'com'],
-    ['two stars', '*.*.example.com'],
-    ['a star in the middle', 'a.*.example.com'],
-    ['a star without a dot', '*example.com'],
-    ['a star at the end', 'example.*'],
-    ['a scheme', 'https://example.com'],
-    ['a path', 'example.com/'],
-    ['a space', 'exa mple.com'],
-    ['a space at the end', 'example.com '],
-    ['a tab', 'example.com\t'],
-    ['a line end', 'example.com\n'],
-    ['a NUL', 'example.com\0'],
-    ['a non-ASCII letter', 'exämple.com'],
-    ['full-width letters', 'ｅxample.com'],
-    ['a zero-width space', 'example\u200b.com'],
-    ['a trailing dot', 'example.com.'],
-    ['a leading dot', '.example.com'],
-    ['an empty label', 'example..com'],
-    ['an empty pattern', ''],
-    ['user information', 'user@example.com'],
-    ['a regular expression', '^.*example\\.com$'],
-    ['alternatives', '(a|b).example.com'],
-    ['a comma list', 'a.example.com,b.example.com'],
-    ['a port that is none', 'example.com:99999'],
-    ['a port with a sign', 'example.com:+443'],
-    ['a port range', 'example.com:1-65535'],
-    ['a star as a port', 'example.com:*'],
-    ['a wildcard over addresses', '*.0.0.1'],
-    ['an address range as a host', '10.0.0.0/8'],
-    ['an octal address', '0177.0.0.1'],
-    ['a decimal address', '2130706433'],
-    ['a v4-mapped address', '[::ffff:127.0.0.1]'],
-    ['a zone id', '[fe80::1%eth0]'],
-    ['everything below localhost', '*.localhost'],
-    ['percent-encoding', '%2a.example.com'],
-    ['a label of 64 bytes', `${'a'.repeat(64)}.example.com`],
-    ['a name of 8 KiB', `${'a.'.repeat(4_096)}example.com`],
-  ])('%s', { timeout: CASE_MS }, async (_, pattern) => {
-    const said = await refusedAtStart(
-      ['allow:', '  - good.example.com', `  - ${quoted(pattern)}`],
-      6,
-      'config-pattern',
-    );
-    expect(said).not.toMatch(/:5:\d+/);
+  // One file with all of them: a pattern that passed would be a line that is not named.
+  let said = '';
+  beforeAll(async () => {
+    const lines = ['allow:', '  - good.example.com', ...PATTERNS.map(([, pattern]) => `  - ${quoted(pattern)}`)];
+    said = await refusedAtStart(lines, 6, 'config-pattern');
+  });
+
+  it.each(PATTERNS.map(([name], at) => [name, at + 6] as const))('%s', (_, line) => {
+    expect(said).toMatch(new RegExp(`sallyport\\.yaml:${line}:\\d+`));
+  });
+
+  it('the good one beside them is not named', () => {
+    expect(said).not.toMatch(/sallyport\.yaml:5:/);
+  });
+
+  it.each(['*', '*.com'])('%s alone', { timeout: CASE_MS }, async (pattern) => {
+    await refusedAtStart(['allow:', '  - good.example.com', `  - ${quoted(pattern)}`], 6, 'config-pattern');
   });
 });
 

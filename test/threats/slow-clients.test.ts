@@ -6,6 +6,10 @@ import { ALLOWED, connect, flushed, isDecided, useStage } from './stage.ts';
 const CASE_MS = 20_000;
 const DRIP_MS = 100;
 const stage = useStage({
+  origins: {
+    'web.test': (socket) =>
+      void socket.on('data', () => void socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')),
+  },
   policy: (one) => ({
     allow: [one.rule(ALLOWED)],
     limits: { head_timeout_ms: 1_000, keep_alive_idle_ms: 1_000 },
@@ -102,14 +106,30 @@ describe('L3 the head deadline does not touch an open tunnel', () => {
 });
 
 describe('L4 a second request on a connection has its own deadline', () => {
-  const denied = 'GET http://denied.test:{p}/ HTTP/1.1\r\nHost: denied.test\r\n\r\n';
-
-  it('a refused request closes its connection, so that nothing waits on it', { timeout: CASE_MS }, async () => {
+  const get = 'GET http://{web.test}/ HTTP/1.1\r\nHost: x\r\n\r\n';
+  const first = async () => {
     const client = await stage.client();
-    client.send(stage.bytes(denied));
-    expect((await client.readAll()).toString()).toMatch(/^HTTP\/1\.1 403 /);
+    client.send(stage.bytes(get));
+    expect(await client.readResponse()).toMatchObject({ status: 200, body: 'ok' });
+    return client;
+  };
+
+  it('half a head, then silence: 408', { timeout: CASE_MS }, async () => {
+    const mark = stage.mark();
+    const client = await first();
+    client.send('GET http://web');
+    expect(await client.readResponse()).toMatchObject({ status: 408, reason: 'head-timeout' });
+    await client.readAll();
     client.close();
-    await stage.good();
+    await stage.good(mark, 3);
+  });
+
+  it('nothing: closed after keep_alive_idle_ms, without an answer or a record', { timeout: CASE_MS }, async () => {
+    const mark = stage.mark();
+    const client = await first();
+    expect((await client.readAll()).length).toBe(0);
+    client.close();
+    await stage.good(mark, 2);
   });
 });
 
