@@ -56,6 +56,7 @@ export class JsEngine {
     }
     const tunnel = new Tunnel({
       ...options,
+      originReads: 'chunks',
       first: null,
       limits,
       meter,
@@ -115,7 +116,6 @@ class JsExchange implements Exchange {
     this.#socket = options.socket;
     this.#early = options.early.length > 0 ? options.early : null;
     this.#socket.on('error', ignore);
-    this.#socket.pause();
   }
 
   refuse(response: string): void {
@@ -146,8 +146,7 @@ class JsExchange implements Exchange {
           this.#dial = null;
           socket.removeListener('close', gone);
           if (!dialled.ok) return resolve(dialled);
-          // Nothing has been read yet inside the connect event; paused, the bytes stay in the kernel until the tunnel is built.
-          dialled.socket.pause();
+          // Nothing is read inside the connect event, and the walk builds the tunnel before this turn is over.
           this.#origin = dialled.socket;
           resolve({ ok: true, address: dialled.address });
         },
@@ -176,6 +175,7 @@ class JsExchange implements Exchange {
     const tunnel = new Tunnel({
       client: this.#socket,
       origin,
+      originReads: 'buffers',
       first,
       early,
       prefix: ESTABLISHED,

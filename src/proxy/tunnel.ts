@@ -37,7 +37,11 @@ export const ORIGIN_ONREAD: net.OnReadOpts = {
 };
 
 function onOriginRead(this: Owned, length: number, buffer: Uint8Array): boolean {
-  return this[OWNER]?.fromOrigin(length, buffer as Buffer) ?? false;
+  const tunnel = this[OWNER];
+  if (tunnel) return tunnel.fromOrigin(length, buffer as Buffer);
+  // Bytes without a tunnel would be lost, and the stream would look whole all the same: better none.
+  this.destroy();
+  return false;
 }
 
 export class Tunnel {
@@ -73,6 +77,8 @@ export class Tunnel {
   constructor(options: {
     client: net.Socket;
     origin: net.Socket;
+    /** `buffers`: connected with ORIGIN_ONREAD. `chunks`: an ordinary socket (an upgraded plain-HTTP exchange). */
+    originReads: 'buffers' | 'chunks';
     first: FirstMessage | null;
     early: Buffer | null;
     prefix: string;
@@ -87,22 +93,30 @@ export class Tunnel {
     this.#meter = options.meter;
     this.#done = options.done;
     this.#adopt(this.#client, onClientData, onClientDrain, onClientEnd, onClientError, onClientClose);
-    this.#adopt(this.#origin, onOriginData, onOriginDrain, onOriginEnd, onOriginError, onOriginClose);
+    const onData = options.originReads === 'chunks' ? onOriginData : null;
+    this.#adopt(this.#origin, onData, onOriginDrain, onOriginEnd, onOriginError, onOriginClose);
     if (options.prefix) this.#client.write(options.prefix, 'latin1');
     if (this.#first?.mode === 'enforce')
       this.#helloTimer = setTimeout(onHelloTimeout, this.#limits.hello_timeout_ms, this);
-    if (!this.#first || this.#first.mode === 'observe' || this.#first.serverFirst) this.#origin.resume();
+    if (!this.#originMayFlow()) this.#origin.pause();
     if (options.early && options.early.length > 0) this.fromClient(options.early);
     // Its end may have come, and been emitted to nobody, while the origin was dialled.
     if (!this.#ended && this.#client.readableEnded) this.clientEnded();
-    else if (!this.#ended) this.#client.resume();
   }
 
   // One adoption for both ends keeps the listener sets the same; shared functions, so an idle tunnel holds no closures.
-  #adopt(socket: Owned, data: DataListener, drain: Listener, end: Listener, error: Listener, close: Listener): void {
+  #adopt(
+    socket: Owned,
+    data: DataListener | null,
+    drain: Listener,
+    end: Listener,
+    error: Listener,
+    close: Listener,
+  ): void {
     socket[OWNER] = this;
     socket.on('error', error);
-    socket.on('data', data);
+    // The first data listener sets the socket flowing in the next turn; nothing is read in this one.
+    if (data) socket.on('data', data);
     socket.on('drain', drain);
     socket.on('end', end);
     socket.on('close', close);
