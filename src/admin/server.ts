@@ -9,8 +9,10 @@ export interface Health {
 }
 
 const HEAD_BYTES_MAX = 8_192;
-const HEAD_TIMEOUT_MS = 10_000;
-const CONNECTIONS_MAX = 64;
+// Short, since silent connections may hold every place of a listener that others depend on to see the proxy alive.
+const HEAD_TIMEOUT_MS = 2_000;
+const HEAD_CHECK_MS = 500;
+const CONNECTIONS_MAX = 256;
 
 export interface AdminServer {
   readonly address: net.AddressInfo;
@@ -24,7 +26,7 @@ export function startAdmin(at: { host: string; port: number }, health: Health): 
       maxHeaderSize: HEAD_BYTES_MAX,
       headersTimeout: HEAD_TIMEOUT_MS,
       requestTimeout: HEAD_TIMEOUT_MS,
-      connectionsCheckingInterval: HEAD_TIMEOUT_MS,
+      connectionsCheckingInterval: HEAD_CHECK_MS,
     },
     (req, res) => answer(req, res, health),
   );
