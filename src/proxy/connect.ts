@@ -44,7 +44,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
   }
 
   // 3 identity, 4 decide, 5 resolve, 6 check the addresses, 7 record.
-  const routed = await route(ctx, {
+  const routing = route(ctx, {
     id,
     client,
     kind: 'connect',
@@ -54,6 +54,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
     proxyAuthorization: fieldValue(head.rawHeaders, 'proxy-authorization'),
     userAgent: fieldValue(head.rawHeaders, 'user-agent'),
   });
+  const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
 
   // 8 dial a checked address.

@@ -62,7 +62,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
       refuseMalformed(ctx, { id, client, method, target, code, detail, authority: parsed.authority }),
     );
   }
-  const routed = await route(ctx, {
+  const routing = route(ctx, {
     id,
     client,
     kind: 'forward',
@@ -72,6 +72,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
     userAgent: fieldValue(req.rawHeaders, 'user-agent'),
   });
+  const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return refuseRequest(forward, routed.refusal);
   new Exchanger(ctx, agent, {
     ...forward,

@@ -2,6 +2,7 @@
 // and the record of it, in the kernel before anything is dialled. Denied names are never resolved: DNS is a way out.
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import { type Client, identify } from '../identity/identify.ts';
+import type { Resolution } from '../net/resolve.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
@@ -39,47 +40,59 @@ export type Routed =
   | { readonly ok: true; readonly granted: Granted }
   | { readonly ok: false; readonly refusal: Refusal };
 
-/** Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when this resolves. */
-export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
+/**
+ * Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when it is there.
+ * No promise where the name's answer is at hand (cached, or the request is refused): most requests go through in one turn.
+ */
+export function route(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   try {
-    return await follow(ctx, ask);
+    const routed = follow(ctx, ask);
+    return routed instanceof Promise ? routed.catch((error: unknown) => failed(ctx, ask, error)) : routed;
   } catch (error) {
-    // Writing the record is the last thing that `follow` does, so this request has none yet.
-    ctx.log.error({ err: error, request: ask.id }, 'a request failed inside the proxy and was refused');
-    return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error' });
+    return failed(ctx, ask, error);
   }
 }
 
-async function follow(ctx: ProxyContext, ask: Ask): Promise<Routed> {
+/** Writing the record is the last thing that `follow` does, so a request that failed in it has none yet. */
+function failed(ctx: ProxyContext, ask: Ask, error: unknown): Routed {
+  ctx.log.error({ err: error, request: ask.id }, 'a request failed inside the proxy and was refused');
+  return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error' });
+}
+
+function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
   const who = identify(ask.client, ask.proxyAuthorization);
   if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });
 
-  let policy = ctx.policy;
-  let decision = decide(policy, ask, who.identity);
+  const { policy } = ctx;
+  const decision = decide(policy, ask, who.identity);
   if (decision.verdict === 'deny' || decision.verdict === 'challenge')
     return refuseDecision(ctx, ask, who.identity, decision);
 
   const answer = ctx.resolver.resolve(ask.authority.host);
-  const found = answer instanceof Promise ? await answer : answer;
+  if (answer instanceof Promise)
+    return answer.then((found) => resolved(ctx, ask, who.identity, policy, decision, found));
+  return resolved(ctx, ask, who.identity, policy, decision, answer);
+}
 
+function resolved(
+  ctx: ProxyContext,
+  ask: Ask,
+  identity: Identity,
+  before: Policy,
+  decided: Passing,
+  found: Resolution,
+): Routed {
   // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
-  if (ctx.policy !== policy) {
-    policy = ctx.policy;
-    decision = decide(policy, ask, who.identity);
-    if (decision.verdict === 'deny' || decision.verdict === 'challenge')
-      return refuseDecision(ctx, ask, who.identity, decision);
-  }
+  const { policy } = ctx;
+  const decision = policy === before ? decided : decide(policy, ask, identity);
+  if (decision.verdict === 'deny' || decision.verdict === 'challenge')
+    return refuseDecision(ctx, ask, identity, decision);
   if (!found.ok) {
-    return refuse(ctx, ask, who.identity, {
-      reason: decision.reason,
-      verdict: decision.verdict,
-      outcome: found.code,
-      decision,
-      detail: found.detail,
-    });
+    const { reason, verdict } = decision;
+    return refuse(ctx, ask, identity, { reason, verdict, outcome: found.code, decision, detail: found.detail });
   }
-  return checkAndRecord(ctx, ask, who.identity, policy, decision, found.addresses);
+  return checkAndRecord(ctx, ask, identity, policy, decision, found.addresses);
 }
 
 function decide(policy: Policy, ask: Ask, identity: Identity): Decision {

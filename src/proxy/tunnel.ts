@@ -264,11 +264,11 @@ export class Tunnel {
 
   clientEnded(): void {
     if (this.#first) this.#found('hello-incomplete', 'the client closed its side', this.#first);
-    if (!this.#ended) this.#origin.end();
+    if (!this.#ended) endSide(this.#origin);
   }
 
   originEnded(): void {
-    this.#client.end();
+    endSide(this.#client);
   }
 
   /** An error on one side is a reset on the other: the peer must not take a broken stream for a whole one. */
@@ -310,6 +310,12 @@ export class Tunnel {
 export function resetSocket(socket: net.Socket): void {
   if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy();
   else socket.resetAndDestroy();
+}
+
+/** Passes an end on. The second of a tunnel's two ends needs no shutdown(2): closing sends the same FIN. */
+function endSide(socket: net.Socket): void {
+  if (socket.readableEnded && socket.writableLength === 0) socket.destroy();
+  else socket.end();
 }
 
 type Listener = (this: Owned) => void;
