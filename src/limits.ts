@@ -24,6 +24,12 @@ export const LIMIT_SPECS = {
     max: 600_000,
     about: 'Idle time of a plain-HTTP connection between two requests; then it is closed.',
   },
+  waiting_requests_max: {
+    default: 64,
+    min: 1,
+    max: 1_000,
+    about: 'Pipelined plain-HTTP requests of one connection that wait for the one before; more closes it.',
+  },
   connections_max: {
     default: 8_000,
     min: 10,

@@ -5,9 +5,6 @@ import type http from 'node:http';
 import type net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 
-// apt keeps ten requests under way on one connection; more than this is a flood.
-const WAITING_MAX = 64;
-
 export const CONNECTION = Symbol('connection');
 export type ClientSocket = net.Socket & { [CONNECTION]?: ClientConnection };
 
@@ -19,14 +16,17 @@ interface Turn {
 export class ClientConnection {
   readonly client: Client;
   readonly #socket: net.Socket;
+  /** limits.waiting_requests_max: apt keeps ten requests under way on one connection. */
+  readonly #waitingMax: number;
   #response: http.ServerResponse | null = null;
   readonly #waiting: Turn[] = [];
   /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
   closed = false;
 
-  constructor(client: Client, socket: net.Socket) {
+  constructor(client: Client, socket: net.Socket, waitingMax: number) {
     this.client = client;
     this.#socket = socket;
+    this.#waitingMax = waitingMax;
   }
 
   /** The response under way. */
@@ -36,7 +36,7 @@ export class ClientConnection {
 
   /** Whether one more request would be too many. */
   get full(): boolean {
-    return this.#waiting.length >= WAITING_MAX;
+    return this.#waiting.length >= this.#waitingMax;
   }
 
   /** Begins the request now, or when all before it are answered; never, where the connection ends before that. */

@@ -121,7 +121,7 @@ export class ProxyServer {
       this.#turnAway(socket, client, limit, nowMs);
       return false;
     }
-    socket[CONNECTION] = new ClientConnection(client, socket);
+    socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max);
     socket.once('close', onSlotClose.bind(null, this.#slots, client.address));
     return true;
   }
@@ -151,6 +151,7 @@ export class ProxyServer {
     const connection = socket[CONNECTION];
     if (!connection || connection.closed) return void socket.destroy();
     if (!connection.full) return connection.enter(() => start(connection));
+    this.#ctx.meter.hit('waiting_requests_max');
     connection.closed = true;
     const what = { client: connection.client, method: req.method ?? '', target: req.url ?? '', authority: null };
     const detail = 'too many requests wait on this connection';

@@ -143,6 +143,21 @@ describe('pipelined requests', () => {
     expect(w.rig.recorder.allDecided.map(({ verdict }) => verdict)).toEqual(['allow', 'deny']);
   });
 
+  it('waiting_requests_max: two wait and are answered; one more closes the connection and is counted', async () => {
+    const w = await world({ waiting_requests_max: 2 });
+    const served = await w.rig.send(get(`${w.base}/`).repeat(3));
+    const peer = await w.origin.peer();
+    for (let n = 0; n < 3; n++) {
+      await lineAt(peer);
+      peer.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      expect((await served.readResponse()).body).toBe('ok');
+    }
+    expect(w.rig.meter.hits.get('waiting_requests_max')).toBeUndefined();
+    const flooding = await w.rig.send(get(`${w.base}/`).repeat(4));
+    await eventually(() => flooding.state !== 'open', 'it is cut');
+    expect(w.rig.meter.hits.get('waiting_requests_max')).toBe(1);
+  });
+
   it('are bounded: a flood on one connection opens one connection to the origin and is cut', async () => {
     const w = await world();
     const client = await w.rig.client();
