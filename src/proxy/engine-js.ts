@@ -8,7 +8,7 @@ import { type Dial, dial } from '../net/dial.ts';
 import type { ConnectHead, DialOrder, DialResult, Exchange, TunnelEnd, TunnelHandle } from './engine.ts';
 import type { FirstMessage } from './first-message.ts';
 import { refuseSocket } from './refuse.ts';
-import { ORIGIN_ONREAD, Tunnel } from './tunnel.ts';
+import { ORIGIN_ONREAD, resetSocket, Tunnel } from './tunnel.ts';
 
 const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
 // The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
@@ -104,6 +104,7 @@ class JsExchange implements Exchange {
   #origin: net.Socket | null = null;
   #dial: Dial | null = null;
   #counted = true;
+  #opened = false;
 
   constructor(
     engine: JsEngine,
@@ -122,7 +123,10 @@ class JsExchange implements Exchange {
     this.#release();
     this.#dial?.cancel();
     this.#origin?.destroy();
-    refuseSocket(this.#socket, response);
+    if (!this.#opened) return refuseSocket(this.#socket, response);
+    // Into an open tunnel the proxy never writes: whatever failed after the 200, both ends see it broken.
+    this.#engine.tunnels.get(this.id)?.cut('internal-error');
+    if (!this.#socket.destroyed) resetSocket(this.#socket);
   }
 
   dial(order: DialOrder): Promise<DialResult> {
@@ -155,6 +159,7 @@ class JsExchange implements Exchange {
   }
 
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void {
+    this.#opened = true;
     const origin = this.#origin;
     const early = this.#early;
     this.#origin = null;

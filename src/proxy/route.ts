@@ -259,8 +259,9 @@ export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
     policy: ctx.policy.digest,
     outcome: what.code,
   });
-  if (failed) return { code: 'audit-unavailable', id: what.id, help: ctx.help };
-  return { code: what.code, id: what.id, detail: what.detail, help: ctx.help };
+  const { host, port } = what.authority ?? { host: null, port: null };
+  const refusal = { id: what.id, host, port, help: ctx.help };
+  return failed ? { ...refusal, code: 'audit-unavailable' } : { ...refusal, code: what.code, detail: what.detail };
 }
 
 /** Step 12: the one ended record of what was let through. A failure cannot undo what has passed; it is said loudly. */

@@ -122,7 +122,7 @@ export class ProxyServer {
       return false;
     }
     socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max);
-    socket.once('close', onSlotClose.bind(null, this.#slots, client.address));
+    socket.once('close', () => this.#slots.release(client.address));
     return true;
   }
 
@@ -227,10 +227,6 @@ export class ProxyServer {
       return null;
     });
   }
-}
-
-function onSlotClose(slots: Slots, address: string): void {
-  slots.release(address);
 }
 
 function malformedCode(code: string): { code: RequestErrorCode; limit: LimitName | null } {

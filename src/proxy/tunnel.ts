@@ -134,8 +134,8 @@ export class Tunnel {
     this.#origin.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
   }
 
-  /** Cuts the tunnel from outside (operator, drain, idle sweep): a reset both ways, since the stream is not whole. */
-  cut(outcome: OutcomeCode): void {
+  /** Cuts the tunnel from outside (operator, drain, idle sweep, a failure of ours): a reset both ways, since the stream is not whole. */
+  cut(outcome: OutcomeCode | 'internal-error'): void {
     this.#finish(outcome);
     resetSocket(this.#client);
     resetSocket(this.#origin);

@@ -1,6 +1,6 @@
 // The conformance suite of the engine contract, part two: tunnels that do not end in order, bounds, and what is left afterwards.
 import type net from 'node:net';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LIMIT_SPECS } from '../../src/limits.ts';
 import { echo, startOrigin } from '../support/origin.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -32,6 +32,23 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     const rig = await startRig({ policy, names: { [HOST]: ['127.0.0.1'] }, engine: make, limits });
     return { rig, origin, target: `${HOST}:${origin.port}` };
   }
+
+  it('never writes a refusal into an open tunnel: what fails after the 200 breaks it', async () => {
+    const { rig, origin, target } = await world();
+    const exchanges = vi.spyOn(rig.engine, 'exchange');
+    const client = await rig.tunnel(target, 'some');
+    const peer = await origin.peer();
+    await peer.read(4);
+    const result = exchanges.mock.results[0];
+    if (result?.type !== 'return') throw new Error('no exchange was made');
+    result.value.refuse('HTTP/1.1 500 internal-error\r\n\r\n');
+    await eventually(() => client.state !== 'open', 'the client notices');
+    expect(client.state).toBe('reset');
+    await eventually(() => peer.state !== 'open', 'the origin notices');
+    expect(peer.state).toBe('reset');
+    expect((await rig.recorder.endedAt(1)).outcome).toBe('internal-error');
+    expect(rig.engine.load).toBe(0);
+  });
 
   it('turns the client’s reset into a reset at the origin', async () => {
     const { rig, origin, target } = await world();

@@ -192,7 +192,9 @@ describe.each(ROADS)('on the road of %s', (_, ask) => {
     const w = await world();
     w.rig.ctx.draining = true;
     const client = await w.rig.send(ask(w.target));
-    expect(await client.readResponse()).toMatchObject({ status: 503, reason: 'draining' });
+    const answer = await client.readResponse();
+    expect(answer).toMatchObject({ status: 503, reason: 'draining' });
+    expect(answer.body).toContain(`draining ${w.target}`);
     expect(w.rig.resolver.asked).toEqual([]);
     expect(w.rig.recorder.allDecided[0]).toMatchObject({ verdict: 'deny', reason: 'draining' });
   });
