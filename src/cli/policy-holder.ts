@@ -11,7 +11,6 @@ import type { Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { type ModeOverride, readOverride } from './mode-override.ts';
-import { VERSION } from './version.ts';
 
 interface HolderOptions {
   readonly ctx: ProxyContext;
@@ -23,7 +22,6 @@ interface HolderOptions {
 }
 
 export class PolicyHolder {
-  readonly version: string = VERSION;
   readonly #options: HolderOptions;
   #loaded: LoadedConfig;
   #override: ModeOverride | null = null;
@@ -35,10 +33,6 @@ export class PolicyHolder {
   constructor(options: HolderOptions) {
     this.#options = options;
     this.#loaded = options.loaded;
-  }
-
-  static open(loaded: LoadedConfig): Policy {
-    return new Policy(loaded.policy);
   }
 
   /** The global mode in force, the override included. */
@@ -137,8 +131,9 @@ export class PolicyHolder {
 
   #readOverride(): void {
     const { log } = this.#options;
+    // Beside the log that is written, which a reload does not change.
     const nowMs = Date.now();
-    const { override, problem } = readOverride(this.#loaded.settings.audit.file, nowMs);
+    const { override, problem } = readOverride(this.#options.loaded.settings.audit.file, nowMs);
     if (problem) log.error({ problem }, 'the mode override is ignored');
     this.#override = override;
     if (this.#revert) clearTimeout(this.#revert);

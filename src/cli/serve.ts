@@ -11,12 +11,14 @@ import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { createMeter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
+import { Policy } from '../policy/decide.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { JsEngine } from '../proxy/engine-js.ts';
 import { ProxyServer } from '../proxy/server.ts';
 import { Slots } from '../proxy/slots.ts';
 import { type Projection, startProjection } from '../usage/project.ts';
 import { PolicyHolder } from './policy-holder.ts';
+import { VERSION } from './version.ts';
 
 export interface ServeOptions {
   readonly file: string | null;
@@ -94,7 +96,7 @@ async function run(options: ServeOptions, loaded: LoadedConfig, log: Logger, aud
     audit.note({
       event: 'start',
       policy: ctx.policy.digest,
-      detail: { version: holder.version, mode: holder.mode, pid: process.pid, engine: engine.kind },
+      detail: { version: VERSION, mode: holder.mode, pid: process.pid, engine: engine.kind },
     });
     // Who reads the ready line may signal at once: the handlers stand before it is said, or the signal would kill.
     const ended = signals({ holder, audit, log, begin: () => drain({ ctx, proxy, engine, settings, log }) });
@@ -123,7 +125,7 @@ function createContext(parts: {
   const boot = randomBytes(4).toString('hex');
   let requests = 0;
   return {
-    policy: PolicyHolder.open(loaded),
+    policy: new Policy(loaded.policy),
     book: new ClientBook(settings, settings.limits.clients_tracked_max),
     help: settings.help,
     plainHttp: settings.plainHttp,
