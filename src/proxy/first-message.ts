@@ -1,6 +1,6 @@
 // What a tunnel's first client bytes must be, by the protocol of the rule. A check is given all bytes so far and answers
 // need-more, ok or refused; it decides nothing about the host, which the policy has done.
-
+import { Buffer } from 'node:buffer';
 import type { RequestErrorCode } from '../errors.ts';
 import { type Hello, parseClientHello } from '../net/client-hello.ts';
 import type { Authority } from '../policy/authority.ts';
@@ -42,6 +42,22 @@ export function firstMessage(
     default:
       return protocol satisfies never;
   }
+}
+
+/**
+ * The first `length` bytes of `held` with `chunk` behind them: in the same buffer while it has room, else in one of twice the
+ * size. A message that comes byte by byte is thus copied a logarithmic number of times, and never takes more than twice what was
+ * sent: a buffer as large as a hello says it will be would be an amplifier. What is handed in first is not written to.
+ */
+export function appendHeld(held: Buffer, length: number, chunk: Buffer): Buffer {
+  const total = length + chunk.length;
+  let grown = held;
+  if (total > held.length) {
+    grown = Buffer.allocUnsafe(2 * total);
+    held.copy(grown, 0, 0, length);
+  }
+  chunk.copy(grown, length);
+  return grown;
 }
 
 function judgeTls(bytes: Uint8Array, authority: Authority): FirstVerdict {

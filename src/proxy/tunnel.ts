@@ -6,7 +6,7 @@ import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { TunnelEnd } from './engine.ts';
-import type { FirstMessage } from './first-message.ts';
+import { appendHeld, type FirstMessage } from './first-message.ts';
 
 const OWNER = Symbol('tunnel');
 type Owned = net.Socket & { [OWNER]?: Tunnel };
@@ -52,7 +52,9 @@ export class Tunnel {
   readonly #done: (end: TunnelEnd) => void;
   /** The check that still waits for bytes; null once it has passed or where there is none. */
   #first: FirstMessage | null;
+  /** The first chunk, or a buffer with room behind the bytes that count, of which there are #heldBytes. */
   #held: Buffer | null = null;
+  #heldBytes = 0;
   #heldAtLeast = 1;
   #helloTimer: NodeJS.Timeout | null = null;
   #finding: TunnelEnd['finding'] = null;
@@ -158,12 +160,12 @@ export class Tunnel {
     if (!first) return;
     // In observe mode the bytes go on at once and the check looks at a copy's tail only; nothing is altered or delayed.
     if (first.mode === 'observe') this.#toOrigin(chunk);
-    const held = this.#held ? Buffer.concat([this.#held, chunk]) : chunk;
-    this.#held = held;
-    if (held.length < this.#heldAtLeast) return;
+    this.#held = this.#held ? appendHeld(this.#held, this.#heldBytes, chunk) : chunk;
+    this.#heldBytes += chunk.length;
+    if (this.#heldBytes < this.#heldAtLeast) return;
     // What comes behind the first message (TLS early data, SSH key exchange) does not count against its limit.
     const limit = this.#limits.hello_bytes;
-    const verdict = first.judge(held.length > limit ? held.subarray(0, limit) : held);
+    const verdict = first.judge(upTo(this.#held, Math.min(this.#heldBytes, limit)));
     if (verdict.state === 'need-more') {
       this.#heldAtLeast = verdict.atLeast;
       if (verdict.atLeast <= limit) return;
@@ -174,7 +176,7 @@ export class Tunnel {
   }
 
   #pass(first: FirstMessage): void {
-    const held = this.#held;
+    const held = this.#held && upTo(this.#held, this.#heldBytes);
     this.#endCheck();
     if (first.mode === 'observe') return;
     if (!first.serverFirst) this.#origin.resume();
@@ -200,11 +202,7 @@ export class Tunnel {
   helloTimedOut(): void {
     if (!this.#first) return;
     this.#meter.hit('hello_timeout_ms');
-    this.#found(
-      'hello-timeout',
-      `${this.#held?.length ?? 0} bytes within ${this.#limits.hello_timeout_ms} ms`,
-      this.#first,
-    );
+    this.#found('hello-timeout', `${this.#heldBytes} bytes within ${this.#limits.hello_timeout_ms} ms`, this.#first);
   }
 
   /** A read of the origin's socket; false stops reading until the client has taken what is pending. */
@@ -316,6 +314,11 @@ export function resetSocket(socket: net.Socket): void {
 function endSide(socket: net.Socket): void {
   if (socket.readableEnded && socket.writableLength === 0) socket.destroy();
   else socket.end();
+}
+
+/** The first `length` bytes; the buffer itself where those are all of it, as in every tunnel whose hello came in one piece. */
+function upTo(bytes: Buffer, length: number): Buffer {
+  return bytes.length > length ? bytes.subarray(0, length) : bytes;
 }
 
 type Listener = (this: Owned) => void;

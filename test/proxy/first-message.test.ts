@@ -1,6 +1,7 @@
 // The first message of a checked tunnel: the right one passes byte-exact, any other one never reaches the origin
 // (THREATS.md, TLS inside the tunnel). Over real sockets, so that what the origin gets is what is proved.
 import { describe, expect, it } from 'vitest';
+import { appendHeld } from '../../src/proxy/first-message.ts';
 import { entry, extension, helloMessage, records, serverName, sni, u16 } from '../net/hello-builder.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import { allowing, connectHead, eventually, type RawOrigin, type Rig, rawOrigin, startRig, turns } from './support.ts';
@@ -94,6 +95,21 @@ describe('a tunnel that must be TLS', () => {
     expect((await (await w.origin.peer(1)).read(RIGHT.length)).equals(RIGHT)).toBe(true);
     await w.open(RIGHT);
     expect((await (await w.origin.peer(2)).read(RIGHT.length)).equals(RIGHT)).toBe(true);
+  });
+
+  it('passes a hello of 16 KiB byte by byte, in records as small as they come', async () => {
+    const w = await world('tls');
+    const fillers = [extension(21, Buffer.from(Array.from({ length: 2_600 }, (_, i) => i % 251)))];
+    for (const hello of [
+      padded(16_384 - padded(0).length),
+      records(helloMessage({ extensions: [...fillers, sni(HOST)] }), 1),
+    ]) {
+      expect(hello.length).toBeGreaterThan(16_000);
+      const client = await w.open();
+      await byteByByte(client, hello);
+      const peer = await w.origin.peer(w.rig.recorder.allDecided.length);
+      expect((await peer.read(hello.length)).equals(hello)).toBe(true);
+    }
   });
 
   it('holds the origin’s bytes back until the hello has passed, then delivers them', async () => {
@@ -257,6 +273,23 @@ describe('a tunnel that must be SSH', () => {
     await expectCut(w, client, 'hello-incomplete');
     const slow = await world('ssh', { limits: { hello_timeout_ms: 100 } });
     await expectCut(slow, await slow.open(), 'hello-timeout');
+  });
+});
+
+describe('bytes that are held', () => {
+  it('are copied a logarithmic number of times, into no more than twice their size, and the first chunk is not written to', () => {
+    const all = Buffer.from(Array.from({ length: 65_536 }, (_, i) => (i * 7) % 256));
+    const first = all.subarray(0, 1);
+    const copies = new Set<Buffer>();
+    let held: Buffer = first;
+    for (let length = 1; length < all.length; length++) {
+      held = appendHeld(held, length, all.subarray(length, length + 1));
+      copies.add(held);
+      expect(held.length).toBeLessThanOrEqual(2 * (length + 1));
+    }
+    expect(held.subarray(0, all.length).equals(all)).toBe(true);
+    expect(copies.has(first)).toBe(false);
+    expect(copies.size).toBeLessThanOrEqual(16);
   });
 });
 
