@@ -2,6 +2,7 @@
 // reads no body, and is on an endpoint of its own that the policy's address guard never lets a proxied request reach.
 import http from 'node:http';
 import type net from 'node:net';
+import { type ListenSource, listen } from '../net/listen.ts';
 
 export interface Health {
   /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
@@ -13,6 +14,7 @@ const HEAD_BYTES_MAX = 8_192;
 const HEAD_TIMEOUT_MS = 2_000;
 const HEAD_CHECK_MS = 500;
 const CONNECTIONS_MAX = 256;
+const BACKLOG = 512;
 
 export interface AdminServer {
   readonly address: net.AddressInfo;
@@ -20,7 +22,7 @@ export interface AdminServer {
 }
 
 /** Listens; resolves with the bound address, rejects with Node's error. */
-export function startAdmin(at: { host: string; port: number }, health: Health): Promise<AdminServer> {
+export async function startAdmin(on: ListenSource, health: Health): Promise<AdminServer> {
   const server = http.createServer(
     {
       maxHeaderSize: HEAD_BYTES_MAX,
@@ -31,19 +33,14 @@ export function startAdmin(at: { host: string; port: number }, health: Health): 
     (req, res) => answer(req, res, health),
   );
   server.maxConnections = CONNECTIONS_MAX;
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(at, () => {
-      server.removeListener('error', reject);
-      resolve({
-        address: server.address() as net.AddressInfo,
-        close: () => {
-          server.close();
-          server.closeAllConnections();
-        },
-      });
-    });
-  });
+  const address = await listen(server, on, BACKLOG);
+  return {
+    address,
+    close: () => {
+      server.close();
+      server.closeAllConnections();
+    },
+  };
 }
 
 function answer(req: http.IncomingMessage, res: http.ServerResponse, health: Health): void {

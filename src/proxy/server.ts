@@ -5,6 +5,7 @@ import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
+import { type ListenSource, listen } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
@@ -49,18 +50,13 @@ export class ProxyServer {
     this.#agent = new OriginAgent(ctx.limits);
   }
 
-  /** Listens on one more address; resolves with the real one (port 0 asks the kernel). Rejects with Node's error. */
-  listen(at: { host: string; port: number }): Promise<net.AddressInfo> {
+  /** Listens on one more socket; resolves with the real address. Rejects with Node's error. */
+  async listen(on: ListenSource): Promise<net.AddressInfo> {
     const server = this.#createServer();
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: at.host, port: at.port, backlog: BACKLOG }, () => {
-        server.removeListener('error', reject);
-        server.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
-        this.#servers.push(server);
-        resolve(server.address() as net.AddressInfo);
-      });
-    });
+    const address = await listen(server, on, BACKLOG);
+    server.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
+    this.#servers.push(server);
+    return address;
   }
 
   /** Stops accepting; connections between two requests are closed, those within one end with it. */

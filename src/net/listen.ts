@@ -1,0 +1,27 @@
+// How a listener gets its socket: bound here, inherited as a descriptor from the service manager, or handed over by the process
+// that runs before this one. Whatever its source, it is one kernel socket with one queue: a process that stops listening on it
+// takes no waiting client with it as long as another one goes on (SO_REUSEPORT would: there each process has a queue of its own).
+import net from 'node:net';
+
+/** `fd` is a listening TCP socket of this process; a net.Server is one that came over an IPC channel. */
+export type ListenSource = { readonly host: string; readonly port: number } | { readonly fd: number } | net.Server;
+
+/**
+ * Starts a server; resolves with its real address (port 0 asks the kernel). Rejects with Node's error, also where what was
+ * inherited is not a TCP socket.
+ * @param backlog connections that may wait in the kernel to be accepted
+ */
+export function listen(server: net.Server, on: ListenSource, backlog: number): Promise<net.AddressInfo> {
+  return new Promise((resolve, reject) => {
+    const listening = (): void => {
+      server.removeListener('error', reject);
+      const address = server.address();
+      if (address !== null && typeof address === 'object') return resolve(address);
+      server.close();
+      reject(new Error('it is no TCP socket'));
+    };
+    server.once('error', reject);
+    if (on instanceof net.Server) server.listen(on, backlog, listening);
+    else server.listen({ ...on, backlog }, listening);
+  });
+}
