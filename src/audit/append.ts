@@ -1,5 +1,5 @@
-// Puts whole lines at the end of one file, or none of the line: a write that the disk took only in part is cut back to the
-// last newline, so that a reader never meets a broken line in the middle and the next attempt starts clean.
+// Puts whole lines at the end of one file, or none of them: a write that the disk took only in part is cut back whole, so
+// that a reader never meets a broken line in the middle and the next attempt starts clean.
 // It knows nothing of records. Its file calls are replaceable, so that a test can fail the n-th of them.
 import fs from 'node:fs';
 import { SallyportError } from '../errors.ts';
@@ -45,21 +45,20 @@ export class Appender {
     return fs.fstatSync(this.#fd).size;
   }
 
-  /** Appends the line and a newline (ASCII). When it returns, the line is in the kernel. @throws SallyportError `audit-unwritable` */
-  append(line: string): void {
+  /** Appends whole lines (ASCII). When it returns, all are in the kernel; when it throws, none. @throws SallyportError `audit-unwritable` */
+  append(text: string): void {
     if (this.#cutTo !== null) this.#cut(this.#cutTo);
-    const bytes = line.length + 1;
     let written: number;
     try {
-      written = this.#calls.writeSync(this.#fd, `${line}\n`);
+      written = this.#calls.writeSync(this.#fd, text);
     } catch (error) {
       throw unwritable(this.path, error);
     }
     this.#dirty = true;
-    if (written === bytes) return;
+    if (written === text.length) return;
     // The size is asked for, not remembered: cutting at a remembered place would punch a hole if someone else had shortened the file.
     this.#cut(this.size - written);
-    throw unwritable(this.path, new Error(`only ${written} of ${bytes} bytes were taken (disk full?)`));
+    throw unwritable(this.path, new Error(`only ${written} of ${text.length} bytes were taken (disk full?)`));
   }
 
   /** Cuts everything from `length` on. */

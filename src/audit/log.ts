@@ -1,16 +1,16 @@
-// The audit log: the proxy's Recorder. One record → one line, numbered, chained by SHA-256, in the kernel when the call
-// returns; so it survives kill -9, and a full disk is an error of that very request instead of a loss found later.
-// Synchronous on purpose: the decided line must stand before anything is dialled. It never writes half a line, never lets
-// a number be used twice, and opens the only file that the data plane's thread touches.
+// The audit log: the proxy's Recorder. One record → one line, numbered and chained by SHA-256. A decided line or a note is
+// in the kernel when the call returns, so it survives kill -9, and a full disk is an error of that very request instead of a
+// loss found later: it must stand before anything is dialled. Ended lines hold up nobody; they go with the next such line,
+// or together at the end of the turn. It opens the only file that the data plane's thread touches.
 import fs from 'node:fs';
 import path from 'node:path';
 import { SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import type { Decided, DecidedLine, Ended, Note, Recorder } from '../policy/record.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
-import { LineWriter, type Stamp } from './line.ts';
+import { Chain } from './chain.ts';
+import { LineWriter } from './line.ts';
 import { LOCK_TOUCH_MS, type Lock, takeLock } from './lock.ts';
-import { lineHash } from './parse.ts';
 import { scanTail, type Tail } from './scan.ts';
 import { quote } from './text.ts';
 
@@ -27,6 +27,9 @@ export interface AuditOptions {
   /** File calls, for tests. */
   readonly calls?: AppendCalls;
 }
+
+/** Ended lines that are written together; more at once are written before the turn ends. */
+const QUEUE_BYTES = 262_144;
 
 export interface AuditStats {
   readonly lines: number;
@@ -99,49 +102,45 @@ class FileAuditLog implements AuditLog {
   interrupted = 0;
   readonly #options: AuditOptions;
   readonly #writer: LineWriter;
-  readonly #node: string;
   readonly #lock: Lock;
   readonly #timers: NodeJS.Timeout[] = [];
-  #appender: Appender;
+  readonly #chain: Chain;
   #closed = false;
-  #seq: number;
-  #prev: string;
   #policy: string;
   // Id → seq of the requests that wait for their ended line, oldest first: a segment's `reopen` note names the oldest.
   readonly #open = new Map<string, number>();
-  // Ended lines that a full disk refused. Their tunnels are gone, nobody else will write them; at most one for each open request.
+  // Ended records whose lines are added to the chain and not written yet.
+  #queue: Ended[] = [];
+  #flushDue = false;
+  readonly #flushNow = (): void => this.#flush();
+  // Ended records that a full disk refused. Their tunnels are gone, nobody else will write them; at most one for each open request.
   readonly #waiting = new Map<string, Ended>();
-  #lines = 0;
-  #bytes = 0;
   #failures = 0;
   #dropped = 0;
   #unmarked = 0;
   #lastError: string | null = null;
-  #ms = Number.NaN;
-  #second = Number.NaN;
-  #secondText = '';
-  #timeText = '';
 
   constructor(options: AuditOptions, lock: Lock, tail: Tail, repaired: AuditLog['repaired']) {
     this.#options = options;
     this.#lock = lock;
     this.repaired = repaired;
-    this.#writer = new LineWriter(options.limits.audit_field_bytes);
-    this.#node = quote(options.node, options.limits.audit_field_bytes);
-    this.#seq = tail.seq;
-    this.#prev = tail.prev;
+    const cap = options.limits.audit_field_bytes;
+    this.#writer = new LineWriter(cap);
     this.#policy = tail.policy;
-    this.#appender = new Appender(options.file, options.calls ?? REAL_CALLS);
+    const appender = new Appender(options.file, options.calls ?? REAL_CALLS);
+    this.#chain = new Chain(appender, tail, quote(options.node, cap), options.now);
   }
 
   /** The lines that are due at opening, then the timers. */
   begin(tail: Tail): void {
     try {
       for (const line of tail.open) this.#open.set(line.id, line.seq);
-      if (tail.rotated) this.#continueIn(this.#appender);
+      if (tail.rotated) this.#continueIn(this.#chain.appender);
       for (const line of tail.open) this.ended(interruptedRecord(line));
+      if (this.#queue.length > 0) this.#commit();
     } catch (error) {
-      this.#appender.close(false);
+      this.#closed = true;
+      this.#chain.appender.close(false);
       throw error;
     }
     this.interrupted = tail.open.length;
@@ -151,44 +150,62 @@ class FileAuditLog implements AuditLog {
   }
 
   get stats(): AuditStats {
+    if (this.#queue.length > 0) this.#flush();
     return {
-      lines: this.#lines,
-      bytes: this.#bytes,
+      lines: this.#chain.lines,
+      bytes: this.#chain.bytes,
       failures: this.#failures,
       dropped: this.#dropped,
       waiting: this.#waiting.size,
       open: this.#open.size,
-      lastSeq: this.#seq,
+      lastSeq: this.#chain.seq,
       lastError: this.#lastError,
     };
   }
 
   decided(record: Decided): void {
     this.#policy = record.policy;
-    if (!this.#record((stamp) => this.#writer.decided(stamp, record))) return;
-    if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, this.#seq);
+    try {
+      this.#ready();
+      this.#chain.add(this.#writer.decided(this.#chain.stamp(), record));
+      this.#commit();
+    } catch (error) {
+      return this.#refused(error);
+    }
+    if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, this.#chain.seq);
   }
 
   ended(record: Ended): void {
-    try {
-      this.#attempt((stamp) => this.#writer.ended(stamp, record));
-      this.#open.delete(record.id);
-    } catch (error) {
-      if (this.#open.has(record.id)) this.#waiting.set(record.id, record);
-      else this.#drop();
-      if (this.#options.whenFull === 'refuse') throw error;
+    if (this.#closed) throw this.#closedError();
+    // What waits goes first, and its numbers are not known before it is written.
+    if (this.#behind && this.#open.has(record.id)) this.#waiting.set(record.id, record);
+    else {
+      this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
+      this.#queue.push(record);
+      if (this.#chain.pending >= QUEUE_BYTES) this.#flush();
     }
+    if (this.#flushDue) return;
+    this.#flushDue = true;
+    setImmediate(this.#flushNow);
   }
 
   note(record: Note): void {
     this.#policy = record.policy;
-    this.#record((stamp) => this.#writer.note(stamp, record));
+    try {
+      this.#ready();
+      this.#chain.add(this.#writer.note(this.#chain.stamp(), record));
+      this.#commit();
+    } catch (error) {
+      this.#refused(error);
+    }
   }
 
   reopen(): void {
+    this.#flush();
     const next = new Appender(this.#options.file, this.#options.calls ?? REAL_CALLS);
+    const old = this.#chain.appender;
     try {
-      if (next.identity === this.#appender.identity) {
+      if (next.identity === old.identity) {
         next.close(false);
         return;
       }
@@ -200,50 +217,71 @@ class FileAuditLog implements AuditLog {
       this.#fail(error);
       throw error;
     }
-    const old = this.#appender;
-    this.#appender = next;
     old.retire((error) => this.#synced(error));
   }
 
   close(): void {
     if (this.#closed) return;
     for (const timer of this.#timers) clearInterval(timer);
-    try {
-      this.#settle();
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#flush();
     this.#closed = true;
     try {
-      this.#appender.close((this.#options.sync ?? 'interval') === 'interval');
+      this.#chain.appender.close((this.#options.sync ?? 'interval') === 'interval');
     } finally {
       this.#lock.release();
     }
   }
 
-  /** @returns false where the line was dropped (drop-and-mark) */
-  #record(make: (stamp: Stamp) => string): boolean {
+  get #behind(): boolean {
+    return this.#unmarked > 0 || this.#waiting.size > 0;
+  }
+
+  #closedError(): SallyportError {
+    return unwritable(this.#options.file, new Error('the log is closed'));
+  }
+
+  /** What must stand before the next line that is written at once. */
+  #ready(): void {
+    if (this.#closed) throw this.#closedError();
+    if (this.#behind) this.#settle();
+  }
+
+  /** Writes the queue, and with it the line that was added after it. All or nothing: what failed waits. */
+  #commit(): void {
+    const queue = this.#queue;
     try {
-      this.#attempt(make);
-      return true;
+      this.#chain.commit();
     } catch (error) {
-      if (this.#options.whenFull === 'refuse') throw error;
-      this.#drop();
-      return false;
+      this.#queue = [];
+      for (const record of queue) {
+        if (this.#open.has(record.id)) this.#waiting.set(record.id, record);
+        else this.#drop();
+      }
+      throw error;
+    }
+    this.#lastError = null;
+    if (queue.length === 0) return;
+    for (const record of queue) this.#open.delete(record.id);
+    queue.length = 0;
+  }
+
+  /** Tries to write all that is not written; what cannot be is tried again with the next line and at every tick. */
+  #flush(): void {
+    this.#flushDue = false;
+    if (this.#closed) return;
+    try {
+      if (this.#behind) this.#settle();
+      else if (this.#queue.length > 0) this.#commit();
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
-  /** Writes what waits, then the line. */
-  #attempt(make: (stamp: Stamp) => string): void {
-    try {
-      if (this.#closed) throw unwritable(this.#options.file, new Error('the log is closed'));
-      if (this.#unmarked > 0 || this.#waiting.size > 0) this.#settle();
-      this.#write(this.#appender, make);
-      this.#lastError = null;
-    } catch (error) {
-      this.#fail(error);
-      throw error;
-    }
+  /** A record that was to be written at once could not be. */
+  #refused(error: unknown): void {
+    this.#fail(error);
+    if (this.#options.whenFull === 'refuse') throw error;
+    this.#drop();
   }
 
   /** Only drop-and-mark loses a line and goes on; with refuse the caller got the error. */
@@ -253,27 +291,18 @@ class FileAuditLog implements AuditLog {
     this.#unmarked++;
   }
 
-  /** seq and prev advance only when the whole line is in the kernel. */
-  #write(appender: Appender, make: (stamp: Stamp) => string): void {
-    const stamp: Stamp = { time: this.#time(), seq: this.#seq + 1, node: this.#node };
-    const line = `${make(stamp)},"prev":"${this.#prev}"}`;
-    appender.append(line);
-    this.#prev = lineHash(line);
-    this.#seq = stamp.seq;
-    this.#lines++;
-    this.#bytes += line.length + 1;
-  }
-
-  /** The disk may be back: the gap is marked, and the ended lines that waited are written. */
+  /** The disk may be back: the gap is marked, and the ended lines that waited are written, one by one in what room there is. */
   #settle(): void {
+    if (this.#queue.length > 0) this.#commit();
     if (this.#unmarked > 0) {
       const detail = { dropped: this.#unmarked, cause: this.#lastError };
-      const note: Note = { event: 'gap', policy: this.#policy, detail };
-      this.#write(this.#appender, (stamp) => this.#writer.note(stamp, note));
+      this.#chain.add(this.#writer.note(this.#chain.stamp(), { event: 'gap', policy: this.#policy, detail }));
+      this.#commit();
       this.#unmarked = 0;
     }
     for (const record of this.#waiting.values()) {
-      this.#write(this.#appender, (stamp) => this.#writer.ended(stamp, record));
+      this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
+      this.#commit();
       this.#waiting.delete(record.id);
       this.#open.delete(record.id);
     }
@@ -282,45 +311,24 @@ class FileAuditLog implements AuditLog {
   /** First line of a new segment: the chain goes on, and a scan knows how far back it must look for open requests. */
   #continueIn(appender: Appender): void {
     const oldest = this.#open.values().next().value ?? null;
-    const detail = { previous_seq: this.#seq, oldest_open: oldest };
-    const note: Note = { event: 'reopen', policy: this.#policy, detail };
-    this.#write(appender, (stamp) => this.#writer.note(stamp, note));
+    const detail = { previous_seq: this.#chain.seq, oldest_open: oldest };
+    this.#chain.add(this.#writer.note(this.#chain.stamp(), { event: 'reopen', policy: this.#policy, detail }));
+    this.#chain.commit(appender);
   }
 
   #tick(): void {
-    if (this.#unmarked > 0 || this.#waiting.size > 0) {
-      try {
-        this.#settle();
-        this.#lastError = null;
-      } catch (error) {
-        this.#fail(error);
-      }
-    }
-    if ((this.#options.sync ?? 'interval') === 'interval') this.#appender.sync((error) => this.#synced(error));
+    this.#flush();
+    if ((this.#options.sync ?? 'interval') === 'interval') this.#chain.appender.sync((error) => this.#synced(error));
   }
 
   /** An fdatasync that failed may have lost what it was to keep; nothing can be done but say so. */
   #synced(error: Error | null): void {
-    if (error !== null) this.#fail(unwritable(this.#appender.path, error));
+    if (error !== null) this.#fail(unwritable(this.#chain.appender.path, error));
   }
 
   #fail(error: unknown): void {
     this.#failures++;
     this.#lastError = error instanceof Error ? error.message : String(error);
-  }
-
-  /** RFC 3339 with milliseconds; the text is made anew only when the millisecond changes. */
-  #time(): string {
-    const ms = this.#options.now().getTime();
-    if (ms === this.#ms) return this.#timeText;
-    const second = Math.floor(ms / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
-    }
-    this.#ms = ms;
-    this.#timeText = `${this.#secondText}${String(ms - second * 1000).padStart(3, '0')}Z`;
-    return this.#timeText;
   }
 }
 

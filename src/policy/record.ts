@@ -130,8 +130,9 @@ export type Ended = Omit<EndedLine, Stamped>;
 export type Note = Omit<NoteLine, Exclude<Stamped, 'event'>>;
 
 /**
- * Where the proxy puts its records. Synchronous: when a call returns, the line is in the kernel.
- * Each throws when the line could not be written; the caller must then let nothing through (503 audit-unavailable).
+ * Where the proxy puts its records. Synchronous: when `decided` or `note` returns, the line is in the kernel; they throw when
+ * it could not be written, and the caller must then let nothing through (503 audit-unavailable). An ended line follows in
+ * the same turn of the event loop at the latest; where the disk is full it waits in memory.
  */
 export interface Recorder {
   decided(record: Decided): void;

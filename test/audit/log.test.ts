@@ -5,7 +5,7 @@ import type { AuditLog, AuditOptions } from '../../src/audit/log.ts';
 import { lineHash } from '../../src/audit/parse.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import type { Line } from '../../src/policy/record.ts';
-import { errorOf, ScratchLog } from '../support/audit.ts';
+import { Counted, errorOf, ScratchLog } from '../support/audit.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
 let scratch: ScratchLog;
@@ -28,6 +28,7 @@ describe('writing', () => {
     log.note({ event: 'start', policy: 'p', detail: { pid: 1 } });
     log.decided(decidedRecord({ id: 'a' }));
     log.ended(endedRecord({ id: 'a' }));
+    expect(log.stats).toMatchObject({ lines: 3, lastSeq: 3, failures: 0, lastError: null, open: 0 });
     const [first, second, third] = texts();
     expect(lines().map((line) => [line.seq, line.event, line.time])).toEqual([
       [1, 'start', '2026-01-31T12:00:00.123Z'],
@@ -36,7 +37,6 @@ describe('writing', () => {
     ]);
     const prevs = lines().map((line) => (line as Line & { prev: string }).prev);
     expect(prevs).toEqual(['0'.repeat(64), lineHash(first ?? ''), lineHash(second ?? '')]);
-    expect(log.stats).toMatchObject({ lines: 3, lastSeq: 3, failures: 0, lastError: null, open: 0 });
     expect(log.stats.bytes).toBe(texts().join('\n').length + 1);
     expect(third).toContain('"event":"ended"');
   });
@@ -61,10 +61,53 @@ describe('writing', () => {
     expect(errorOf(() => open({ file: '/dev/null' })).code).toBe('audit-unwritable');
   });
 
+  it('writes the ended lines of a turn together, when the turn ends', async () => {
+    const calls = new Counted();
+    const log = open({ calls });
+    for (const id of ['a', 'b', 'c']) log.decided(decidedRecord({ id }));
+    for (const id of ['a', 'b', 'c']) log.ended(endedRecord({ id }));
+    expect(calls.writes).toBe(3);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(calls.writes).toBe(4);
+    expect(lines().map((line) => line.event)).toEqual(['decided', 'decided', 'decided', 'ended', 'ended', 'ended']);
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 6, open: 0 });
+  });
+
+  it('writes them with the next line that must stand at once, before it', () => {
+    const calls = new Counted();
+    const log = open({ calls });
+    log.decided(decidedRecord({ id: 'a' }));
+    log.ended(endedRecord({ id: 'a' }));
+    log.decided(decidedRecord({ id: 'b' }));
+    log.ended(endedRecord({ id: 'b' }));
+    log.note({ event: 'policy', policy: 'p', detail: {} });
+    expect(calls.writes).toBe(3);
+    expect(lines().map((line) => line.event)).toEqual(['decided', 'ended', 'decided', 'ended', 'policy']);
+    expect(verifyAudit(file).complete).toBe(true);
+  });
+
+  it('writes them before the turn ends where they are more than 256 KiB', () => {
+    const log = open();
+    for (let n = 0; n < 1_000; n++) log.ended(endedRecord({ id: `r${n}` }));
+    const { size } = fs.statSync(file);
+    expect(size).toBeGreaterThanOrEqual(262_144);
+    expect(size).toBeLessThan(263_500);
+  });
+
+  it.each(['stats', 'reopen', 'close'] as const)('%s finds them written', (act) => {
+    const log = open();
+    log.decided(decidedRecord({ id: 'a' }));
+    log.ended(endedRecord({ id: 'a' }));
+    if (act === 'stats') expect(log.stats).toMatchObject({ lastSeq: 2, open: 0 });
+    else log[act]();
+    expect(lines().map((line) => line.event)).toEqual(['decided', 'ended']);
+  });
+
   it('throws after close', () => {
     const log = open();
     log.close();
     expect(errorOf(() => log.decided(decidedRecord({ id: 'a' }))).code).toBe('audit-unwritable');
+    expect(errorOf(() => log.ended(endedRecord({ id: 'a' }))).code).toBe('audit-unwritable');
     expect(texts()).toEqual([]);
   });
 });
@@ -219,6 +262,7 @@ describe('rotation', () => {
     log.decided(decidedRecord({ id: 'a' }));
     rotate(log, '.1');
     log.ended(endedRecord({ id: 'a' }));
+    log.close();
     expect(lines(`${file}.1`)).toMatchObject([{ seq: 1 }]);
     expect(lines()).toMatchObject([
       {

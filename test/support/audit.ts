@@ -61,3 +61,15 @@ export class Disk implements AppendCalls {
     REAL_CALLS.ftruncateSync(fd, length);
   }
 }
+
+/** A sound disk that counts its writes. */
+export class Counted implements AppendCalls {
+  writes = 0;
+
+  writeSync(fd: number, text: string): number {
+    this.writes++;
+    return REAL_CALLS.writeSync(fd, text);
+  }
+
+  ftruncateSync = REAL_CALLS.ftruncateSync;
+}

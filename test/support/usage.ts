@@ -33,6 +33,8 @@ export class ScratchUsage {
 
   options(over: Partial<ProjectionOptions> = {}): ProjectionOptions {
     const onProblem = (problem: ProjectionProblem) => this.problems.push(problem);
+    // Looking at the figures writes the ended lines of this turn.
+    void this.log.stats;
     return { auditFile: this.file, store: this.store, limits: DEFAULT_LIMITS, onProblem, ...over };
   }
 
