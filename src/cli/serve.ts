@@ -12,6 +12,7 @@ import { ClientBook } from '../identity/identify.ts';
 import { createMeter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
 import { Policy } from '../policy/decide.ts';
+import { BoundedLog } from '../proxy/bounded-log.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { JsEngine } from '../proxy/engine-js.ts';
 import { ProxyServer } from '../proxy/server.ts';
@@ -99,7 +100,13 @@ async function run(options: ServeOptions, loaded: LoadedConfig, log: Logger, aud
       detail: { version: VERSION, mode: holder.mode, pid: process.pid, engine: engine.kind },
     });
     // Who reads the ready line may signal at once: the handlers stand before it is said, or the signal would kill.
-    const ended = signals({ holder, audit, log, begin: () => drain({ ctx, proxy, engine, settings, log }) });
+    const ended = signals({
+      holder,
+      audit,
+      log,
+      faults: ctx.log,
+      begin: () => drain({ ctx, proxy, engine, settings, log }),
+    });
     sayReady(options, { proxies, admin, holder, digest: ctx.policy.digest });
     await ended;
     return 0;
@@ -134,7 +141,7 @@ function createContext(parts: {
     meter,
     resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),
     recorder: audit,
-    log,
+    log: new BoundedLog(log),
     tunnelsFull: () => {
       // The exchange that asks is counted already.
       if (engine.load <= settings.limits.tunnels_max) return false;
@@ -177,6 +184,7 @@ function signals(parts: {
   holder: PolicyHolder;
   audit: AuditLog;
   log: Logger;
+  faults: BoundedLog;
   begin: () => { done: Promise<void>; now: () => void };
 }): Promise<void> {
   return new Promise((resolve) => {
@@ -205,7 +213,9 @@ function signals(parts: {
     ];
     for (const [signal, handler] of handlers) process.on(signal, handler);
     // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
-    process.on('uncaughtException', (error) => parts.log.fatal({ err: error }, 'a bug: an exception reached the top'));
+    process.on('uncaughtException', (error) =>
+      parts.faults.fatal({ err: error }, 'a bug: an exception reached the top'),
+    );
   });
 }
 

@@ -1,11 +1,11 @@
 // What every request of this process shares. A reload swaps `policy`, `book`, `help` and `plainHttp` in one turn;
 // requests read them when they need them and never keep them over an await.
-import type { Logger } from 'pino';
 import type { ClientBook } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Resolver } from '../net/resolve.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { Recorder } from '../policy/record.ts';
+import type { BoundedLog } from './bounded-log.ts';
 import type { Help } from './respond.ts';
 
 export interface ProxyContext {
@@ -19,7 +19,7 @@ export interface ProxyContext {
   readonly meter: Meter;
   readonly resolver: Resolver;
   readonly recorder: Recorder;
-  readonly log: Logger;
+  readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */
   tunnelsFull(): boolean;
   /** A new request id, unique over restarts. */

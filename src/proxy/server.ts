@@ -23,8 +23,6 @@ const HEAD_CHECK_MS = 1_000;
 const BACKLOG = 4_096;
 // Connections beyond a limit get their 503 whole as long as not more than this many linger; the rest is cut at once.
 const TURNED_AWAY_MAX = 256;
-// A flood must not flood the operational log too: one line a second says which limit is hit, the metric counts.
-const LIMIT_SAID_MS = 1_000;
 
 const FULL: Partial<Record<LimitName, RequestErrorCode>> = {
   connections_max: 'connections-full',
@@ -41,7 +39,6 @@ export class ProxyServer {
   readonly #servers: http.Server[] = [];
   #forwards = 0;
   #turnedAway = 0;
-  #limitSaidMs = 0;
 
   constructor(ctx: ProxyContext, engine: JsEngine, slots: Slots) {
     this.#ctx = ctx;
@@ -111,10 +108,9 @@ export class ProxyServer {
 
   #admit(socket: ClientSocket): boolean {
     const client = this.#ctx.book.client(socket.remoteAddress);
-    const nowMs = Date.now();
-    const limit = this.#slots.admit(client.address, nowMs);
+    const limit = this.#slots.admit(client.address, Date.now());
     if (limit) {
-      this.#turnAway(socket, client, limit, nowMs);
+      this.#turnAway(socket, client, limit);
       return false;
     }
     socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max);
@@ -123,11 +119,8 @@ export class ProxyServer {
   }
 
   /** Nothing was asked yet, so there is nothing to record but the metric, and nothing to wait for. */
-  #turnAway(socket: ClientSocket, client: Client, limit: LimitName, nowMs: number): void {
-    if (nowMs - this.#limitSaidMs >= LIMIT_SAID_MS) {
-      this.#limitSaidMs = nowMs;
-      this.#ctx.log.warn({ client: client.address, limit }, 'connections are refused: a limit is reached');
-    }
+  #turnAway(socket: ClientSocket, client: Client, limit: LimitName): void {
+    this.#ctx.log.warn({ client: client.address, limit }, `connections are refused: ${limit} is reached`);
     if (this.#turnedAway >= TURNED_AWAY_MAX) {
       socket.destroy();
       return;

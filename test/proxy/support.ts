@@ -11,6 +11,7 @@ import { createMeter, DEFAULT_LIMITS, type LimitName, type Limits, type Meter } 
 import type { Resolution, Resolver } from '../../src/net/resolve.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
+import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import { JsEngine } from '../../src/proxy/engine-js.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
@@ -187,7 +188,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     meter,
     resolver,
     recorder,
-    log: pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) }),
+    log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
     tunnelsFull: () => {
       if (engine.load <= limits.tunnels_max) return false;
       meter.hit('tunnels_max');
