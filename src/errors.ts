@@ -85,6 +85,7 @@ export const OUTCOMES = {
   'client-gone': 'The client left before the origin answered.',
   idle: 'No byte passed for limits.tunnel_idle_ms.',
   killed: 'An operator cut the tunnel.',
+  'policy-changed': 'A reload refused what was let through before, and `on_reload` is `cut`.',
   drained: 'The proxy shut down while the tunnel was open.',
   interrupted: 'The proxy ended without recording the end; written at the next start.',
 } as const;

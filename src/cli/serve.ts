@@ -15,6 +15,7 @@ import { Policy } from '../policy/decide.ts';
 import { BoundedLog } from '../proxy/bounded-log.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { JsEngine } from '../proxy/engine-js.ts';
+import { OpenRequests } from '../proxy/open-requests.ts';
 import { ProxyServer } from '../proxy/server.ts';
 import { Slots } from '../proxy/slots.ts';
 import { type Projection, startProjection } from '../usage/project.ts';
@@ -137,6 +138,7 @@ function createContext(parts: {
     help: settings.help,
     plainHttp: settings.plainHttp,
     draining: false,
+    open: new OpenRequests(engine.tunnels),
     limits: settings.limits,
     meter,
     resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),

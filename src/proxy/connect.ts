@@ -1,12 +1,14 @@
 // The walk of a CONNECT: start reading here. One function in the order of docs/architecture.md; each step that can refuse
 // leaves at once, and every request leaves exactly one decided record (route.ts) and, once let through, one ended record.
+import type { RequestErrorCode } from '../errors.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { ProxyContext } from './context.ts';
 import type { ConnectHead, Exchange, TunnelEnd } from './engine.ts';
 import { firstMessage } from './first-message.ts';
 import { fieldValue, type HeadProblem, headProblem } from './head.ts';
-import { refusalResponse, serialise } from './respond.ts';
-import { type Granted, recordEnd, refuseMalformed, route } from './route.ts';
+import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
+import { type Refusal, refusalResponse, serialise } from './respond.ts';
+import { recordEnd, refuseMalformed, route } from './route.ts';
 
 /** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
 export async function handleConnect(ctx: ProxyContext, exchange: Exchange): Promise<void> {
@@ -14,7 +16,10 @@ export async function handleConnect(ctx: ProxyContext, exchange: Exchange): Prom
     await walk(ctx, exchange);
   } catch (error) {
     ctx.log.error({ err: error, request: exchange.id }, 'a CONNECT failed inside the proxy and was refused');
+    // Cuts a tunnel that stands already, with its record; what was let through and is none yet ends here.
     exchange.refuse(serialise(refusalResponse({ code: 'internal-error', id: exchange.id, help: ctx.help })));
+    const open = ctx.open.get(exchange.id);
+    if (open) recordEnd(ctx, open, { outcome: 'internal-error', bytesUp: 0, bytesDown: 0 });
   }
 }
 
@@ -53,37 +58,66 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
     path: null,
     proxyAuthorization: fieldValue(head.rawHeaders, 'proxy-authorization'),
     userAgent: fieldValue(head.rawHeaders, 'user-agent'),
+    startedMs,
   });
   const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
 
-  // 8 dial a checked address.
-  const { granted } = routed;
-  const dialled = await exchange.dial({ addresses: granted.addresses, port: parsed.authority.port });
+  // 8 dial a checked address. A cut during the dial has answered and recorded.
+  const { open } = routed;
+  open.attach(new Dialling(ctx, exchange, open, accept));
+  if (open.ended) return;
+  const dialled = await exchange.dial({ addresses: open.addresses, port: parsed.authority.port });
+  if (open.ended) return;
   if (!dialled.ok) {
-    recordEnd(ctx, granted.facts, { outcome: dialled.code, bytesUp: 0, bytesDown: 0, startedMs });
+    recordEnd(ctx, open, { outcome: dialled.code, bytesUp: 0, bytesDown: 0 });
     const code = dialled.code === 'client-gone' ? 'connect-failed' : dialled.code;
-    const refusal = {
-      code,
-      id,
-      host: parsed.authority.host,
-      port: parsed.authority.port,
-      detail: dialled.detail,
-      help: ctx.help,
-      accept,
-    };
-    return exchange.refuse(serialise(refusalResponse(refusal)));
+    return refuseOpen(ctx, exchange, open, { code, detail: dialled.detail, accept });
   }
+  open.address = dialled.address;
 
   // 9 the 200, 10 the first message, 11 relay, 12 the ended record.
-  const first = firstMessage(granted.decision.protocol, parsed.authority, granted.decision.mode);
-  exchange.open(first, (end) => ended(ctx, granted, end, { startedMs, address: dialled.address }));
+  const first = firstMessage(open.decision.protocol, parsed.authority, open.decision.mode);
+  open.openedMs = performance.now();
+  exchange.open(first, (end) => ended(ctx, open, end));
 }
 
-function ended(ctx: ProxyContext, granted: Granted, end: TunnelEnd, at: { startedMs: number; address: string }): void {
+/** A CONNECT between its decided record and its 200. */
+class Dialling implements Carrier {
+  readonly bytesUp = 0;
+  readonly bytesDown = 0;
+  readonly #ctx: ProxyContext;
+  readonly #exchange: Exchange;
+  readonly #open: OpenRequest;
+  readonly #accept: string | undefined;
+
+  constructor(ctx: ProxyContext, exchange: Exchange, open: OpenRequest, accept: string | undefined) {
+    this.#ctx = ctx;
+    this.#exchange = exchange;
+    this.#open = open;
+    this.#accept = accept;
+  }
+
+  cut(outcome: CutOutcome, refusal: RequestErrorCode | null): void {
+    recordEnd(this.#ctx, this.#open, { outcome, bytesUp: 0, bytesDown: 0 });
+    if (refusal === null) this.#exchange.refuse('');
+    else refuseOpen(this.#ctx, this.#exchange, this.#open, { code: refusal, accept: this.#accept });
+  }
+}
+
+function refuseOpen(
+  ctx: ProxyContext,
+  exchange: Exchange,
+  open: OpenRequest,
+  why: Pick<Refusal, 'code' | 'detail' | 'accept'>,
+): void {
+  const { host, port } = open.authority;
+  exchange.refuse(serialise(refusalResponse({ ...why, id: open.id, host, port, help: ctx.help })));
+}
+
+function ended(ctx: ProxyContext, open: OpenRequest, end: TunnelEnd): void {
   const cut = end.finding !== null && end.outcome === end.finding.reason;
-  recordEnd(ctx, granted.facts, {
-    ...at,
+  recordEnd(ctx, open, {
     outcome: end.outcome,
     // The engine counts what it read; of a tunnel that the check cut, not a byte was passed on.
     bytesUp: cut ? 0 : end.bytesUp,

@@ -6,6 +6,7 @@ import type { Resolver } from '../net/resolve.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { Recorder } from '../policy/record.ts';
 import type { BoundedLog } from './bounded-log.ts';
+import type { OpenRequests } from './open-requests.ts';
 import type { Help } from './respond.ts';
 
 export interface ProxyContext {
@@ -15,6 +16,8 @@ export interface ProxyContext {
   /** Whether absolute-form http:// requests are forwarded at all. */
   plainHttp: boolean;
   draining: boolean;
+  /** What was let through and has not ended. */
+  readonly open: OpenRequests;
   readonly limits: Limits;
   readonly meter: Meter;
   readonly resolver: Resolver;

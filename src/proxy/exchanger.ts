@@ -7,9 +7,10 @@ import type { Authority } from '../policy/authority.ts';
 import type { ProxyContext } from './context.ts';
 import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
+import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
 import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
-import { type Granted, recordEnd } from './route.ts';
+import { recordEnd } from './route.ts';
 import { resetSocket } from './tunnel.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
@@ -19,19 +20,17 @@ interface ExchangeOrder extends ForwardRequest {
   readonly authority: Authority;
   readonly path: string;
   readonly framing: Framing;
-  readonly granted: Granted;
-  readonly startedMs: number;
+  readonly open: OpenRequest;
 }
 
-export class Exchanger {
+export class Exchanger implements Carrier {
   readonly #ctx: ProxyContext;
   readonly #agent: OriginAgent;
   readonly #order: ExchangeOrder;
   #origin: http.ClientRequest | null = null;
-  #address: string | undefined;
   #status: number | undefined;
-  #bytesUp = 0;
-  #bytesDown = 0;
+  bytesUp = 0;
+  bytesDown = 0;
   #recorded = false;
   #retried = false;
   #interim = 0;
@@ -47,7 +46,9 @@ export class Exchanger {
   }
 
   start(): void {
-    const { req, res, framing } = this.#order;
+    const { req, res, framing, open } = this.#order;
+    open.attach(this);
+    if (this.#recorded) return;
     // Gone while the name was resolved: its 'close' has been.
     if (res.destroyed || req.socket.destroyed) return this.#end('client-gone');
     // The client's going away must free the origin at once, whatever state the exchange is in.
@@ -65,18 +66,18 @@ export class Exchanger {
     this.#send();
     if (framing.kind !== 'none')
       req.on('data', (chunk: Buffer) => {
-        this.#bytesUp += chunk.length;
+        this.bytesUp += chunk.length;
       });
   }
 
   #send(): void {
-    const { req, authority, path, framing, granted, upgrade } = this.#order;
+    const { req, authority, path, framing, open, upgrade } = this.#order;
     const bare = authority.kind === 'ipv6' ? `[${authority.host}]` : authority.host;
     const options: OriginOptions = {
       agent: this.#agent,
       // The second try gets a connection of its own: another kept one may be as stale as the first.
-      poolKey: poolKey(authority.text, granted.addresses) + (this.#retried ? `|${this.#order.id}` : ''),
-      addresses: granted.addresses,
+      poolKey: poolKey(authority.text, open.addresses) + (this.#retried ? `|${this.#order.id}` : ''),
+      addresses: open.addresses,
       host: authority.host,
       port: authority.port,
       method: req.method ?? 'GET',
@@ -100,7 +101,7 @@ export class Exchanger {
     });
     origin.on('socket', (socket) => {
       const note = (): void => {
-        this.#address = socket.remoteAddress;
+        open.address = socket.remoteAddress;
       };
       if (socket.connecting) socket.once('connect', note);
       else note();
@@ -145,7 +146,7 @@ export class Exchanger {
   #respond(response: http.IncomingMessage): void {
     const { req, res } = this.#order;
     this.#status = response.statusCode;
-    response.on('error', () => this.#cut('upstream-closed'));
+    response.on('error', () => this.#break('upstream-closed'));
     const framing = responseFraming(response);
     if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
     try {
@@ -164,7 +165,7 @@ export class Exchanger {
       );
     }
     response.on('data', (chunk: Buffer) => {
-      this.#bytesDown += chunk.length;
+      this.bytesDown += chunk.length;
     });
     this.#delimited = res.chunkedEncoding || framing.framing.kind === 'length';
     response.once('end', () => {
@@ -177,20 +178,21 @@ export class Exchanger {
 
   #upgrade(response: http.IncomingMessage, socket: net.Socket, early: Buffer): void {
     this.#status = response.statusCode;
-    const { upgrade } = this.#order;
+    const { upgrade, open } = this.#order;
     if (!upgrade || this.#recorded) {
       socket.destroy();
       return this.#fail('upstream-malformed', 'it switched to another protocol unasked');
     }
     this.#recorded = true;
+    open.openedMs = performance.now();
     upgrade.accept({
       response,
       origin: socket,
       early,
       finish: (end) => {
         this.#recorded = false;
-        this.#bytesUp = end.bytesUp;
-        this.#bytesDown = end.bytesDown;
+        this.bytesUp = end.bytesUp;
+        this.bytesDown = end.bytesDown;
         this.#end(end.outcome);
       },
     });
@@ -212,18 +214,24 @@ export class Exchanger {
   }
 
   /** Ends with an error of the origin: a clean 502 or 504 while nothing has been sent, a visibly broken message after. */
-  #fail(code: RequestErrorCode, detail: string): void {
+  #fail(code: RequestErrorCode, detail: string | null, outcome: RequestErrorCode | OutcomeCode = code): void {
     const { res, authority, id } = this.#order;
     if (this.#recorded) return;
-    if (res.headersSent) return this.#cut(code);
-    this.#end(code);
+    if (res.headersSent) return this.#break(outcome);
+    this.#end(outcome);
     this.#origin?.destroy();
     refuseRequest(this.#order, { code, id, host: authority.host, port: authority.port, detail, help: this.#ctx.help });
   }
 
-  #cut(code: RequestErrorCode): void {
+  /** From outside; `open` is asked first, so after a 101 it is the tunnel that is cut. */
+  cut(outcome: CutOutcome, refusal: RequestErrorCode | null): void {
+    if (refusal === null) this.#break(outcome);
+    else this.#fail(refusal, null, outcome);
+  }
+
+  #break(outcome: RequestErrorCode | OutcomeCode): void {
     if (this.#recorded) return;
-    this.#end(code);
+    this.#end(outcome);
     this.#origin?.destroy();
     const { req, res } = this.#order;
     // Without a length and without chunks, an orderly close would look like the end of the body.
@@ -234,12 +242,10 @@ export class Exchanger {
   #end(outcome: RequestErrorCode | OutcomeCode): void {
     if (this.#recorded) return;
     this.#recorded = true;
-    recordEnd(this.#ctx, this.#order.granted.facts, {
+    recordEnd(this.#ctx, this.#order.open, {
       outcome,
-      bytesUp: this.#bytesUp,
-      bytesDown: this.#bytesDown,
-      startedMs: this.#order.startedMs,
-      address: this.#address,
+      bytesUp: this.bytesUp,
+      bytesDown: this.bytesDown,
       status: this.#status,
     });
   }

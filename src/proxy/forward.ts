@@ -12,7 +12,7 @@ import { type Framing, readFraming } from './fields.ts';
 import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts';
 import type { OriginAgent } from './origin-agent.ts';
 import { refuseRequest } from './refuse.ts';
-import { refuseMalformed, route } from './route.ts';
+import { recordEnd, refuseMalformed, route } from './route.ts';
 
 export interface ForwardRequest {
   readonly id: string;
@@ -44,6 +44,8 @@ export async function handleForward(ctx: ProxyContext, agent: OriginAgent, forwa
     await walk(ctx, agent, forward);
   } catch (error) {
     ctx.log.error({ err: error, request: forward.id }, 'a request failed inside the proxy and was refused');
+    const open = ctx.open.get(forward.id);
+    if (open) recordEnd(ctx, open, { outcome: 'internal-error', bytesUp: open.bytesUp, bytesDown: open.bytesDown });
     if (forward.res.headersSent) forward.res.destroy();
     else refuseRequest(forward, { code: 'internal-error', id: forward.id, help: ctx.help });
   }
@@ -71,6 +73,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     path: parsed.path,
     proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
     userAgent: fieldValue(req.rawHeaders, 'user-agent'),
+    startedMs,
   });
   const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return refuseRequest(forward, routed.refusal);
@@ -79,8 +82,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     authority: parsed.authority,
     path: parsed.path,
     framing: parsed.framing,
-    granted: routed.granted,
-    startedMs,
+    open: routed.open,
   }).start();
 }
 

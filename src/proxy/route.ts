@@ -7,6 +7,7 @@ import type { Authority } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
+import { type Facts, OpenRequest, type Passing } from './open-requests.ts';
 import type { Refusal } from './respond.ts';
 
 /** A request whose target has been parsed. */
@@ -20,24 +21,12 @@ export interface Ask {
   readonly path: string | null;
   readonly proxyAuthorization: string | undefined;
   readonly userAgent: string | undefined;
+  /** On the clock of performance.now(): the head's arrival. */
+  readonly startedMs: number;
 }
-
-type Passing = Extract<Decision, { verdict: 'allow' | 'observe' }>;
-
-/** What was let through; `facts` are the fields that its ended record repeats. */
-export interface Granted {
-  readonly decision: Passing;
-  readonly addresses: readonly string[];
-  readonly facts: Facts;
-}
-
-type Facts = Pick<
-  Ended,
-  'id' | 'identity' | 'client' | 'host' | 'port' | 'method' | 'verdict' | 'reason' | 'group' | 'rule' | 'policy'
->;
 
 export type Routed =
-  | { readonly ok: true; readonly granted: Granted }
+  | { readonly ok: true; readonly open: OpenRequest }
   | { readonly ok: false; readonly refusal: Refusal };
 
 /**
@@ -151,7 +140,10 @@ function checkAndRecord(
   const record: Decided = { ...facts, addresses, ...optional({ dropped, nearest, userAgent: ask.userAgent }) };
   const failed = write(ctx, record);
   if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
-  return { ok: true, granted: { decision, addresses, facts } };
+  // In the turn that decided: whatever policy comes next finds it here.
+  const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
+  ctx.open.add(open);
+  return { ok: true, open };
 }
 
 interface Refused {
@@ -264,21 +256,24 @@ export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
   return failed ? { ...refusal, code: 'audit-unavailable' } : { ...refusal, code: what.code, detail: what.detail };
 }
 
-/** Step 12: the one ended record of what was let through. A failure cannot undo what has passed; it is said loudly. */
+/**
+ * Step 12: the one ended record of what was let through; a second call does nothing. A failure cannot undo what has passed; it
+ * is said loudly.
+ */
 export function recordEnd(
   ctx: ProxyContext,
-  facts: Facts,
+  open: OpenRequest,
   end: {
     outcome: RequestErrorCode | OutcomeCode;
     bytesUp: number;
     bytesDown: number;
-    startedMs: number;
-    address?: string | undefined;
     status?: number | undefined;
     verdict?: Ended['verdict'];
     reason?: Ended['reason'];
   },
 ): void {
+  if (!ctx.open.remove(open)) return;
+  const { facts, address } = open;
   try {
     ctx.recorder.ended({
       ...facts,
@@ -287,8 +282,8 @@ export function recordEnd(
       outcome: end.outcome,
       bytes_up: end.bytesUp,
       bytes_down: end.bytesDown,
-      duration_ms: Math.round((performance.now() - end.startedMs) * 10) / 10,
-      ...(end.address === undefined ? {} : { address: endpoint(end.address, facts.port) }),
+      duration_ms: Math.round((performance.now() - open.startedMs) * 10) / 10,
+      ...(address === undefined ? {} : { address: endpoint(address, facts.port) }),
       ...(end.status === undefined ? {} : { status: end.status }),
     });
   } catch (error) {

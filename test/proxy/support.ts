@@ -14,6 +14,7 @@ import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
 import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import { JsEngine } from '../../src/proxy/engine-js.ts';
+import { OpenRequests } from '../../src/proxy/open-requests.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
 import { Slots } from '../../src/proxy/slots.ts';
 import { type Origin, startOrigin } from '../support/origin.ts';
@@ -184,6 +185,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     help: settings.help,
     plainHttp: settings.plainHttp,
     draining: false,
+    open: new OpenRequests(engine.tunnels),
     limits,
     meter,
     resolver,
