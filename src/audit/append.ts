@@ -41,6 +41,12 @@ export class Appender {
     }
   }
 
+  /** Whether the file is still the one at that path. */
+  isAt(path: string): boolean {
+    const stat = fs.statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && `${stat.dev}:${stat.ino}` === this.identity;
+  }
+
   get size(): number {
     return fs.fstatSync(this.#fd).size;
   }

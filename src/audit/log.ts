@@ -6,11 +6,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
-import type { Decided, DecidedLine, Ended, Note, Recorder } from '../policy/record.ts';
+import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
+import { BranchWatch } from './adopt.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
+import { branchPath, type Fork, listBranches, segmentPath, takeOverTail } from './branch.ts';
 import { Chain } from './chain.ts';
 import { LineWriter } from './line.ts';
 import { LOCK_TOUCH_MS, type Lock, takeLock } from './lock.ts';
+import { interruptedRecord, type Repaired, setTornAside } from './orphans.ts';
 import { scanTail, type Tail } from './scan.ts';
 import { quote } from './text.ts';
 
@@ -24,6 +27,10 @@ export interface AuditOptions {
   readonly now: () => Date;
   /** `interval` (default): fdatasync every limits.audit_sync_interval_ms; what a host crash may lose. `none`: the kernel decides. */
   readonly sync?: 'interval' | 'none';
+  /** An upgrade: the process before handed the log over at this line and goes on in a branch of it. */
+  readonly takeOver?: Fork;
+  /** What went wrong beside the road of a request: a branch that cannot be ended. For the operational log. */
+  readonly onProblem?: (error: unknown, what: string) => void;
   /** File calls, for tests. */
   readonly calls?: AppendCalls;
 }
@@ -48,12 +55,17 @@ export interface AuditStats {
 export interface AuditLog extends Recorder {
   /** SIGUSR2: FILE was renamed, go on in a new one. The old one stays in use when that fails. @throws SallyportError */
   reopen(): void;
+  /**
+   * An upgrade: gives FILE free for the new process, which opens it with `takeOver`, and goes on in the branch FILE.drain-SEQ.
+   * When it throws nothing has changed; called again, it names the same line. @throws SallyportError
+   */
+  handOver(): Fork;
   /** Flushes, closes and gives the lock back. Records after it throw. */
   close(): void;
   readonly stats: AuditStats;
   /** The last line was cut short by a crash: the fragment now stands in this file. Null when the end was sound. */
-  readonly repaired: { readonly file: string; readonly bytes: number } | null;
-  /** Requests of the process before that got `ended: interrupted` now. */
+  readonly repaired: Repaired | null;
+  /** Requests of dead processes that got `ended: interrupted` now. */
   readonly interrupted: number;
 }
 
@@ -70,8 +82,9 @@ export function openAuditLog(options: AuditOptions): AuditLog {
     throw error instanceof SallyportError ? error : unwritable(options.file, error);
   }
   try {
-    const tail = scanTail(options.file);
-    const repaired = setTornAside(options.file, tail);
+    const { file, takeOver } = options;
+    const tail = takeOver === undefined ? scanTail(file, listBranches(file).at(-1)?.seq) : takeOverTail(file, takeOver);
+    const repaired = setTornAside(file, tail.seq, tail.torn);
     const log = new FileAuditLog(options, lock, tail, repaired);
     log.begin(tail);
     return log;
@@ -81,28 +94,15 @@ export function openAuditLog(options: AuditOptions): AuditLog {
   }
 }
 
-/** A crash in the middle of a write leaves bytes without a newline: no record was acknowledged for them. Kept, not deleted. */
-function setTornAside(file: string, tail: Tail): AuditLog['repaired'] {
-  if (tail.torn === null) return null;
-  const bytes = Buffer.alloc(tail.torn.bytes);
-  const fd = fs.openSync(file, 'r+');
-  try {
-    fs.readSync(fd, bytes, 0, bytes.length, tail.torn.offset);
-    const aside = `${file}.torn-${tail.seq + 1}`;
-    fs.writeFileSync(aside, bytes, { mode: 0o640 });
-    fs.ftruncateSync(fd, tail.torn.offset);
-    return { file: aside, bytes: bytes.length };
-  } finally {
-    fs.closeSync(fd);
-  }
-}
-
 class FileAuditLog implements AuditLog {
   readonly repaired: AuditLog['repaired'];
   interrupted = 0;
   readonly #options: AuditOptions;
   readonly #writer: LineWriter;
-  readonly #lock: Lock;
+  readonly #branches: BranchWatch;
+  #lock: Lock;
+  #file: string;
+  #fork: Fork | null = null;
   readonly #timers: NodeJS.Timeout[] = [];
   readonly #chain: Chain;
   #closed = false;
@@ -123,10 +123,13 @@ class FileAuditLog implements AuditLog {
   constructor(options: AuditOptions, lock: Lock, tail: Tail, repaired: AuditLog['repaired']) {
     this.#options = options;
     this.#lock = lock;
+    this.#file = options.file;
     this.repaired = repaired;
     const cap = options.limits.audit_field_bytes;
     this.#writer = new LineWriter(cap);
     this.#policy = tail.policy;
+    const onError = (error: unknown, branch: string) => options.onProblem?.(error, `${branch} cannot be ended`);
+    this.#branches = new BranchWatch({ file: options.file, limits: options.limits, now: options.now, onError });
     const appender = new Appender(options.file, options.calls ?? REAL_CALLS);
     this.#chain = new Chain(appender, tail, quote(options.node, cap), options.now);
   }
@@ -135,7 +138,7 @@ class FileAuditLog implements AuditLog {
   begin(tail: Tail): void {
     try {
       for (const line of tail.open) this.#open.set(line.id, line.seq);
-      if (tail.rotated) this.#continueIn(this.#chain.appender);
+      if (tail.rotated) this.#continueIn(this.#chain.appender, this.#options.takeOver);
       for (const line of tail.open) this.ended(interruptedRecord(line));
       if (this.#queue.length > 0) this.#commit();
     } catch (error) {
@@ -143,10 +146,13 @@ class FileAuditLog implements AuditLog {
       this.#chain.appender.close(false);
       throw error;
     }
-    this.interrupted = tail.open.length;
+    this.interrupted = tail.open.length + this.#branches.adoptNow();
     const every = (ms: number, act: () => void) => this.#timers.push(setInterval(act, ms).unref());
     every(this.#options.limits.audit_sync_interval_ms, () => this.#tick());
-    every(LOCK_TOUCH_MS, () => this.#lock.touch());
+    every(LOCK_TOUCH_MS, () => {
+      this.#lock.touch();
+      this.#branches.check();
+    });
   }
 
   get stats(): AuditStats {
@@ -193,7 +199,10 @@ class FileAuditLog implements AuditLog {
     this.#policy = record.policy;
     try {
       this.#ready();
-      this.#chain.add(this.#writer.note(this.#chain.stamp(), record));
+      // What an old process still has open is not over because this one starts; the usage store must know.
+      const draining = record.event === 'start' ? this.#branches.unfinished : 0;
+      const note = draining === 0 ? record : { ...record, detail: { ...record.detail, draining } };
+      this.#chain.add(this.#writer.note(this.#chain.stamp(), note));
       this.#commit();
     } catch (error) {
       this.#refused(error);
@@ -202,7 +211,7 @@ class FileAuditLog implements AuditLog {
 
   reopen(): void {
     this.#flush();
-    const next = new Appender(this.#options.file, this.#options.calls ?? REAL_CALLS);
+    const next = new Appender(this.#file, this.#options.calls ?? REAL_CALLS);
     const old = this.#chain.appender;
     try {
       if (next.identity === old.identity) {
@@ -220,8 +229,31 @@ class FileAuditLog implements AuditLog {
     old.retire((error) => this.#synced(error));
   }
 
+  handOver(): Fork {
+    if (this.#closed) throw this.#closedError();
+    if (this.#fork !== null) return this.#fork;
+    this.#flush();
+    const fork = { seq: this.#chain.seq, hash: this.#chain.prev };
+    const branch = branchPath(this.#file, fork.seq);
+    const lock = takeLock(branch);
+    try {
+      this.#moveTo(branch);
+    } catch (error) {
+      lock.release();
+      this.#fail(error);
+      throw error instanceof SallyportError ? error : unwritable(branch, error);
+    }
+    this.#branches.stop();
+    this.#lock.release();
+    this.#lock = lock;
+    this.#file = branch;
+    this.#fork = fork;
+    return fork;
+  }
+
   close(): void {
     if (this.#closed) return;
+    this.#branches.stop();
     for (const timer of this.#timers) clearInterval(timer);
     this.#flush();
     this.#closed = true;
@@ -309,11 +341,39 @@ class FileAuditLog implements AuditLog {
   }
 
   /** First line of a new segment: the chain goes on, and a scan knows how far back it must look for open requests. */
-  #continueIn(appender: Appender): void {
+  #continueIn(appender: Appender, takeOver?: Fork): void {
     const oldest = this.#open.values().next().value ?? null;
-    const detail = { previous_seq: this.#chain.seq, oldest_open: oldest };
+    const branch = takeOver === undefined ? {} : { branch: path.basename(branchPath(this.#file, takeOver.seq)) };
+    const detail = { previous_seq: this.#chain.seq, oldest_open: oldest, ...branch };
     this.#chain.add(this.#writer.note(this.#chain.stamp(), { event: 'reopen', policy: this.#policy, detail }));
     this.#chain.commit(appender);
+  }
+
+  /**
+   * FILE gets the name of a rotated segment, and the log goes on in `target`. Where logrotate has renamed it already, nothing
+   * is renamed. When it throws the log is where it was.
+   */
+  #moveTo(target: string): void {
+    const old = this.#chain.appender;
+    const aside = segmentPath(this.#file, this.#chain.seq);
+    const here = old.isAt(this.#file);
+    if (fs.existsSync(here ? aside : this.#file) && fs.statSync(here ? aside : this.#file).size > 0)
+      throw unwritable(here ? aside : this.#file, new Error('it is another file, and is not overwritten'));
+    if (here) fs.renameSync(this.#file, aside);
+    let next: Appender | null = null;
+    let fresh = false;
+    try {
+      next = new Appender(target, this.#options.calls ?? REAL_CALLS);
+      fresh = next.size === 0;
+      if (!fresh) throw unwritable(target, new Error('it is not empty'));
+      this.#continueIn(next);
+    } catch (error) {
+      next?.close(false);
+      if (fresh) fs.rmSync(target);
+      if (here) fs.renameSync(aside, this.#file);
+      throw error;
+    }
+    old.retire((error) => this.#synced(error));
   }
 
   #tick(): void {
@@ -330,11 +390,4 @@ class FileAuditLog implements AuditLog {
     this.#failures++;
     this.#lastError = error instanceof Error ? error.message : String(error);
   }
-}
-
-/** Bytes and duration of a request whose end nobody saw are not known and stand as 0. */
-function interruptedRecord(line: DecidedLine): Ended {
-  const { id, identity, client, host, port, method, verdict, reason, group, rule, policy } = line;
-  const unknown = { outcome: 'interrupted', bytes_up: 0, bytes_down: 0, duration_ms: 0 } as const;
-  return { id, identity, client, host, port, method, verdict, reason, group, rule, policy, ...unknown };
 }

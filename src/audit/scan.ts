@@ -22,17 +22,17 @@ export interface Tail {
   readonly open: readonly DecidedLine[];
 }
 
-interface Place {
+export interface Place {
   readonly file: string;
   readonly offset: number;
   readonly end: number;
 }
 
 /**
- * Reads the end of a log, and who is open in it.
+ * Reads the end of a log, and who is open in it. `forkSeq`: the last fork (branch.ts); what was open there is its branch's.
  * @throws SallyportError `audit-damaged` where the last whole line cannot be continued from
  */
-export function scanTail(file: string): Tail {
+export function scanTail(file: string, forkSeq = 0): Tail {
   const { segments } = listSegments(file);
   const current = identify(file);
   if (current === 'unreadable') throw damaged(file, 1, 'no sound line in it');
@@ -63,12 +63,12 @@ export function scanTail(file: string): Tail {
     policy: end.policy,
     torn,
     rotated,
-    open: [...open.values()].map(decidedAt),
+    open: [...open.values()].map(decidedAt).filter(({ seq }) => seq > forkSeq),
   };
 }
 
 /** FILE may hold nothing but a torn first line; then it is no segment yet. */
-function tornAlone(file: string, current: Segment | 'empty'): Tail['torn'] {
+export function tornAlone(file: string, current: Segment | 'empty'): Tail['torn'] {
   const bytes = current === 'empty' && fs.existsSync(file) ? fs.statSync(file).size : 0;
   return bytes === 0 ? null : { offset: 0, bytes };
 }
@@ -97,8 +97,13 @@ const SEQ_AT = 41;
 const DECIDED = ',"event":"decided","id":"';
 const ENDED = ',"event":"ended","id":"';
 
+/** The number of a sound line, without parsing it. */
+export function seqAt(text: string): number {
+  return Number(text.slice(SEQ_AT, text.indexOf(',', SEQ_AT)));
+}
+
 /** Substrings are enough: inside a JSON string every quote is escaped, so a key with its quotes is a key. */
-function follow(open: Map<string, Place>, file: string, line: RawLine): void {
+export function follow(open: Map<string, Place>, file: string, line: RawLine): void {
   const { text } = line;
   const comma = text.indexOf(',', SEQ_AT);
   if (text.startsWith(ENDED, comma)) {
@@ -115,7 +120,7 @@ function idAt(text: string, at: number): string {
   return text.slice(at, text.indexOf('"', at));
 }
 
-function decidedAt(place: Place): DecidedLine {
+export function decidedAt(place: Place): DecidedLine {
   const bytes = Buffer.alloc(place.end - place.offset - 1);
   const fd = fs.openSync(place.file, 'r');
   try {
@@ -128,7 +133,7 @@ function decidedAt(place: Place): DecidedLine {
   return line;
 }
 
-function damaged(file: string, line: number, why: string): SallyportError {
+export function damaged(file: string, line: number, why: string): SallyportError {
   const at = line === 0 ? file : `${file}:${line}`;
   return new SallyportError('audit-damaged', `${at}: ${why}; run \`sallyport audit repair\``, {
     problems: [

@@ -1,8 +1,10 @@
 // Says whether an audit log is complete: every number there, every line the one that the next line's hash means, every
-// request that was let through ended at most once. It reads all segments once, in order, in bounded memory, and changes nothing.
+// request that was let through ended at most once; in the main chain and in the branches of upgrades (branch.ts). It reads all segments once, in order, in bounded memory, and changes nothing.
 // It proves that nothing was changed or taken out between two lines, not that nothing was cut from the end: for that the
 // last hash must be known from elsewhere.
+import path from 'node:path';
 import type { DecidedLine, EndedLine, NoteLine } from '../policy/record.ts';
+import { type Branch, listBranches } from './branch.ts';
 import { FIRST_PREV } from './line.ts';
 import { lineHash, parseLine, type StoredLine } from './parse.ts';
 import { listSegments, type RawLine, readFileLines } from './read.ts';
@@ -24,7 +26,7 @@ export interface Verification {
   readonly complete: boolean;
   readonly files: readonly string[];
   readonly lines: number;
-  /** First and last sound line; null in an empty log. `from.seq` above 1: older segments are not here. */
+  /** First and last sound line of the main chain; null in an empty log. `from.seq` above 1: older segments are not here. */
   readonly from: AuditPlace | null;
   readonly to: AuditPlace | null;
   /** The first hundred. */
@@ -41,7 +43,8 @@ const RECENT_MAX = 100_000;
 /** Checks FILE and its rotated segments. Never throws for what is in them; throws where they cannot be read. */
 export function verifyAudit(file: string): Verification {
   const { segments, unreadable, compressed } = listSegments(file);
-  const check = new Check(segments[0]?.firstSeq ?? 1);
+  const branches = listBranches(file);
+  const check = new Check(segments[0]?.firstSeq ?? 1, branches);
   for (const path of unreadable) check.problem(path, 0, 'no sound line in this file');
   for (const path of compressed) check.problem(path, 0, 'compressed: unpack it to have it checked');
   for (const [index, segment] of segments.entries()) {
@@ -51,7 +54,12 @@ export function verifyAudit(file: string): Verification {
       check.line(segment.path, number, line, index === segments.length - 1);
     }
   }
-  return check.result(segments.map((segment) => segment.path));
+  for (const branch of branches) {
+    check.fork(branch);
+    let number = 0;
+    for (const line of readFileLines(branch.path)) check.line(branch.path, ++number, line, true);
+  }
+  return check.result([...segments, ...branches].map((of) => of.path));
 }
 
 class Check {
@@ -66,9 +74,27 @@ class Check {
   readonly #ended = new Set<string>();
   // Where the log begins later, decided lines may be in segments that are gone.
   readonly #begun: boolean;
+  readonly #branches: ReadonlySet<string>;
+  /** The lines that branches begin after: number → hash and time, once they were read. */
+  readonly #forks = new Map<number, { hash: string; time: string } | null>();
+  /** Where the main chain ended, once a branch is being read. */
+  #main: AuditPlace | null = null;
 
-  constructor(firstSeq: number) {
+  constructor(firstSeq: number, branches: readonly Branch[]) {
     this.#begun = firstSeq === 1;
+    this.#branches = new Set(branches.map((branch) => path.basename(branch.path)));
+    for (const { seq } of branches) this.#forks.set(seq, null);
+  }
+
+  /** The lines that come now are a branch's: they go on from the line of the fork. */
+  fork(branch: Branch): void {
+    this.#main ??= this.#to;
+    const at = this.#forks.get(branch.seq) ?? null;
+    const begun = this.#from !== null && this.#from.seq <= branch.seq;
+    if (at === null && begun)
+      this.problem(branch.path, 0, `it goes on from line ${branch.seq}, which is not in the log`);
+    this.#to = { seq: branch.seq, time: at?.time ?? '' };
+    this.#hash = at?.hash ?? null;
   }
 
   problem(file: string, line: number, why: string): void {
@@ -93,9 +119,12 @@ class Check {
     this.#hash = lineHash(raw.text);
     this.#from ??= { seq: line.seq, time: line.time };
     this.#to = { seq: line.seq, time: line.time };
+    if (this.#main === null && this.#forks.has(line.seq))
+      this.#forks.set(line.seq, { hash: this.#hash, time: line.time });
     if (line.event === 'decided') this.#decided(line, say);
     else if (line.event === 'ended') this.#end(line, say);
     else if (line.event === 'gap') this.#gap(line, say);
+    else if (line.event === 'reopen') this.#reopen(line, say);
   }
 
   result(files: readonly string[]): Verification {
@@ -104,7 +133,7 @@ class Check {
       files,
       lines: this.#lines,
       from: this.#from,
-      to: this.#to,
+      to: this.#main ?? this.#to,
       problems: this.#problems,
       problemCount: this.#problemCount,
       open: this.#open.size,
@@ -138,6 +167,12 @@ class Check {
     } else if (this.#begun) {
       say(`request ${line.id} ended, but was never decided`);
     }
+  }
+
+  #reopen(line: NoteLine, say: (why: string) => void): void {
+    const { branch } = line.detail;
+    if (typeof branch === 'string' && !this.#branches.has(branch))
+      say(`the branch ${branch} is missing: what the old process wrote after the upgrade`);
   }
 
   #gap(line: NoteLine, say: (why: string) => void): void {

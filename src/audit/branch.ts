@@ -1,0 +1,96 @@
+// Branches of the audit log. When a new process takes the log over, the old one goes on for its open tunnels in
+// FILE.drain-SEQ: same chain, same numbers from SEQ on, while FILE is begun anew from the same number by the new process.
+// A branch ends with the old process's `stop` note; one whose process died is ended by the next writer of FILE (adopt.ts).
+import fs from 'node:fs';
+import path from 'node:path';
+import { unwritable } from './append.ts';
+import { parseLine, type StoredLine } from './parse.ts';
+import { identify, readFileLines } from './read.ts';
+import { scanTail, type Tail, tornAlone } from './scan.ts';
+
+/** The last line that both sides have: number, and hash as the `prev` of what follows. */
+export interface Fork {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+export interface Branch {
+  readonly path: string;
+  /** Number of the last line before the fork. */
+  readonly seq: number;
+  /** Null while it is not written, or where it is damaged. */
+  readonly first: StoredLine | null;
+}
+
+/** Enough digits that names sort as numbers do. */
+function digits(seq: number): string {
+  return String(seq).padStart(12, '0');
+}
+
+/** Process ids come again (in a container soon), numbers of lines do not. */
+export function branchPath(file: string, seq: number): string {
+  return `${file}.drain-${digits(seq)}`;
+}
+
+/** Name of a segment that ends with line `seq`; listSegments takes it for what it is. */
+export function segmentPath(file: string, seq: number): string {
+  return `${file}.${digits(seq)}`;
+}
+
+/** The branches beside FILE, oldest first. */
+export function listBranches(file: string): Branch[] {
+  const directory = path.dirname(file);
+  const stem = `${path.basename(file)}.drain-`;
+  if (!fs.existsSync(directory)) return [];
+  return fs
+    .readdirSync(directory)
+    .filter((name) => name.startsWith(stem) && /^\d{12,}$/.test(name.slice(stem.length)))
+    .sort()
+    .map((name) => {
+      const at = path.join(directory, name);
+      return { path: at, seq: Number(name.slice(stem.length)), first: firstLine(at) };
+    });
+}
+
+function firstLine(file: string): StoredLine | null {
+  for (const line of readFileLines(file)) return line.state === 'whole' ? parseLine(line.text) : null;
+  return null;
+}
+
+/** A stop note is short: it stands in the last bytes. */
+const LAST_BYTES = 16_384;
+
+/** True where the branch ends with its process's `stop` note: nothing will follow. */
+export function isFinished(branch: string): boolean {
+  const fd = fs.openSync(branch, 'r');
+  try {
+    const { size } = fs.fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(size, LAST_BYTES));
+    fs.readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    const lines = bytes.toString('latin1').split('\n');
+    return lines.at(-1) === '' && parseLine(lines.at(-2) ?? '')?.event === 'stop';
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/**
+ * Where the new process goes on: FILE is empty, and the old one's branch says from which line. A first attempt that died
+ * after its first line is gone on from.
+ * @throws SallyportError `audit-unwritable` where FILE is another log, or nobody handed it over
+ */
+export function takeOverTail(file: string, fork: Fork): Tail {
+  const branch = branchPath(file, fork.seq);
+  const first = fs.existsSync(branch) ? firstLine(branch) : null;
+  if (first?.event !== 'reopen' || first.prev !== fork.hash)
+    throw unwritable(file, new Error(`it was not handed over at line ${fork.seq}: there is no ${branch}`));
+  const current = identify(file);
+  if (current === 'empty') {
+    const torn = tornAlone(file, current);
+    return { seq: fork.seq, prev: fork.hash, policy: first.policy, torn, rotated: true, open: [] };
+  }
+  const begun = firstLine(file);
+  if (begun?.event !== 'reopen' || begun.prev !== fork.hash)
+    throw unwritable(file, new Error('it is not empty, and does not go on from the line that was handed over'));
+  return scanTail(file);
+}
