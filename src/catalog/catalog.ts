@@ -76,12 +76,26 @@ export interface NeverProxy {
   readonly cite: string;
 }
 
+/** doh: a resolver over HTTPS · shared: any customer of a provider may own a name there · the others carry data out by design. */
+export type WatchKind = 'doh' | 'tunnel' | 'paste' | 'upload' | 'webhook' | 'shared';
+
+/** A host that an operator should think about before allowing; it decides nothing, the lint of `check` reads it. */
+export interface WatchedHost {
+  /** A pattern as in the policy. */
+  readonly host: string;
+  readonly kind: WatchKind;
+  /** Whose it is, in a few words. */
+  readonly what: string;
+  readonly cite: string;
+}
+
 export interface Catalog {
   readonly version: string;
   /** What was read to write the shipped catalog, with revisions. */
   readonly snapshot: readonly string[];
   readonly groups: ReadonlyMap<string, CatalogGroup>;
   readonly neverProxy: readonly NeverProxy[];
+  readonly watch: readonly WatchedHost[];
   /** "sha256:" and 64 hex digits over the canonical content, catalog.d included. */
   readonly digest: string;
 }

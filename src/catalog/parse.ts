@@ -3,7 +3,14 @@
 // Must not let catalog.d redefine anything shipped, nor open the metadata class: that is how a small file widens a policy.
 import type { OperatorErrorCode } from '../errors.ts';
 import { parsePattern } from '../policy/pattern.ts';
-import { type CatalogEntry, type CatalogGroup, fillTemplate, type NeverProxy, templateParameters } from './catalog.ts';
+import {
+  type CatalogEntry,
+  type CatalogGroup,
+  fillTemplate,
+  type NeverProxy,
+  templateParameters,
+  type WatchedHost,
+} from './catalog.ts';
 import { nearestSpelling } from './nearest.ts';
 import { type Path, type PathProblem, type RawEntry, type RawGroup, readShape } from './shape.ts';
 
@@ -19,6 +26,7 @@ export interface CatalogContent {
   readonly snapshot: readonly string[];
   readonly groups: ReadonlyMap<string, CatalogGroup>;
   readonly neverProxy: readonly NeverProxy[];
+  readonly watch: readonly WatchedHost[];
 }
 
 type Report = (path: Path, code: OperatorErrorCode, message: string, hint: string) => void;
@@ -38,6 +46,7 @@ export function assembleCatalog(files: readonly CatalogFile[]): {
   const groups = new Map<string, CatalogGroup>();
   const seen = { group: new Map<string, Seen>(), entry: new Map<string, Seen>() };
   const neverProxy: NeverProxy[] = [];
+  const watch: WatchedHost[] = [];
   const versions: string[] = [];
   const snapshot: string[] = [];
   for (const file of files) {
@@ -48,7 +57,7 @@ export function assembleCatalog(files: readonly CatalogFile[]): {
       problems.push(...shape.problems);
       continue;
     }
-    const { version, snapshot: read, groups: rawGroups, never_proxy } = shape.raw;
+    const { version, snapshot: read, groups: rawGroups, never_proxy, watch: watched } = shape.raw;
     if (version !== undefined) checkVersion(version, file, versions, report);
     snapshot.push(...(read ?? []));
     for (const [index, raw] of rawGroups.entries()) {
@@ -64,6 +73,10 @@ export function assembleCatalog(files: readonly CatalogFile[]): {
       checkHost(entry.host, entry.host, ['never_proxy', index, 'host'], report);
       neverProxy.push(entry);
     }
+    for (const [index, entry] of watched.entries()) {
+      checkHost(entry.host, entry.host, ['watch', index, 'host'], report);
+      watch.push(entry);
+    }
   }
   const first = files[0];
   if (versions.length === 0 && problems.length === 0 && first !== undefined) {
@@ -77,7 +90,7 @@ export function assembleCatalog(files: readonly CatalogFile[]): {
       hint: 'Reinstall it.',
     });
   }
-  return { content: { version: versions[0] ?? '', snapshot, groups, neverProxy }, problems };
+  return { content: { version: versions[0] ?? '', snapshot, groups, neverProxy, watch }, problems };
 }
 
 function checkVersion(version: string, file: CatalogFile, versions: string[], report: Report): void {

@@ -69,12 +69,20 @@ const neverProxyShape = z.strictObject({
   cite: SENTENCE,
 });
 
+const watchShape = z.strictObject({
+  host: z.string().min(1).max(253),
+  kind: z.enum(['doh', 'tunnel', 'paste', 'upload', 'webhook', 'shared']),
+  what: SENTENCE,
+  cite: SENTENCE,
+});
+
 const fileShape = z.strictObject({
   format: z.literal(1),
   version: z.string().min(1).max(64).optional(),
   snapshot: z.array(SENTENCE).max(32).optional(),
   groups: z.array(groupShape).max(1_000).default([]),
   never_proxy: z.array(neverProxyShape).max(200).default([]),
+  watch: z.array(watchShape).max(2_000).default([]),
 });
 
 export type RawFile = z.infer<typeof fileShape>;
@@ -168,6 +176,7 @@ function keysAt(path: Path): string[] {
   if (place === 'parameters') return Object.keys(parameterShape.shape);
   if (place === 'paths') return Object.keys(pathShape.shape);
   if (place === 'never_proxy') return Object.keys(neverProxyShape.shape);
+  if (place === 'watch') return Object.keys(watchShape.shape);
   return Object.keys(fileShape.shape);
 }
 

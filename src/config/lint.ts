@@ -1,160 +1,300 @@
-// Warnings about rules: what has no effect, stands twice, has expired, or lets through more than it looks like.
-// PURE. None of it makes a file invalid; `sallyport check --strict` fails on them. Cost is linear in the rules.
-
+// Findings about rules: what has no effect, stands twice, has expired, or lets through more than it looks like.
+// PURE. None of it makes a file invalid; `sallyport check --strict` fails on them, and `accept:` on a rule says that one is
+// meant so. Cost is linear in the rules: each look-up is by a key, never by walking the other rules.
+import type { Catalog } from '../catalog/catalog.ts';
 import { type Cidr, classifyAddress } from '../policy/address.ts';
 import type { RuleSource } from '../policy/compile.ts';
 import { METADATA_NAMES } from '../policy/decide.ts';
-import { isMultiTenant, type Pattern } from '../policy/pattern.ts';
+import { formatIp } from '../policy/ip.ts';
+import type { Attributes } from '../policy/record.ts';
+import { type Selector, selectorMatches } from '../policy/selector.ts';
 import { type PathProblem, warning } from './issues.ts';
+import { addsNothing, Cover, DenyIndex, denyText, portsOf, protocolOn } from './lint-cover.ts';
+import { KnownHosts } from './lint-hosts.ts';
 import type { PlacedRule } from './rules.ts';
+import type { Lint } from './schema.ts';
 
-/** Every warning about the rules, in file order of what it is about. */
-export function lintRules(rules: readonly PlacedRule[], now: number): PathProblem[] {
-  const denies = denyIndex(rules);
-  const seen = new Map<string, PlacedRule>();
-  const told = new Set<string>();
-  const problems: PathProblem[] = [];
-  for (const placed of rules) {
-    const { rule, path, lastDay } = placed;
-    // A group gives many rules: what is said of its line is said once.
-    const tell = (
-      code: 'config-expired' | 'config-useless' | 'config-conflict',
-      message: string,
-      hint?: string,
-    ): void => {
-      const key = `${path.join('.')} ${code} ${rule.group === null || code !== 'config-expired' ? message : ''}`;
-      if (!told.has(key)) problems.push(warning(code, path, message, hint));
-      told.add(key);
-    };
-    const name = rule.group === null ? rule.pattern.text : `group ${rule.group}`;
-    if (isExpired(rule, now)) {
-      tell(
-        'config-expired',
-        `the rule for ${name} expired at the end of ${lastDay ?? 'its last day'} (UTC) and has no effect`,
-      );
-      continue;
-    }
-    const first = duplicateOf(placed, seen);
-    if (first !== null)
-      tell(
-        'config-useless',
-        `the rule for ${rule.pattern.text} stands twice; it stands first at ${first.rule.origin}`,
-        'Remove one of the two.',
-      );
-    if (rule.effect === 'deny') continue;
-    const deny = shadowing(rule, denies);
-    if (deny !== null)
-      tell(
-        'config-useless',
-        `${rule.pattern.text} can never pass: the deny rule ${deny.pattern.text} at ${deny.origin} covers it`,
-        'Remove one of the two: deny always wins.',
-      );
-    if (rule.group === null) ownRuleProblems(rule, tell);
-    const everywhere = rule.addresses.find(isEverywhere);
-    if (everywhere !== undefined)
-      tell(
-        'config-conflict',
-        `addresses has ${everywhere.text}: ${name} may resolve into any address, loopback and internal ones too`,
-        'List the ranges that the host really resolves into.',
-      );
+export interface LintInput {
+  readonly rules: readonly PlacedRule[];
+  readonly catalog: Catalog;
+  /** What a source address proves. */
+  readonly clientGroups: readonly { readonly attributes: Attributes }[];
+  readonly modes: readonly { readonly for: Selector }[];
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+}
+
+/** More ports than this are as good as all: nobody reads them. */
+const PORTS_MANY = 16;
+/** Ranges shorter than this are wider than any one network. */
+const PREFIX_MIN = { 4: 8, 6: 32 } as const;
+
+type Tell = (code: `lint-${Lint}`, message: string, hint?: string) => void;
+
+/** Every finding about the rules. */
+export function lintRules(input: LintInput): PathProblem[] {
+  const report = new Report();
+  const known = new KnownHosts(input.catalog);
+  const live = input.rules.filter(({ rule }) => rule.expires === null || rule.expires >= input.now);
+  const denies = new DenyIndex();
+  for (const { rule } of live) if (rule.effect === 'deny') denies.add(rule);
+  for (const placed of input.rules) {
+    const { rule, lastDay } = placed;
+    if (rule.expires === null || rule.expires >= input.now) continue;
+    const message = `the rule for ${nameOf(rule)} expired at the end of ${lastDay ?? 'its last day'} (UTC) and has no effect`;
+    report.tell(placed)('lint-expired', message);
   }
-  return problems;
+  repetitions(live, report);
+  for (const placed of live) {
+    const { rule } = placed;
+    const tell = report.tell(placed);
+    selectorFindings(rule, input.clientGroups, tell);
+    if (rule.effect === 'deny') continue;
+    const deny = denies.covering(rule.pattern, portsOf(rule));
+    if (deny !== null) {
+      const message = `${rule.pattern.text} can never pass: the deny rule ${deny.pattern.text} at ${deny.origin} covers it`;
+      tell('lint-shadowed', message, 'Remove one of the two: deny always wins.');
+    }
+    hostFindings(rule, known, denies, tell);
+    widthFindings(rule, tell);
+  }
+  return [...report.problems(input.rules), ...deadModes(input)];
 }
 
-function isExpired(rule: RuleSource, now: number): boolean {
-  return rule.expires !== null && rule.expires < now;
+/** Collects findings; what a group says of many hosts is said once, with a count. */
+class Report {
+  readonly #found = new Map<string, { problem: PathProblem; more: number }>();
+  readonly #used = new Set<string>();
+
+  tell({ rule, path, accept }: PlacedRule): Tell {
+    return (code, message, hint) => {
+      const lint = code.slice('lint-'.length) as Lint;
+      const key = `${path.join('.')} ${code}`;
+      if (accept.includes(lint)) {
+        this.#used.add(key);
+        return;
+      }
+      const before = this.#found.get(rule.group === null ? `${key} ${message}` : key);
+      if (before === undefined)
+        this.#found.set(rule.group === null ? `${key} ${message}` : key, {
+          problem: warning(code, path, message, hint),
+          more: 0,
+        });
+      else before.more += 1;
+    };
+  }
+
+  problems(rules: readonly PlacedRule[]): PathProblem[] {
+    const found = [...this.#found.values()].map(({ problem, more }) =>
+      more === 0 || problem.code === 'lint-expired'
+        ? problem
+        : { ...problem, message: `${problem.message} (and ${more} more of the group)` },
+    );
+    const asked = new Set<string>();
+    for (const { path, accept } of rules) {
+      for (const lint of accept) {
+        const key = `${path.join('.')} lint-${lint}`;
+        if (this.#used.has(key) || asked.has(key)) continue;
+        asked.add(key);
+        found.push(
+          warning('lint-accept', [...path, 'accept'], `the rule accepts ${lint}, and there is no such finding`),
+        );
+      }
+    }
+    return found;
+  }
 }
 
-function isEverywhere(cidr: Cidr): boolean {
-  return cidr.bits === (cidr.family === 4 ? 96 : 0);
+function nameOf(rule: RuleSource): string {
+  return rule.group === null ? rule.pattern.text : `group ${rule.group}`;
 }
 
-function ownRuleProblems(
-  rule: RuleSource,
-  tell: (code: 'config-useless' | 'config-conflict', message: string, hint?: string) => void,
-): void {
+/** What stands twice, and what can never win. Two groups may share hosts: that is the catalog's business. */
+function repetitions(live: readonly PlacedRule[], report: Report): void {
+  const all = new Cover();
+  const groups = new Cover();
+  for (const { rule } of live) if (rule.effect === 'allow') all.add(rule);
+  for (const { rule } of live) if (rule.effect === 'allow' && rule.group !== null) groups.add(rule);
+  const before = new Cover();
+  const groupsBefore = new Cover();
+  const denied = new Map<string, RuleSource>();
+  for (let at = 0; at < live.length; ) {
+    const placed = live[at];
+    if (placed === undefined) break;
+    const { rule } = placed;
+    const line = [placed];
+    for (let next = live[at + 1]; next?.path === placed.path; next = live[at + line.length]) line.push(next);
+    at += line.length;
+    const tell = report.tell(placed);
+    if (rule.effect === 'deny') {
+      const first = denied.get(denyText(rule));
+      if (first === undefined) denied.set(denyText(rule), rule);
+      else
+        tell(
+          'lint-duplicate',
+          `the deny rule for ${rule.pattern.text} stands twice; it stands first at ${first.origin}`,
+        );
+    } else if (rule.group === null) repeated(rule, { before, groups, all }, tell);
+    else groupRepeated(line, groupsBefore, tell);
+    for (const one of line) {
+      if (one.rule.effect === 'allow') before.add(one.rule);
+      if (one.rule.group !== null) groupsBefore.add(one.rule);
+    }
+  }
+}
+
+function repeated(rule: RuleSource, covers: { before: Cover; groups: Cover; all: Cover }, tell: Tell): void {
+  const first = covers.before.of(rule);
+  if (first !== null && !addsNothing(rule, first)) {
+    const what = `every request that ${rule.pattern.text} would match is taken by ${placeOf(first)}, which stands first`;
+    tell('lint-shadowed', `${what}; ports, protocol, mode and addresses of this rule never count`);
+    return;
+  }
+  const group = first?.group == null ? covers.groups.of(rule) : first;
+  const same = group !== null && addsNothing(rule, group) ? group : first;
+  if (same !== null) {
+    const where =
+      same.group === null
+        ? `stands twice; it stands first at ${same.origin}`
+        : `is needless: ${placeOf(same)} has it already`;
+    tell('lint-duplicate', `the rule for ${rule.pattern.text} ${where}`, 'Remove one of the two.');
+    return;
+  }
+  const above = covers.all.above(rule);
+  if (above === null || !addsNothing(rule, above)) return;
+  const message = `the rule for ${rule.pattern.text} is needless: ${above.pattern.text} of ${placeOf(above)} lets it through already`;
+  tell('lint-duplicate', message, 'Remove this rule, or the wildcard.');
+}
+
+function groupRepeated(line: readonly PlacedRule[], groupsBefore: Cover, tell: Tell): void {
+  const [first] = line;
+  if (first === undefined) return;
+  let other: RuleSource | null = null;
+  for (const { rule } of line) {
+    other = groupsBefore.of(rule);
+    if (other === null || !addsNothing(rule, other)) return;
+  }
+  if (other === null) return;
+  tell('lint-duplicate', `each host of group ${first.rule.group} is let through by ${placeOf(other)} already`);
+}
+
+function placeOf(rule: RuleSource): string {
+  return rule.group === null ? `the rule at ${rule.origin}` : `group ${rule.group} at ${rule.origin}`;
+}
+
+/** Only source addresses prove attributes today: a selector that none of them meets selects nobody. */
+function selectorFindings(rule: RuleSource, groups: LintInput['clientGroups'], tell: Tell): void {
+  if (rule.for === null) return;
+  const selector = rule.for;
+  const names = Object.keys(selector).join(', ');
+  if (!groups.some((group) => selectorMatches(selector, group.attributes))) {
+    const message = `the rule for ${nameOf(rule)} never matches: no entry of clients.groups sets ${names} to what for: asks, and nothing else proves it`;
+    tell('lint-dead', message, 'Set it in clients.groups, or remove for:.');
+  } else if (rule.effect === 'allow' && rule.need !== 'required') {
+    const message = `for: selects by source address alone: every job on those machines may use ${nameOf(rule)}, whatever its ${names}`;
+    tell('lint-address-identity', message);
+  }
+}
+
+function deadModes({ modes, clientGroups }: LintInput): PathProblem[] {
+  return modes.flatMap((one, index) =>
+    clientGroups.some((group) => selectorMatches(one.for, group.attributes))
+      ? []
+      : [
+          warning(
+            'lint-dead',
+            ['modes', index, 'for'],
+            'the mode is for nobody: no entry of clients.groups sets what for: asks',
+          ),
+        ],
+  );
+}
+
+function hostFindings(rule: RuleSource, known: KnownHosts, denies: DenyIndex, tell: Tell): void {
   const { pattern } = rule;
+  const name = rule.group === null ? pattern.text : `${pattern.text} of group ${rule.group}`;
+  const isOpen = (watched: { readonly pattern: typeof pattern }): boolean =>
+    denies.covering(watched.pattern, portsOf(rule)) === null;
+  if (rule.metadata) {
+    const message = 'instance metadata answers for the machine of the proxy to every client that may use this group';
+    tell('lint-metadata', message);
+    return;
+  }
   if (
     (pattern.kind === 'address' && classifyAddress(pattern.host) === 'metadata') ||
     METADATA_NAMES.has(pattern.host)
   ) {
+    const hint = 'Let clients reach it directly (`sallyport env` prints NO_PROXY), or see group instance-metadata.';
+    tell('lint-dead', `${pattern.text} is instance metadata and is refused in spite of this rule`, hint);
+    return;
+  }
+  const resolver = known.resolvers(pattern).find(isOpen);
+  if (resolver !== undefined) {
+    const { host, what } = resolver.host;
     tell(
-      'config-useless',
-      `${pattern.text} is instance metadata and is refused in spite of this rule`,
-      'Let clients reach it directly (`sallyport env` prints NO_PROXY), or see group instance-metadata.',
+      'lint-doh',
+      `${name} lets builds resolve names over HTTPS at ${host} (${what}), where no log of this proxy sees them`,
     );
-  } else if (pattern.kind === 'wildcard' && isMultiTenant(pattern)) {
+  }
+  const carrier = known.carriers(pattern).find(({ watched }) => isOpen(watched));
+  if (carrier !== undefined) {
+    const { host, what } = carrier.watched.host;
+    tell('lint-exfiltration', `${name} lets builds reach ${host} (${what}), ${carrier.how}`);
+  }
+  const strangers =
+    rule.group === null ? known.strangers(pattern) : known.isMarked(rule.id) ? 'marked in the catalog' : null;
+  if (strangers !== null) {
+    const message = `anyone may own a name under ${name} (${strangers}): a build could send data to a stranger's account there`;
+    tell('lint-multi-tenant', message);
+    return;
+  }
+  const group = rule.group === null ? known.wholeDomainOf(pattern) : null;
+  if (group !== null) {
+    const message = `${name} covers every name of a domain that is not yours, also those its owner adds tomorrow; group ${group} names hosts there`;
+    tell('lint-wide-host', message);
+  }
+}
+
+function widthFindings(rule: RuleSource, tell: Tell): void {
+  const name = nameOf(rule);
+  const everywhere = rule.addresses.find((range) => range.bits === (range.family === 4 ? 96 : 0));
+  const wide = rule.addresses.find((range) => prefixOf(range) < PREFIX_MIN[range.family]);
+  const texts = new Set(rule.addresses.map((range) => range.text));
+  const own = rule.addresses.find((range) => classifyAddress(formatIp(range)) === 'loopback');
+  if (everywhere !== undefined) {
     tell(
-      'config-conflict',
-      `anyone may own a name under ${pattern.text}: a build could send data to a stranger's account there`,
-      'List the names that are yours.',
+      'lint-wide-addresses',
+      `addresses has ${everywhere.text}: ${name} may resolve into any address, loopback and internal ones too`,
+    );
+  } else if (wide !== undefined) {
+    tell(
+      'lint-wide-addresses',
+      `addresses has ${wide.text}: whoever controls the name ${name} may point it anywhere in there`,
+    );
+  } else if (['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16'].every((range) => texts.has(range))) {
+    tell(
+      'lint-wide-addresses',
+      `addresses has every private network: whoever controls the name ${name} may point it at any internal service`,
+    );
+  } else if (own !== undefined && rule.pattern.kind !== 'address') {
+    tell(
+      'lint-wide-addresses',
+      `addresses has ${own.text}: ${name} may be a service on the machine of the proxy itself`,
+    );
+  }
+  if (rule.group !== null && rule.ports === null) return;
+  const ports = portsOf(rule);
+  if (ports.length > PORTS_MANY) tell('lint-wide-ports', `${name} has ${ports.length} ports, which is as good as all`);
+  if (ports.includes(443) && protocolOn(rule, 443) === 'any') {
+    const message = `protocol: any on port 443 of ${name}: any protocol passes, and the server name is not compared with the host`;
+    tell(
+      'lint-wide-protocol',
+      message,
+      'Remove protocol: on 443 it is tls, on 22 ssh, on 80 http; write a rule of its own for other ports.',
     );
   }
 }
 
-/** The earlier rule that says the same. Two groups may share a host: that is the catalog's business. */
-function duplicateOf(placed: PlacedRule, seen: Map<string, PlacedRule>): PlacedRule | null {
-  const { rule } = placed;
-  const ports = rule.ports === null ? '' : [...rule.ports].sort((a, b) => a - b).join(',');
-  const normal = rule.effect === 'allow' && ports === '' ? '443' : ports;
-  const selector = rule.for === null ? '' : JSON.stringify(rule.for);
-  // On its default port a rule without protocol is the same as one that names it.
-  const protocol = rule.protocol ?? (normal === '80' ? 'http' : normal === '22' ? 'ssh' : 'tls');
-  const key = [rule.effect, rule.pattern.text, normal, rule.effect === 'deny' ? '' : protocol, selector].join(' ');
-  const first = seen.get(key);
-  if (first === undefined) {
-    seen.set(key, placed);
-    return null;
-  }
-  return rule.group !== null && first.rule.group !== null ? null : first;
-}
-
-/** What is denied of one host, or below one domain. */
-interface Denied {
-  everyPort: RuleSource | null;
-  readonly ports: Map<number, RuleSource>;
-}
-
-interface DenyIndex {
-  readonly exact: ReadonlyMap<string, Denied>;
-  readonly below: ReadonlyMap<string, Denied>;
-}
-
-/** Deny rules that bind everyone and for good, by host. */
-function denyIndex(rules: readonly PlacedRule[]): DenyIndex {
-  const exact = new Map<string, Denied>();
-  const below = new Map<string, Denied>();
-  for (const { rule } of rules) {
-    if (rule.effect !== 'deny' || rule.for !== null || rule.expires !== null) continue;
-    const index = rule.pattern.kind === 'wildcard' ? below : exact;
-    const denied = index.get(rule.pattern.host) ?? { everyPort: null, ports: new Map() };
-    index.set(rule.pattern.host, denied);
-    if (rule.ports === null) denied.everyPort ??= rule;
-    for (const port of rule.ports ?? []) denied.ports.set(port, denied.ports.get(port) ?? rule);
-  }
-  return { exact, below };
-}
-
-/** A deny rule, where every port of the allow rule is denied for all that its pattern matches. */
-function shadowing(rule: RuleSource, denies: DenyIndex): RuleSource | null {
-  if (denies.exact.size === 0 && denies.below.size === 0) return null;
-  const found = [...covering(rule.pattern, denies)];
-  const denyOf = (port: number): RuleSource | undefined => {
-    const denied = found.find((one) => one.everyPort !== null || one.ports.has(port));
-    return denied?.everyPort ?? denied?.ports.get(port);
-  };
-  const byPort = (rule.ports ?? [443]).map(denyOf);
-  return byPort.includes(undefined) ? null : (byPort[0] ?? null);
-}
-
-/** What is denied of every host that the pattern matches. */
-function* covering(pattern: Pattern, denies: DenyIndex): Generator<Denied> {
-  const { host, kind } = pattern;
-  const exact = kind === 'wildcard' ? denies.below.get(host) : denies.exact.get(host);
-  if (exact !== undefined) yield exact;
-  if (kind === 'address') return;
-  for (let dot = host.indexOf('.'); dot !== -1; dot = host.indexOf('.', dot + 1)) {
-    const denied = denies.below.get(host.slice(dot + 1));
-    if (denied !== undefined) yield denied;
-  }
+function prefixOf(range: Cidr): number {
+  return range.family === 4 ? range.bits - 96 : range.bits;
 }

@@ -129,7 +129,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   if (findings.hasErrors) throw findings.error();
   const source: PolicySource = { ...built.source, digest: digestOf(built.canonical) };
   const policy = compilePolicy(source);
-  findings.add(lintRules(built.rules, now));
+  const { clientGroups } = settings;
+  findings.add(lintRules({ rules: built.rules, catalog, clientGroups, modes: built.source.modes, now }));
   findings.add(runTests(new Policy(policy), parsed.tests, now));
   if (findings.hasErrors) throw findings.error();
   return { settings, policy, problems: findings.warnings(), source, catalog };

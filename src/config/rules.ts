@@ -16,7 +16,7 @@ import type { Selector } from '../policy/selector.ts';
 import { error, type PathProblem } from './issues.ts';
 import type { LastDay } from './leaf.ts';
 import type { Placed } from './parse.ts';
-import type { AllowItem, AllowMapping, DenyItem } from './schema.ts';
+import type { AllowItem, AllowMapping, DenyItem, Lint } from './schema.ts';
 
 /** A rule, and where it stands in the file. */
 export interface PlacedRule {
@@ -24,6 +24,8 @@ export interface PlacedRule {
   readonly path: readonly PropertyKey[];
   /** The last day as it is written. */
   readonly lastDay: string | null;
+  /** Findings of the lint that are meant so. */
+  readonly accept: readonly Lint[];
 }
 
 export interface RulesInput {
@@ -51,9 +53,13 @@ export function buildRules(input: RulesInput): Rules {
   const rules: PlacedRule[] = [];
   const problems: PathProblem[] = [];
   const on = new Map<string, Set<string>>();
-  for (const { index, item } of input.deny) rules.push(denyRule(item, ['deny', index], input.origin));
+  for (const { index, item } of input.deny) {
+    checkAccept(item, ['deny', index], problems);
+    rules.push(denyRule(item, ['deny', index], input.origin));
+  }
   for (const { index, item } of input.allow) {
     const path = ['allow', index];
+    checkAccept(item, path, problems);
     if ('pattern' in item) rules.push(shortRule(item.pattern, item.port, path, input.origin));
     else if (item.group !== undefined) rules.push(...groupRules(item, item.group, path, input, on, problems));
     else rules.push(...hostRule(item, path, input.origin, problems));
@@ -68,7 +74,12 @@ function shortRule(
   origin: RulesInput['origin'],
 ): PlacedRule {
   const at = origin(path);
-  return { path, lastDay: null, rule: { ...blank('allow', pattern, at), ports: port === null ? null : [port] } };
+  return {
+    path,
+    lastDay: null,
+    accept: [],
+    rule: { ...blank('allow', pattern, at), ports: port === null ? null : [port] },
+  };
 }
 
 function blank(effect: RuleSource['effect'], pattern: Pattern, at: string): RuleSource {
@@ -108,14 +119,28 @@ function stated(item: Stated): Pick<RuleSource, 'for' | 'expires' | 'reason' | '
   };
 }
 
+function placed(
+  item: AllowMapping | Exclude<DenyItem, { pattern: Pattern }>,
+  path: readonly PropertyKey[],
+): Omit<PlacedRule, 'rule'> {
+  return { path, lastDay: item.expires?.text ?? null, accept: item.accept ?? [] };
+}
+
+/** An accepted risk without a reason is one that nobody can judge again. */
+function checkAccept(item: AllowItem | DenyItem, path: readonly PropertyKey[], problems: PathProblem[]): void {
+  if ('pattern' in item || item.accept === undefined || item.reason !== undefined) return;
+  const message = `the rule accepts ${item.accept.join(', ')} and gives no reason`;
+  problems.push(error('config-missing-key', [...path, 'accept'], message, 'Write reason: and why it is meant so.'));
+}
+
 function denyRule(item: DenyItem, path: readonly PropertyKey[], origin: RulesInput['origin']): PlacedRule {
   const at = origin(path);
   if ('pattern' in item) {
     const rule = { ...blank('deny', item.pattern, at), ports: item.port === null ? null : [item.port] };
-    return { path, lastDay: null, rule };
+    return { path, lastDay: null, accept: [], rule };
   }
   const rule = { ...blank('deny', item.host, at), ports: item.ports ?? null, ...stated(item) };
-  return { path, lastDay: item.expires?.text ?? null, rule };
+  return { ...placed(item, path), rule };
 }
 
 function hostRule(
@@ -154,7 +179,7 @@ function hostRule(
     mode: item.mode ?? null,
     ...stated(item),
   };
-  return [{ path, lastDay: item.expires?.text ?? null, rule }];
+  return [{ ...placed(item, path), rule }];
 }
 
 function groupRules(
@@ -207,7 +232,7 @@ function groupRules(
       need: entry.need,
       ...shared,
     };
-    return { path, lastDay: item.expires?.text ?? null, rule };
+    return { ...placed(item, path), rule };
   });
 }
 

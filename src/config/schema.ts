@@ -10,6 +10,24 @@ export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
+/** What `accept` may name: the codes of the lint without `lint-`. */
+export const LINTS = [
+  'expired',
+  'duplicate',
+  'shadowed',
+  'dead',
+  'wide-host',
+  'wide-addresses',
+  'wide-ports',
+  'wide-protocol',
+  'multi-tenant',
+  'doh',
+  'exfiltration',
+  'metadata',
+  'address-identity',
+] as const;
+export type Lint = (typeof LINTS)[number];
+
 const mode = (about: string) => z.enum(MODES).describe(about);
 const ranges = (about: string) => z.array(leaf.cidr()).describe(about);
 const ports = z
@@ -45,6 +63,11 @@ const stated = {
   expires: leaf.lastDay('The last day (UTC, inclusive) on which the rule has effect: 2026-12-31.').optional(),
   reason: leaf.line('Why the rule exists.').optional(),
   owner: leaf.line('Who answers for the rule.').optional(),
+  accept: z
+    .array(z.enum(LINTS))
+    .min(1)
+    .describe('Findings of `sallyport check` that are meant so; `reason` must say why: [multi-tenant].')
+    .optional(),
 };
 
 const parameter = z

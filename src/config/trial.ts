@@ -41,7 +41,7 @@ function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], n
   const failure = error('policy-test-failed', at, message, failureHint(decision));
   const timeless = policy.decide({ ...request, now: BEFORE_ALL });
   if (!holds(wanted, timeless)) return [failure];
-  const hint = OPERATOR_ERRORS['config-expired'].hint;
+  const hint = OPERATOR_ERRORS['lint-expired'].hint;
   return [{ ...failure, severity: 'warning', message: `${message}; it held before the rule expired`, hint }];
 }
 

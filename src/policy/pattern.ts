@@ -45,6 +45,11 @@ export function isMultiTenant(pattern: Pattern): boolean {
   return found.isPrivate === true && found.publicSuffix === pattern.host;
 }
 
+/** The domain that somebody registered, of a host name: amazonaws.com of s3.amazonaws.com; null for a public suffix. */
+export function registrableDomain(host: string): string | null {
+  return parseSuffix(host, ICANN_ONLY).domain;
+}
+
 type Strict = { readonly pattern: Pattern } | { readonly problem: string };
 
 function strictWildcard(rest: string): Strict {

@@ -54,6 +54,19 @@ describe('a mistake in a file is told where it stands', () => {
     ['a missing key', GOOD.replace('        host: one.example\n', ''), '8:9 config-missing-key', /"host" is missing/],
     ['a wrong format number', GOOD.replace('format: 1', 'format: 2'), '1:9 config-value', /format is 2; allowed: 1/],
     [
+      'a watched host that is no pattern',
+      `${GOOD}watch:\n  - { host: "*.com", kind: doh, what: A, cite: B }\n`,
+      `${GOOD.split('\n').length + 1}:13 config-pattern`,
+      /whole public suffix/,
+    ],
+    [
+      'a watched host of no known kind',
+      `${GOOD}watch:\n  - { host: a.example, kind: dho, what: A, cite: B }\n`,
+      `${GOOD.split('\n').length + 1}:30 config-value`,
+      /kind is "dho"/,
+      /Did you mean doh\?/,
+    ],
+    [
       'a host with a scheme',
       GOOD.replace('host: one.example', 'host: https://one.example/x'),
       '9:15 config-pattern',

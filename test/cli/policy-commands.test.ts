@@ -54,7 +54,7 @@ describe('check', () => {
     const { code, err } = await type(['check', '--config', file]);
     expect(code).toBe(0);
     expect(err).toContain('sallyport: warning:');
-    expect(err).toContain('config-expired');
+    expect(err).toContain('lint-expired');
     expect((await type(['check', '--strict', '--config', file])).code).toBe(1);
     expect((await typeJson(['check', '--strict', '--config', file])).json).toMatchObject({ ok: false });
   });

@@ -54,7 +54,9 @@ describe('config/sallyport.yaml', () => {
   it.each(offers)('switched on: %s', (line) => {
     const outcome = loadText(SHIPPED.replace(line, line.replace('# -', '-')));
     expect(outcome.error).toBeNull();
-    expect(outcome.problems).toEqual([]);
+    // test/config/lint.test.ts says which groups come with a finding, and why.
+    const known = ['lint-multi-tenant', 'lint-metadata'];
+    expect(outcome.problems.filter((problem) => !known.includes(problem.code))).toEqual([]);
   });
 
   it('all switched on, with every other line that is commented out, it still loads', () => {

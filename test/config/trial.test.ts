@@ -6,10 +6,10 @@ const BASE = `version: 1
 allow:
   - github.com
   - archive.example:80
-  - { host: release.example, for: { pipeline: "deploy-*" } }
+  - { host: release.example, for: { pipeline: "deploy-*" }, accept: [dead], reason: a test proves it }
   - { host: trial.example, mode: observe }
   - { host: old.example, expires: 2026-11-23 }
-  - { group: instance-metadata, i_understand: proxy-host-identity }
+  - { group: instance-metadata, i_understand: proxy-host-identity, accept: [metadata], reason: one machine }
 deny: [gist.github.com]
 tests:
 `;
@@ -35,7 +35,7 @@ describe('a test that holds', () => {
   ])('%s', (test) => {
     const { error, problems } = run(test);
     expect(error).toBeNull();
-    expect(problems.filter((one) => one.code !== 'config-expired')).toEqual([]);
+    expect(problems.filter((one) => one.code !== 'lint-expired')).toEqual([]);
   });
 
   it('wants deny and the file only observes: it would be refused', () => {
@@ -63,7 +63,7 @@ describe('a test that fails', () => {
     const { error, problems } = run('allow: old.example:443');
     expect(error).toBeNull();
     expect(problems).toMatchObject([
-      { code: 'config-expired', at: { line: 7 } },
+      { code: 'lint-expired', at: { line: 7 } },
       { code: 'policy-test-failed', severity: 'warning', at: { line: 11 } },
     ]);
     expect(run('allow: old.example:443', BASE, NOW - 86_400_000).problems).toEqual([]);

@@ -1,4 +1,4 @@
-// Warnings: what makes a file odd and not invalid. Each has a line, and none keeps the policy from loading.
+// Warnings: what makes a file odd and not invalid. Each has a line, and none keeps the policy from loading. Rules: lint.test.ts.
 import { describe, expect, it } from 'vitest';
 import { connect, loadText, NOW } from './support.ts';
 
@@ -16,63 +16,10 @@ function warnings(text: string, now = NOW): { places: string[]; text: string } {
 const policy = (...lines: string[]): string => `version: 1\nallow:\n${lines.map((line) => `  - ${line}\n`).join('')}`;
 
 describe('rules', () => {
-  it.each<[string, string, string[], string]>([
-    ['expired', policy('{ host: a.example, expires: 2026-11-23 }'), ['config-expired 3'], '2026-11-23'],
-    [
-      'expired group, told once',
-      policy('{ group: buildkite-agent, expires: 2020-01-01 }'),
-      ['config-expired 3'],
-      'group buildkite-agent',
-    ],
-    [
-      'expired deny',
-      `${policy('a.example')}deny: [{ host: b.example, expires: 2020-02-29 }]\n`,
-      ['config-expired 4'],
-      '2020-02-29',
-    ],
-    ['valid on its last day', policy('{ host: a.example, expires: 2026-11-24 }'), [], ''],
-    ['twice', policy('a.example', 'A.example:443'), ['config-useless 4'], 'policy.yaml:3'],
-    [
-      'twice, with the default protocol spelled out',
-      policy('a.example', '{ host: a.example, protocol: tls, ports: [443] }'),
-      ['config-useless 4'],
-      'twice',
-    ],
-    ['not twice: another port', policy('a.example', 'a.example:8443'), [], ''],
-    ['not twice: for somebody else', policy('a.example', '{ host: a.example, for: { queue: x } }'), [], ''],
-    [
-      'not twice: two groups share hosts',
-      policy('group: amazon-s3', '{ group: amazon-s3, with: { region: us-west-2 } }'),
-      [],
-      '',
-    ],
-    ['under a deny', `${policy('a.example')}deny: [a.example]\n`, ['config-useless 3'], 'policy.yaml:4'],
-    ['under a wider deny', `${policy('"*.a.b.example"')}deny: ["*.b.example"]\n`, ['config-useless 3'], '*.b.example'],
-    ['not under a deny of what is below it', `${policy('b.example')}deny: ["*.b.example"]\n`, [], ''],
-    ['not under a narrower deny', `${policy('"*.b.example"')}deny: [a.b.example]\n`, [], ''],
-    ['not under a deny of another port', `${policy('a.example')}deny: ["a.example:22"]\n`, [], ''],
-    [
-      'under two denies that cover its ports together',
-      `${policy('{ host: a.example, ports: [22, 443] }')}deny: ["a.example:22", "*.example.org", "a.example:443"]\n`,
-      ['config-useless 3'],
-      'policy.yaml:4',
-    ],
-    ['not under a deny for somebody', `${policy('a.example')}deny: [{ host: a.example, for: { queue: x } }]\n`, [], ''],
-    ['a wildcard of strangers', policy('"*.s3.amazonaws.com:8443"'), ['config-conflict 3'], "stranger's account"],
-    ['metadata by address', policy('169.254.169.254:80'), ['config-useless 3'], 'sallyport env'],
-    ['metadata by name', policy('metadata.google.internal:80'), ['config-useless 3'], 'instance-metadata'],
-    [
-      'an address guard switched off',
-      policy('{ host: a.example, addresses: [0.0.0.0/0] }'),
-      ['config-conflict 3'],
-      'any address',
-    ],
-    ['nothing allowed', 'version: 1\n', ['config-useless 1'], 'every request is refused'],
-    ['a companion group is fine', policy('group: google-auth'), [], ''],
-  ])('%s', (_, text, places, words) => {
-    const found = warnings(text);
-    expect(found.places).toEqual(places);
-    expect(found.text).toContain(words);
+  it('nothing allowed', () => {
+    const found = warnings('version: 1\n');
+    expect(found.places).toEqual(['config-useless 1']);
+    expect(found.text).toContain('every request is refused');
   });
 
   it('an expired rule is inert', () => {
