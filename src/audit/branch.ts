@@ -37,8 +37,8 @@ export function segmentPath(file: string, seq: number): string {
   return `${file}.${digits(seq)}`;
 }
 
-/** The branches beside FILE, oldest first. */
-export function listBranches(file: string): Branch[] {
+/** Where the branches beside FILE are, and the lines they go on from; oldest first. */
+export function branchPaths(file: string): Pick<Branch, 'path' | 'seq'>[] {
   const directory = path.dirname(file);
   const stem = `${path.basename(file)}.drain-`;
   if (!fs.existsSync(directory)) return [];
@@ -46,10 +46,12 @@ export function listBranches(file: string): Branch[] {
     .readdirSync(directory)
     .filter((name) => name.startsWith(stem) && /^\d{12,}$/.test(name.slice(stem.length)))
     .sort()
-    .map((name) => {
-      const at = path.join(directory, name);
-      return { path: at, seq: Number(name.slice(stem.length)), first: firstLine(at) };
-    });
+    .map((name) => ({ path: path.join(directory, name), seq: Number(name.slice(stem.length)) }));
+}
+
+/** The same with their first lines. */
+export function listBranches(file: string): Branch[] {
+  return branchPaths(file).map((branch) => ({ ...branch, first: firstLine(branch.path) }));
 }
 
 function firstLine(file: string): StoredLine | null {

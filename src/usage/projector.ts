@@ -1,6 +1,8 @@
 // Takes the audit log into the usage store, batch by batch: tail → parse → tally → one transaction. It owns the open store,
 // the tail and the names of the hours at hand, and drops all three whenever something goes wrong or another process was
-// faster: the checkpoint in the store is the only thing that is believed afterwards.
+// faster: the checkpoint in the store is the only thing that is believed afterwards. The branches that upgrades leave beside
+// the log are counted after the lines before them, each from a checkpoint of its own.
+import { branchPaths, isFinished } from '../audit/branch.ts';
 import { lineHash, parseLine, type StoredLine } from '../audit/parse.ts';
 import { identify, lineNumberAt, listSegments, type RawLine, readFileLines } from '../audit/read.ts';
 import type { OperatorErrorCode } from '../errors.ts';
@@ -46,6 +48,7 @@ const REPORTS_MAX = 10;
 interface Place {
   readonly tail: Tail;
   readonly node: string;
+  readonly branch: boolean;
   /** The checkpoint as the store has it. */
   checkpoint: Position | null;
   /** Last sound line counted, to skip what stands twice and to see what is missing. */
@@ -71,6 +74,8 @@ export class Projector {
   readonly #names = new Map<number, HourNames>();
   #store: Store | null = null;
   #place: Place | null = null;
+  /** By path; null where the branch is ended and all of it is counted. */
+  readonly #branches = new Map<string, Place | null>();
 
   constructor(options: ProjectionOptions) {
     this.#options = options;
@@ -90,8 +95,10 @@ export class Projector {
   /** How far the store is behind the log, in bytes, and the last seq it has. */
   lag(): { bytes: number; seq: number } {
     const place = this.#place;
-    if (place !== null) return { bytes: place.tail.behind(), seq: place.seq };
-    return { bytes: 0, seq: 0 };
+    if (place === null) return { bytes: 0, seq: 0 };
+    let bytes = place.tail.behind();
+    for (const branch of this.#branches.values()) bytes += branch?.tail.behind() ?? 0;
+    return { bytes, seq: place.seq };
   }
 
   async close(): Promise<void> {
@@ -104,8 +111,31 @@ export class Projector {
   async #step(): Promise<StepResult> {
     const store = await this.#opened();
     this.#place ??= await this.#located(store);
-    const place = this.#place;
-    if (place === null) return NOTHING;
+    if (this.#place === null) return NOTHING;
+    const main = await this.#count(store, this.#place);
+    return main.more ? main : this.#countBranches(store, main.lines, this.#place.seq);
+  }
+
+  /** One batch of each branch that goes on from a line that is counted: so the requests it ends are known to be open. */
+  async #countBranches(store: Store, mainLines: number, counted: number): Promise<StepResult> {
+    let lines = mainLines;
+    for (const branch of branchPaths(this.#options.auditFile)) {
+      if (branch.seq > counted || this.#branches.get(branch.path) === null) continue;
+      const place = this.#branches.get(branch.path) ?? (await this.#locatedBranch(store, branch.path));
+      if (place === null) continue;
+      this.#branches.set(branch.path, place);
+      const step = await this.#count(store, place);
+      lines += step.lines;
+      if (step.more) return { lines, more: true };
+      if (step.lines === 0 && isFinished(branch.path)) {
+        place.tail.close();
+        this.#branches.set(branch.path, null);
+      }
+    }
+    return { lines, more: false };
+  }
+
+  async #count(store: Store, place: Place): Promise<StepResult> {
     const batch = place.tail.next(this.#max);
     if (batch === null) return NOTHING;
     if (batch === 'moved') {
@@ -142,13 +172,28 @@ export class Projector {
       rows.find(({ file_id }) => segments.some(({ id }) => id === file_id)) ??
       rows.find(({ name }) => name === firstNode);
     const checkpoint: Position | null = row === undefined ? null : positionOf(row);
-    const at = locate(this.#options.auditFile, checkpoint);
+    return this.#placeIn(this.#options.auditFile, row?.name ?? firstNode, false, checkpoint);
+  }
+
+  async #locatedBranch(store: Store, branch: string): Promise<Place | null> {
+    const segment = identify(branch);
+    const node = nodeOf(branch);
+    if (typeof segment !== 'object' || node === null) return null;
+    const row = await store.db
+      .selectFrom('branch_checkpoint')
+      .selectAll()
+      .where('file_id', '=', segment.id)
+      .executeTakeFirst();
+    return this.#placeIn(branch, node, true, row === undefined ? null : positionOf(row));
+  }
+
+  #placeIn(file: string, node: string, branch: boolean, checkpoint: Position | null): Place | null {
+    const at = locate(file, checkpoint);
     if (at === null) return null;
     if (at.warning !== null) {
       this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });
     }
-    const tail = new Tail(this.#options.auditFile, at);
-    return { tail, node: row?.name ?? firstNode, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
+    return { tail: new Tail(file, at), node, branch, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
   }
 
   #read(batch: Batch, place: Place): Reading {
@@ -205,7 +250,8 @@ export class Projector {
     for (const { line, ms, text } of reading.lines) addLine(tally, line, ms, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
     const { damaged, missing } = reading;
-    const write = { tally, node: place.node, from: place.checkpoint, to, damagedLines: damaged, missingLines: missing };
+    const { node, branch, checkpoint: from } = place;
+    const write = { tally, node, branch, from, to, damagedLines: damaged, missingLines: missing };
     place.tail.flush();
     if (!(await writeBatch(store, write))) return false;
     place.checkpoint = to;
@@ -241,8 +287,9 @@ export class Projector {
   }
 
   #forgetPlace(): void {
-    this.#place?.tail.close();
+    for (const place of [this.#place, ...this.#branches.values()]) place?.tail.close();
     this.#place = null;
+    this.#branches.clear();
     this.#names.clear();
   }
 }

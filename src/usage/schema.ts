@@ -20,6 +20,8 @@ export interface Schema {
   open_request: { id: string; node_id: number; line: string };
   /** How far the log of a node is counted; written in the transaction that counts. */
   checkpoint: { node_id: number; file_id: string; offset: number; seq: number; hash: string };
+  /** The same for a branch of the log (audit/branch.ts), by its Segment.id. */
+  branch_checkpoint: { file_id: string; offset: number; seq: number; hash: string };
   /** First and last record of a node, ms. */
   window: { node_id: number; first: number; last: number };
 }
@@ -139,5 +141,13 @@ export const MIGRATIONS: readonly string[] = [
     hash TEXT NOT NULL
   );
   CREATE TABLE "window" (node_id INTEGER PRIMARY KEY REFERENCES node (id), first INTEGER NOT NULL, last INTEGER NOT NULL);
+  `,
+  `
+  CREATE TABLE branch_checkpoint (
+    file_id TEXT PRIMARY KEY,
+    "offset" INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL
+  ) WITHOUT ROWID;
   `,
 ];

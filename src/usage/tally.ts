@@ -90,7 +90,8 @@ export function addLine(tally: Tally, line: Line, ms: number, text: string, boun
   }
   if (line.event === 'decided') addDecided(tally, line, ms, text, bounds);
   else if (line.event === 'ended') addEnded(tally, line, ms, bounds);
-  else if (line.event === 'start') {
+  // While an old process drains, what is open may be its own; it ends each by itself.
+  else if (line.event === 'start' && line.detail['draining'] === undefined) {
     tally.started.add(line.node);
     for (const [id, request] of tally.opened) if (request.node === line.node) tally.opened.delete(id);
   }

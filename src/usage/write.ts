@@ -9,8 +9,9 @@ import { keyOfActor, keyOfRule, keyOfTarget, type Tally, type TallyRow } from '.
 
 export interface BatchWrite {
   readonly tally: Tally;
-  /** Whose checkpoint it is. */
+  /** Whose checkpoint it is: the node's, or that of a branch of its log. */
   readonly node: string;
+  readonly branch: boolean;
   readonly from: Position | null;
   readonly to: Position;
   readonly damagedLines: number;
@@ -27,19 +28,34 @@ export async function writeBatch(store: Store, batch: BatchWrite): Promise<boole
   return store.db.transaction().execute(async (trx) => {
     const nodes = await nodeIds(trx, [batch.node, ...batch.tally.windows.keys()]);
     const owner = idOf(nodes, batch.node);
-    const now = await trx.selectFrom('checkpoint').selectAll().where('node_id', '=', owner).executeTakeFirst();
+    const now = await (batch.branch
+      ? trx.selectFrom('branch_checkpoint').selectAll().where('file_id', '=', batch.to.file_id)
+      : trx.selectFrom('checkpoint').selectAll().where('node_id', '=', owner)
+    ).executeTakeFirst();
     if (!samePosition(now ?? null, batch.from)) return false;
     await writeTally(trx, batch.tally, nodes);
     await addToMeta(trx, 'damaged_lines', batch.damagedLines);
     await addToMeta(trx, 'missing_lines', batch.missingLines);
-    const { file_id, offset, seq, hash } = batch.to;
-    await trx
-      .insertInto('checkpoint')
-      .values({ node_id: owner, file_id, offset, seq, hash })
-      .onConflict((on) => on.column('node_id').doUpdateSet({ file_id, offset, seq, hash }))
-      .execute();
+    await (batch.branch ? moveBranch(trx, batch.to) : moveNode(trx, owner, batch.to));
     return true;
   });
+}
+
+async function moveNode(trx: Trx, node_id: number, to: Position): Promise<void> {
+  await trx
+    .insertInto('checkpoint')
+    .values({ node_id, ...to })
+    .onConflict((on) => on.column('node_id').doUpdateSet(to))
+    .execute();
+}
+
+/** A branch is one file, whose id stays. */
+async function moveBranch(trx: Trx, to: Position): Promise<void> {
+  await trx
+    .insertInto('branch_checkpoint')
+    .values(to)
+    .onConflict((on) => on.column('file_id').doUpdateSet(to))
+    .execute();
 }
 
 function samePosition(a: Position | null, b: Position | null): boolean {
