@@ -78,6 +78,15 @@ export class Appender {
     this.#cutTo = null;
   }
 
+  /** The last chance to take back half a line: no append comes any more, and a reader would take the file for damaged. */
+  #mend(): void {
+    try {
+      if (this.#cutTo !== null) this.#cut(this.#cutTo);
+    } catch {
+      // The caller of append() had the error; what stays is set aside at the next start.
+    }
+  }
+
   /** Flushes what was written since the last call to the disk, off this thread; `done` gets the error, if any. */
   sync(done: (error: Error | null) => void): void {
     if (!this.#dirty) return;
@@ -87,6 +96,7 @@ export class Appender {
 
   /** Flushes and closes off this thread; for a segment that was rotated away. */
   retire(done: (error: Error | null) => void): void {
+    this.#mend();
     fs.fdatasync(this.#fd, (error) => {
       done(error);
       fs.close(this.#fd, () => {});
@@ -95,6 +105,7 @@ export class Appender {
 
   /** Flushes (if told to) and closes, at once. */
   close(flush: boolean): void {
+    this.#mend();
     try {
       if (flush && this.#dirty) fs.fdatasyncSync(this.#fd);
     } finally {

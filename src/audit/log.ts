@@ -185,6 +185,8 @@ class FileAuditLog implements AuditLog {
     if (this.#closed) throw this.#closedError();
     // What waits goes first, and its numbers are not known before it is written.
     if (this.#behind && this.#open.has(record.id)) this.#waiting.set(record.id, record);
+    // Its decided line was dropped: it may stand behind the gap that says so, never before it.
+    else if (this.#behind && !this.#caughtUp()) this.#drop();
     else {
       this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
       this.#queue.push(record);
@@ -295,6 +297,11 @@ class FileAuditLog implements AuditLog {
     if (queue.length === 0) return;
     for (const record of queue) this.#open.delete(record.id);
     queue.length = 0;
+  }
+
+  #caughtUp(): boolean {
+    this.#flush();
+    return !this.#behind;
   }
 
   /** Tries to write all that is not written; what cannot be is tried again with the next line and at every tick. */

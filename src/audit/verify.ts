@@ -72,6 +72,8 @@ class Check {
   #hash: string | null = null;
   readonly #open = new Set<string>();
   readonly #ended = new Set<string>();
+  /** Lines that gaps have named and that nothing has been found to be the rest of. */
+  #unknown = 0;
   // Where the log begins later, decided lines may be in segments that are gone.
   readonly #begun: boolean;
   readonly #branches: ReadonlySet<string>;
@@ -164,6 +166,10 @@ class Check {
       this.#ended.add(line.id);
     } else if (this.#ended.has(line.id)) {
       say(`a second ended line of request ${line.id}`);
+    } else if (this.#unknown > 0) {
+      // Its decided line is among those that a gap has named already.
+      this.#unknown--;
+      this.#ended.add(line.id);
     } else if (this.#begun) {
       say(`request ${line.id} ended, but was never decided`);
     }
@@ -177,6 +183,7 @@ class Check {
 
   #gap(line: NoteLine, say: (why: string) => void): void {
     const { dropped, moved_bytes, moved_to, cause } = line.detail;
+    if (typeof dropped === 'number') this.#unknown += dropped;
     if (dropped !== undefined) say(`gap: ${dropped} records could not be written (${cause})`);
     else say(`gap: ${moved_bytes} damaged bytes were set aside in ${moved_to}`);
   }

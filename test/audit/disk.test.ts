@@ -147,4 +147,40 @@ describe('a full disk', () => {
     log.reopen();
     expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
   });
+
+  it.each(['close', 'rotation'])('takes half a line back at the latest at the %s', (how) => {
+    const disk = new Disk();
+    const log = open({ calls: disk });
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    disk.part = 50;
+    disk.cutFails = true;
+    expect(errorOf(() => log.decided(decidedRecord({ id: 'b' }))).message).toContain('EIO');
+    expect(verifyAudit(file).complete).toBe(false);
+    disk.part = null;
+    disk.cutFails = false;
+    if (how === 'rotation') {
+      fs.renameSync(file, `${file}.1`);
+      log.reopen();
+    }
+    log.close();
+    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: how === 'rotation' ? 2 : 1 });
+  });
+
+  it('an end whose decided line is in a marked gap is no second problem; one more is', () => {
+    const disk = new Disk();
+    const log = open({ calls: disk, whenFull: 'drop-and-mark' });
+    disk.full = true;
+    log.decided(decidedRecord({ id: 'a' }));
+    disk.full = false;
+    log.ended(endedRecord({ id: 'a' }));
+    log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
+    expect(lines()).toMatchObject([{ event: 'gap' }, { event: 'ended', id: 'a' }, { id: 'b' }]);
+    expect(verifyAudit(file).problems).toMatchObject([{ why: expect.stringContaining('1 records') }]);
+    log.ended(endedRecord({ id: 'x' }));
+    log.close();
+    expect(verifyAudit(file).problems).toMatchObject([
+      { why: expect.stringContaining('1 records') },
+      { why: 'request x ended, but was never decided' },
+    ]);
+  });
 });
