@@ -1,5 +1,5 @@
 // The policy in force and how it changes: reload (SIGHUP), the operator's temporary mode, and the endpoints it must never
-// reach. A change is recorded before it counts; a bad file leaves the old policy in force.
+// reach. A change is recorded before it counts; a bad file leaves the old policy in force. What is open is decided again.
 import type net from 'node:net';
 import os from 'node:os';
 import type { Logger } from 'pino';
@@ -10,6 +10,7 @@ import { ClientBook } from '../identity/identify.ts';
 import type { Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import type { ProxyContext } from '../proxy/context.ts';
+import { redecide } from '../proxy/redecide.ts';
 import { type ModeOverride, readOverride } from './mode-override.ts';
 
 interface HolderOptions {
@@ -89,12 +90,35 @@ export class PolicyHolder {
       });
       this.#warnOfRestart(loaded);
       this.#loaded = loaded;
-      this.#apply();
+      this.#swap();
       log.info({ policy: loaded.policy.digest, rules: loaded.policy.ruleCount }, 'the policy was reloaded');
     } catch (error) {
       const problems = error instanceof SallyportError ? error.problems : [];
       log.error({ err: error, problems }, 'the policy could not be reloaded; the old one stays in force');
       this.#tryNote('policy', { result: 'refused', why: error instanceof SallyportError ? error.code : 'internal' });
+    }
+  }
+
+  /** Puts what is loaded in force while requests are open. */
+  #swap(): void {
+    this.#apply();
+    void this.#redecide();
+  }
+
+  async #redecide(): Promise<void> {
+    const { ctx, log } = this.#options;
+    const { onReload } = this.#loaded.settings;
+    const policy = ctx.policy.digest;
+    try {
+      const done = await redecide(ctx, onReload);
+      if (done === null || done.decided === 0) return;
+      const detail = { on_reload: onReload, open: done.decided, refused: done.refused };
+      const what = onReload === 'cut' ? 'are cut' : 'stay open';
+      if (done.refused > 0) log.warn({ policy, ...detail }, `open requests that the policy in force refuses ${what}`);
+      else log.info({ policy, ...detail }, 'the policy in force lets through all that is open');
+      this.#tryNote('policy', { result: 'decided-again', ...detail });
+    } catch (error) {
+      log.error({ err: error }, 'the open requests could not be decided again; they stay open');
     }
   }
 
@@ -125,7 +149,7 @@ export class PolicyHolder {
     ) {
       this.#override = now?.mode === 'observe' ? null : now;
     }
-    this.#apply();
+    this.#swap();
     this.#options.log.warn({ mode: this.mode, until: now?.until ?? null }, 'the mode changed');
   }
 

@@ -10,7 +10,7 @@ import type { Attributes } from '../policy/record.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { Endpoint } from './leaf.ts';
 import type { Parsed } from './parse.ts';
-import type { LOG_LEVELS } from './schema.ts';
+import type { LOG_LEVELS, ON_RELOAD } from './schema.ts';
 
 export type { Endpoint } from './leaf.ts';
 
@@ -26,6 +26,8 @@ export interface Settings {
   readonly clients: readonly Cidr[];
   readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
   readonly plainHttp: boolean;
+  /** What becomes of an open request that a new policy refuses. */
+  readonly onReload: (typeof ON_RELOAD)[number];
   /** Servers as ip:port, IPv6 in brackets. */
   readonly dns: { readonly mode: 'system' } | { readonly mode: 'servers'; readonly servers: readonly string[] };
   readonly limits: Limits;
@@ -96,6 +98,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       attributes: group.set as Attributes,
     })),
     plainHttp: raw.plain_http ?? true,
+    onReload: raw.on_reload ?? 'keep',
     dns:
       dns === undefined || dns === 'system'
         ? { mode: 'system' }

@@ -8,6 +8,7 @@ import * as leaf from './leaf.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
+export const ON_RELOAD = ['keep', 'cut'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 /** What `accept` may name: the codes of the lint without `lint-`. */
@@ -251,6 +252,12 @@ export const SHAPE = {
   plain_http: z
     .boolean()
     .describe('Whether http:// requests are forwarded, where a rule has protocol http or any. Default true.')
+    .optional(),
+  on_reload: z
+    .enum(ON_RELOAD)
+    .describe(
+      'What becomes of open tunnels and requests that a new policy refuses: keep lets them end by themselves, cut resets them. Default keep.',
+    )
     .optional(),
   expected_denials: z
     .array(leaf.pattern('A host that is refused and stays so.'))

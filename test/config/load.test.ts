@@ -18,6 +18,7 @@ describe('settings', () => {
       listen: [{ host: '127.0.0.1', port: 3128 }],
       admin: { host: '127.0.0.1', port: 3129 },
       plainHttp: true,
+      onReload: 'keep',
       dns: { mode: 'system' },
       limits: DEFAULT_LIMITS,
       audit: { file: 'data/audit.jsonl', whenFull: 'refuse', sync: 'interval' },
@@ -38,6 +39,7 @@ mode: observe
 clients: { from: [10.0.0.0/8], groups: [{ from: [10.1.0.0/16], set: { queue: canary } }] }
 allow: [github.com]
 plain_http: false
+on_reload: cut
 dns: { servers: ["10.0.0.2:5353", 10.0.0.3, "::1"] }
 limits: { tunnels_max: 5 }
 audit: { file: log/a.jsonl, when_full: drop-and-mark, sync: none }
@@ -57,6 +59,7 @@ node: egress-1
       mode: 'observe',
       clientGroups: [{ from: [{ text: '10.1.0.0/16' }], attributes: { queue: 'canary' } }],
       plainHttp: false,
+      onReload: 'cut',
       dns: { mode: 'servers', servers: ['10.0.0.2:5353', '10.0.0.3:53', '[::1]:53'] },
       audit: { file: 'log/a.jsonl', whenFull: 'drop-and-mark', sync: 'none' },
       usage: { store: 'log/u.db' },
@@ -64,7 +67,7 @@ node: egress-1
       help: { owner: 'Platform', contact: '#ci', requestUrl: 'https://x.example/{host}:{port}' },
       log: { level: 'debug' },
       node: 'egress-1',
-      origins: { listen: `${FILE}:2`, 'clients.from': `${FILE}:5`, 'audit.file': `${FILE}:10`, node: `${FILE}:15` },
+      origins: { listen: `${FILE}:2`, 'clients.from': `${FILE}:5`, 'audit.file': `${FILE}:11`, node: `${FILE}:16` },
     });
     expect(loaded?.settings.limits.tunnels_max).toBe(5);
     expect(Object.isFrozen(loaded?.settings.limits)).toBe(true);

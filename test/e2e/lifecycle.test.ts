@@ -121,6 +121,29 @@ describe('SIGHUP', () => {
   });
 
   it.each([
+    ['cut', 'reset'],
+    ['keep', 'open'],
+  ] as const)('with on_reload: %s an open tunnel that the new policy refuses is %s', async (onReload, state) => {
+    await start();
+    const client = await tunnel();
+    world.write({ allow: [rule('late.allowed.test')], on_reload: onReload });
+    world.proxy.signal('SIGHUP');
+    const note = await auditLine(
+      world.auditFile,
+      (line) => line.event === 'policy' && line.detail['on_reload'] === onReload,
+    );
+    expect(note).toMatchObject({ detail: { result: 'decided-again', open: 1, refused: 1 } });
+    await world.proxy.printed(/open requests that the policy in force refuses/);
+    if (state === 'open') await exchange(client);
+    else {
+      await client.readAll();
+      expect(await auditLine(world.auditFile, ended(HOST))).toMatchObject({ outcome: 'policy-changed' });
+    }
+    expect(client.state).toBe(state);
+    client.close();
+  });
+
+  it.each([
     ['a bad value', 'version: 1\nallow: ["*.com"]\n', 'config-pattern'],
     ['a half-written file', 'version: 1\nallow: [ "a.te', 'config-syntax'],
     ['an empty file', '', 'config-empty'],
