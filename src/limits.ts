@@ -118,10 +118,17 @@ export const LIMIT_SPECS = {
     about: 'Time without progress on a plain-HTTP exchange; then 504 or a cut.',
   },
   drain_timeout_ms: {
-    default: 10_000,
+    default: 1_800_000,
+    min: 0,
+    max: 86_400_000,
+    about: 'Time that what is open gets after SIGTERM or an upgrade; then it is cut.',
+  },
+  drain_spread_ms: {
+    default: 60_000,
     min: 0,
     max: 3_600_000,
-    about: 'Time open tunnels get after SIGTERM; then they are cut.',
+    about:
+      "Time over which a drain cuts the streams of the agents one after another, once nothing else is open or the drain's last part of that length begins.",
   },
   audit_field_bytes: {
     default: 1_024,

@@ -73,7 +73,7 @@ const COMMAND_TABLE = [
     json: 'ready: the ready line, as text',
     about: [
       'Prints one line when it is ready, with the addresses of the proxy and of the admin listener.',
-      'Signals: SIGHUP reloads the policy, SIGUSR2 reopens the audit log, SIGTERM drains and ends, a second one ends at once.',
+      'Signals: SIGHUP reloads the policy, SIGUSR2 reopens the audit log, SIGTERM drains and ends, a second one ends at once; docs/operations.md says more.',
       'Without a file, --observe lets pass what no deny rule, address guard or malformed request refuses, and records what a policy would have refused.',
     ],
     arguments: [],
@@ -83,7 +83,10 @@ const COMMAND_TABLE = [
       { name: 'listen', value: 'ADDR', repeat: true, about: 'Address and port to listen on, with --observe.' },
       { name: 'from', value: 'CIDR', repeat: true, about: 'Client network that may use the proxy, with --observe.' },
     ],
-    exits: { 0: 'drained and ended after SIGTERM or SIGINT', 1: 'the policy, the audit log or the listener failed' },
+    exits: {
+      0: 'drained and ended after SIGTERM or SIGINT (a supervisor starts it no more)',
+      1: 'not started: the policy, the audit log or a listener failed (trying again helps once the cause is mended)',
+    },
     examples: [
       'sallyport serve --config config/sallyport.yaml',
       'sallyport serve --observe --listen 127.0.0.1:3128 --from 127.0.0.0/8',

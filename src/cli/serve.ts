@@ -1,13 +1,9 @@
 // The composition root: the one place that makes the parts and hands them to each other. It starts them in the order that
 // keeps the proxy closed until all stand, obeys the signals, and ends them so that no record is lost.
 import { randomBytes } from 'node:crypto';
-import type net from 'node:net';
 import { type Logger, pino } from 'pino';
-import { type AdminServer, startAdmin } from '../admin/server.ts';
 import { type AuditLog, openAuditLog } from '../audit/log.ts';
-import type { Settings } from '../config/config.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
-import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { createMeter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
@@ -19,7 +15,12 @@ import { OpenRequests } from '../proxy/open-requests.ts';
 import { ProxyServer } from '../proxy/server.ts';
 import { Slots } from '../proxy/slots.ts';
 import { type Projection, startProjection } from '../usage/project.ts';
+import { Drain } from './drain.ts';
+import { Listeners } from './listeners.ts';
+import { Notifier } from './notify.ts';
+import { activatedSockets, placesOf } from './places.ts';
 import { PolicyHolder } from './policy-holder.ts';
+import { Signals } from './signals.ts';
 import { VERSION } from './version.ts';
 
 export interface ServeOptions {
@@ -27,10 +28,9 @@ export interface ServeOptions {
   readonly overrides: Overrides;
   /** One line for a person or a supervisor on stdout. */
   readonly say: (line: string) => void;
+  /** Where a service manager says how it can be told, and which sockets it has opened. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
-
-// While draining, how often the open tunnels are counted.
-const DRAIN_CHECK_MS = 25;
 
 /**
  * Runs the proxy until SIGTERM or SIGINT; a second signal ends it at once.
@@ -38,6 +38,7 @@ const DRAIN_CHECK_MS = 25;
  * @throws SallyportError when the config, the audit log or a listener fails: then nothing listens
  */
 export async function serve(options: ServeOptions): Promise<number> {
+  const signals = new Signals();
   const loaded = await loadConfig({ file: options.file, overrides: options.overrides, now: Date.now() });
   const { settings } = loaded;
   const log = pino(
@@ -55,22 +56,23 @@ export async function serve(options: ServeOptions): Promise<number> {
     now: () => new Date(),
   });
   try {
-    return await run(options, loaded, log, audit);
+    return await run({ options, loaded, log, audit, signals });
   } finally {
     audit.close();
   }
 }
 
-async function run(options: ServeOptions, loaded: LoadedConfig, log: Logger, audit: AuditLog): Promise<number> {
-  const { settings } = loaded;
-  if (audit.repaired)
-    log.warn(audit.repaired, 'the last audit line was cut short by a crash; the fragment is set aside');
-  if (audit.interrupted > 0)
-    log.warn(
-      { requests: audit.interrupted },
-      'requests of the process before were open when it ended; recorded as interrupted',
-    );
+interface Parts {
+  readonly options: ServeOptions;
+  readonly loaded: LoadedConfig;
+  readonly log: Logger;
+  readonly audit: AuditLog;
+  readonly signals: Signals;
+}
 
+async function run({ options, loaded, log, audit, signals }: Parts): Promise<number> {
+  const { settings } = loaded;
+  sayRepairs(audit, log);
   const meter = createMeter();
   const engine = new JsEngine(settings.limits, meter);
   const ctx = createContext({ loaded, log, audit, meter, engine });
@@ -84,41 +86,53 @@ async function run(options: ServeOptions, loaded: LoadedConfig, log: Logger, aud
     limits: settings.limits,
     onProblem: (problem) => log.warn(problem, 'the usage store lags'),
   });
-  let admin: AdminServer | null = null;
+  const notifier = new Notifier(options.env, log);
+  let listeners: Listeners | null = null;
   try {
     const notReady = (): string | null => (ctx.draining ? 'draining' : audit.stats.lastError);
-    if (settings.admin) admin = await listening(settings.admin, (at) => startAdmin(at, { notReady }));
-    const proxies: net.AddressInfo[] = [];
-    for (const at of settings.listen) {
-      // The endpoint is guarded before a client can use it: the real port is known only now.
-      const address = await listening(at, (where) => proxy.listen(where));
-      proxies.push(address);
-      holder.guard([...proxies, ...(admin ? [admin.address] : [])]);
-    }
+    const places = placesOf(settings);
+    listeners = new Listeners({ proxy, health: { notReady }, guard: (bound) => holder.guard(bound) });
+    await listeners.open(places, activatedSockets(options.env, process.pid, places));
     audit.note({
       event: 'start',
       policy: ctx.policy.digest,
       detail: { version: VERSION, mode: holder.mode, pid: process.pid, engine: engine.kind },
     });
-    // Who reads the ready line may signal at once: the handlers stand before it is said, or the signal would kill.
-    const ended = signals({
+    const drained = obey({
+      ctx,
       holder,
       audit,
       log,
-      faults: ctx.log,
-      begin: () => drain({ ctx, proxy, engine, settings, log }),
+      notifier,
+      signals,
+      drain: () => new Drain({ ctx, proxy, log }, 'stop'),
     });
-    sayReady(options, { proxies, admin, holder, digest: ctx.policy.digest });
-    await ended;
+    const ready = `proxy ${listeners.proxies} admin ${listeners.admin} mode ${holder.mode} policy ${ctx.policy.digest}`;
+    // Who reads the ready line may signal at once: the handlers stand before it is said.
+    options.say(`sallyport ready: ${ready}`);
+    notifier.ready(ready);
+    await drained;
     return 0;
   } finally {
+    signals.close();
     holder.close();
+    for (const open of ctx.open.values()) open.cut('drained', 'draining');
     proxy.close();
-    admin?.close();
+    listeners?.close();
     ctx.resolver.close();
     note(audit, log, ctx.policy.digest, Object.fromEntries(meter.hits));
     await stopProjection(projection, log);
   }
+}
+
+function sayRepairs(audit: AuditLog, log: Logger): void {
+  if (audit.repaired)
+    log.warn(audit.repaired, 'the last audit line was cut short by a crash; the fragment is set aside');
+  if (audit.interrupted > 0)
+    log.warn(
+      { requests: audit.interrupted },
+      'requests of the process before were open when it ended; recorded as interrupted',
+    );
 }
 
 function createContext(parts: {
@@ -137,6 +151,7 @@ function createContext(parts: {
     book: new ClientBook(settings, settings.limits.clients_tracked_max),
     help: settings.help,
     plainHttp: settings.plainHttp,
+    closing: false,
     draining: false,
     open: new OpenRequests(engine.tunnels),
     limits: settings.limits,
@@ -154,96 +169,45 @@ function createContext(parts: {
   };
 }
 
-async function listening<T>(
-  at: { host: string; port: number },
-  start: (at: { host: string; port: number }) => Promise<T>,
-): Promise<T> {
-  try {
-    return await start(at);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new SallyportError('listen-failed', `cannot listen on ${at.host}:${at.port}: ${code ?? message}`, {
-      cause: error,
-    });
-  }
-}
-
-function sayReady(
-  options: ServeOptions,
-  at: { proxies: net.AddressInfo[]; admin: AdminServer | null; holder: PolicyHolder; digest: string },
-): void {
-  const proxies = at.proxies.map(endpoint).join(',');
-  const admin = at.admin ? endpoint(at.admin.address) : 'off';
-  options.say(`sallyport ready: proxy ${proxies} admin ${admin} mode ${at.holder.mode} policy ${at.digest}`);
-}
-
-function endpoint(address: net.AddressInfo): string {
-  return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
-}
-
-/** Resolves when the proxy has drained; SIGHUP reloads, SIGUSR2 reopens the audit log, a second SIGTERM or SIGINT stops waiting. */
-function signals(parts: {
+/** Obeys the signals; resolves when the proxy has drained. */
+function obey(parts: {
+  ctx: ProxyContext;
   holder: PolicyHolder;
   audit: AuditLog;
   log: Logger;
-  faults: BoundedLog;
-  begin: () => { done: Promise<void>; now: () => void };
+  notifier: Notifier;
+  signals: Signals;
+  drain: () => Drain;
 }): Promise<void> {
+  const { ctx, holder, audit, log, notifier, signals } = parts;
+  // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
+  process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
-    let draining: { done: Promise<void>; now: () => void } | null = null;
-    const end = (): void => {
-      if (draining) return draining.now();
-      draining = parts.begin();
-      void draining.done.then(() => {
-        for (const [signal, handler] of handlers) process.removeListener(signal, handler);
-        resolve();
-      });
-    };
-    const reopen = (): void => {
-      try {
-        parts.audit.reopen();
-        parts.log.info('the audit log was reopened');
-      } catch (error) {
-        parts.log.error({ err: error }, 'the audit log could not be reopened; the old file stays in use');
-      }
-    };
-    const handlers: [NodeJS.Signals, () => void][] = [
-      ['SIGTERM', end],
-      ['SIGINT', end],
-      ['SIGHUP', () => void parts.holder.reload()],
-      ['SIGUSR2', reopen],
-    ];
-    for (const [signal, handler] of handlers) process.on(signal, handler);
-    // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
-    process.on('uncaughtException', (error) =>
-      parts.faults.fatal({ err: error }, 'a bug: an exception reached the top'),
-    );
+    let draining: Drain | null = null;
+    signals.obey({
+      reload: () => {
+        notifier.reloading();
+        void holder.reload().then(() => notifier.ready(`mode ${holder.mode} policy ${ctx.policy.digest}`));
+      },
+      upgrade: () => {},
+      reopen: () => reopen(audit, log),
+      end: () => {
+        if (draining) return draining.now();
+        draining = parts.drain();
+        notifier.stopping('draining');
+        void draining.done.then(resolve);
+      },
+    });
   });
 }
 
-function drain(parts: { ctx: ProxyContext; proxy: ProxyServer; engine: JsEngine; settings: Settings; log: Logger }): {
-  done: Promise<void>;
-  now: () => void;
-} {
-  const { ctx, proxy, engine, settings, log } = parts;
-  ctx.draining = true;
-  proxy.stopListening();
-  log.info({ tunnels: engine.load }, 'draining');
-  let finish: () => void = () => {};
-  const done = new Promise<void>((resolve) => {
-    const timers = [
-      setInterval(() => {
-        if (proxy.idle) finish();
-      }, DRAIN_CHECK_MS),
-      setTimeout(() => finish(), settings.limits.drain_timeout_ms),
-    ];
-    finish = () => {
-      for (const timer of timers) clearTimeout(timer);
-      resolve();
-    };
-    if (proxy.idle) finish();
-  });
-  return { done, now: () => finish() };
+function reopen(audit: AuditLog, log: Logger): void {
+  try {
+    audit.reopen();
+    log.info('the audit log was reopened');
+  } catch (error) {
+    log.error({ err: error }, 'the audit log could not be reopened; the old file stays in use');
+  }
 }
 
 function note(audit: AuditLog, log: Logger, policy: string, hits: Record<string, number>): void {

@@ -15,6 +15,9 @@ export interface ProxyContext {
   help: Help;
   /** Whether absolute-form http:// requests are forwarded at all. */
   plainHttp: boolean;
+  /** Nothing is accepted any more: no connection is kept for another request. */
+  closing: boolean;
+  /** Further requests on old connections are refused. */
   draining: boolean;
   /** What was let through and has not ended. */
   readonly open: OpenRequests;

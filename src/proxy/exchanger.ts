@@ -152,7 +152,7 @@ export class Exchanger implements Carrier {
     try {
       res.sendDate = false;
       // A body that the client is still uploading has no taker soon; closing tells it so.
-      if (this.#ctx.draining || !req.complete) res.shouldKeepAlive = false;
+      if (this.#ctx.closing || !req.complete) res.shouldKeepAlive = false;
       res.writeHead(
         response.statusCode ?? 502,
         response.statusMessage,

@@ -56,12 +56,20 @@ export class ProxyServer {
     return address;
   }
 
-  /** Stops accepting; connections between two requests are closed, those within one end with it. */
+  /** Stops accepting; connections between two requests are closed. Their own deadlines are Node's no longer. */
   stopListening(): void {
-    for (const server of this.#servers) {
-      server.close();
-      server.closeIdleConnections();
-    }
+    for (const server of this.#servers) server.close();
+    this.closeIdle();
+  }
+
+  /** Closes the connections between two requests, not those on which nothing was asked yet. */
+  closeIdle(): void {
+    for (const server of this.#servers) server.closeIdleConnections();
+  }
+
+  /** Client connections of any kind, tunnels included. */
+  get connections(): number {
+    return this.#slots.open;
   }
 
   /** Whether no request is under way and no tunnel is open. */

@@ -184,6 +184,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     book: new ClientBook(settings, limits.clients_tracked_max),
     help: settings.help,
     plainHttp: settings.plainHttp,
+    closing: false,
     draining: false,
     open: new OpenRequests(engine.tunnels),
     limits,

@@ -183,6 +183,7 @@ export class World {
       book: new ClientBook(settings, this.limits.clients_tracked_max),
       help: settings.help,
       plainHttp: true,
+      closing: false,
       draining: false,
       limits: this.limits,
       meter,

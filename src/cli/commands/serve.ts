@@ -3,13 +3,14 @@
 import { EXIT } from '../args.ts';
 import { type Input, usage } from '../input.ts';
 import { configFile } from '../load.ts';
-import type { Ui } from '../ui.ts';
+import type { Ui, World } from '../ui.ts';
 
-export async function serveCommand(input: Input, ui: Ui): Promise<number> {
+export async function serveCommand(input: Input, ui: Ui, world: World): Promise<number> {
   const start = startOf(input);
   if (start.file === null && !ui.json) for (const line of STILL_REFUSED) ui.note(line);
   const { serve } = await import('../serve.ts');
-  const code = await serve({ ...start, say: (line) => (ui.json ? ui.object({ ready: line }) : ui.line(line)) });
+  const say = (line: string): void => (ui.json ? ui.object({ ready: line }) : ui.line(line));
+  const code = await serve({ ...start, say, env: world.env });
   return code === 0 ? EXIT.ok : code;
 }
 

@@ -1,0 +1,70 @@
+// All sockets that the proxy listens on, opened place by place: the admin listener first, then the proxy's own, each guarded
+// before a client can use it.
+import type net from 'node:net';
+import { type AdminServer, type Health, startAdmin } from '../admin/server.ts';
+import { SallyportError } from '../errors.ts';
+import type { ListenSource } from '../net/listen.ts';
+import type { ProxyServer } from '../proxy/server.ts';
+import type { Place } from './places.ts';
+
+interface Parts {
+  readonly proxy: ProxyServer;
+  readonly health: Health;
+  /** Makes the policy refuse these endpoints: the real ports are known only here. */
+  readonly guard: (bound: readonly net.AddressInfo[]) => void;
+}
+
+export class Listeners {
+  readonly #parts: Parts;
+  readonly #proxies: net.AddressInfo[] = [];
+  #admin: AdminServer | null = null;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param sockets those of a place that somebody else has opened; the other places are bound
+   * @throws SallyportError `listen-failed`
+   */
+  async open(places: readonly Place[], sockets: ReadonlyMap<Place, ListenSource>): Promise<void> {
+    const { proxy, health, guard } = this.#parts;
+    const source = (place: Place): ListenSource => sockets.get(place) ?? { host: place.host, port: place.port };
+    const admin = places.find(({ role }) => role === 'admin');
+    if (admin) this.#admin = await listening(admin, startAdmin(source(admin), health));
+    for (const place of places) {
+      if (place.role !== 'proxy') continue;
+      this.#proxies.push(await listening(place, proxy.listen(source(place))));
+      guard([...this.#proxies, ...(this.#admin ? [this.#admin.address] : [])]);
+    }
+  }
+
+  /** The proxy's addresses as the ready line has them. */
+  get proxies(): string {
+    return this.#proxies.map(endpoint).join(',');
+  }
+
+  get admin(): string {
+    return this.#admin ? endpoint(this.#admin.address) : 'off';
+  }
+
+  /** Ends the admin listener; the proxy's own end with the proxy. */
+  close(): void {
+    this.#admin?.close();
+  }
+}
+
+async function listening<T>(place: Place, started: Promise<T>): Promise<T> {
+  try {
+    return await started;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new SallyportError('listen-failed', `cannot listen on ${place.host}:${place.port}: ${code ?? message}`, {
+      cause: error,
+    });
+  }
+}
+
+function endpoint(address: net.AddressInfo): string {
+  return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
+}

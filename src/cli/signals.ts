@@ -1,0 +1,44 @@
+// What the process does on which signal. The handlers stand before the audit log is locked: who finds the process by that lock
+// may signal it at once, and Node would open its inspector's port on an unhandled SIGUSR1 and die of a SIGHUP.
+
+interface SignalActs {
+  /** SIGHUP. */
+  reload(): void;
+  /** SIGUSR1. */
+  upgrade(): void;
+  /** SIGUSR2. */
+  reopen(): void;
+  /** SIGTERM and SIGINT. */
+  end(): void;
+}
+
+const EARLY = { SIGHUP: 'reload', SIGUSR1: 'upgrade', SIGUSR2: 'reopen' } as const;
+const ENDING = ['SIGTERM', 'SIGINT'] as const;
+
+export class Signals {
+  #acts: SignalActs | null = null;
+  readonly #early = new Set<keyof typeof EARLY>();
+  readonly #end = (): void => this.#acts?.end();
+
+  constructor() {
+    for (const signal of Object.keys(EARLY) as (keyof typeof EARLY)[]) process.on(signal, () => this.#on(signal));
+  }
+
+  /** From now on signals are obeyed; those that came earlier first. Until now SIGTERM and SIGINT end the process as they always do. */
+  obey(acts: SignalActs): void {
+    this.#acts = acts;
+    for (const signal of ENDING) process.on(signal, this.#end);
+    for (const signal of this.#early) this.#on(signal);
+  }
+
+  /** The process is ending: one more SIGTERM or SIGINT kills it, the other signals do nothing. */
+  close(): void {
+    this.#acts = null;
+    for (const signal of ENDING) process.removeListener(signal, this.#end);
+  }
+
+  #on(signal: keyof typeof EARLY): void {
+    if (this.#acts) this.#acts[EARLY[signal]]();
+    else this.#early.add(signal);
+  }
+}
