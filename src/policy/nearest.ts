@@ -2,7 +2,7 @@
 // denial, and denials may come 10,000 a second under attack: every search has a budget, and a search that runs out of it
 // says nothing rather than anything slow. Never shows a rule whose `for` does not select the client.
 import type { RequestErrorCode } from '../errors.ts';
-import { ALLOW_EXACT, ALLOW_WILDCARD, type CompiledPolicy, type HintSource } from './compile.ts';
+import { ALLOW_EXACT, ALLOW_WILDCARD, type CompiledPolicy } from './compile.ts';
 import type { Matcher, PolicyRequest } from './match.ts';
 import {
   apexText,
@@ -18,6 +18,7 @@ import {
   typoText,
 } from './nearest-text.ts';
 import type { Identity, Nearest } from './record.ts';
+import { bindTemplate, type Template, templateOf } from './template.ts';
 import { childOf, headOf, isOneLetterOff, LABELS_MAX, labelOf, walkLabels } from './trie.ts';
 import type { RuleViews } from './view.ts';
 
@@ -31,67 +32,6 @@ const RULES_TRIED_MAX = 16;
 const HINTS_TRIED_MAX = 64;
 /** In shorter labels one letter is most of the name: `a.test` is no misspelling of `b.test`. */
 const TYPO_LABEL_MIN = 4;
-
-interface Template {
-  readonly labels: readonly string[];
-  readonly wildcard: boolean;
-  /** More characters outside of parameters is better; then a group that is on; then fewer parameters to give. */
-  readonly score: number;
-}
-
-/** Binds the parameters of one template label, `prod-{region}-bucket`; false where the label does not fit. */
-function bindLabel(template: string, label: string, values: Map<string, string>): boolean {
-  let t = 0;
-  let l = 0;
-  while (t < template.length) {
-    const open = template.indexOf('{', t);
-    const literal = open < 0 ? template.slice(t) : template.slice(t, open);
-    if (!label.startsWith(literal, l)) return false;
-    l += literal.length;
-    if (open < 0) return l === label.length;
-    const close = template.indexOf('}', open);
-    if (close < 0) return false;
-    const nextOpen = template.indexOf('{', close);
-    const after = template.slice(close + 1, nextOpen < 0 ? template.length : nextOpen);
-    let end = label.length;
-    if (nextOpen >= 0) end = label.indexOf(after, l + 1);
-    else if (after !== '') end = label.endsWith(after) ? label.length - after.length : -1;
-    if (end <= l) return false;
-    const name = template.slice(open + 1, close);
-    const value = label.slice(l, end);
-    if ((values.get(name) ?? value) !== value) return false;
-    values.set(name, value);
-    l = end;
-    t = close + 1;
-  }
-  return l === label.length;
-}
-
-function templateOf(hint: HintSource): Template {
-  const wildcard = hint.pattern.startsWith('*.');
-  const rest = wildcard ? hint.pattern.slice(2) : hint.pattern;
-  // The dot of `*.` counts as that of `{bucket}.` does.
-  let literal = wildcard ? 1 : 0;
-  let inside = false;
-  for (const character of rest) {
-    if (character === '{') inside = true;
-    else if (character === '}') inside = false;
-    else if (!inside) literal += 1;
-  }
-  const parameters = Math.min(hint.parameters.length, 3);
-  return { labels: rest.split('.'), wildcard, score: literal * 8 + (hint.enabled ? 4 : 0) + 3 - parameters };
-}
-
-/** The parameters that make the template cover the host; null where none do. */
-function bindTemplate(template: Template, labels: readonly string[]): Map<string, string> | null {
-  const extra = labels.length - template.labels.length;
-  if (template.wildcard ? extra < 1 : extra !== 0) return null;
-  const values = new Map<string, string>();
-  for (let at = 0; at < template.labels.length; at += 1) {
-    if (!bindLabel(template.labels[at] ?? '', labels[at + extra] ?? '', values)) return null;
-  }
-  return values;
-}
 
 export class NearestFinder {
   readonly #compiled: CompiledPolicy;
@@ -214,7 +154,7 @@ export class NearestFinder {
   #hint(request: PolicyRequest, labels: readonly string[]): HintMatch | null {
     const { hints, hintTrie } = this.#compiled;
     if (hints.length === 0) return null;
-    this.#templates ??= hints.map(templateOf);
+    this.#templates ??= hints.map((hint) => templateOf(hint.pattern, hint.enabled));
     const walked = walkLabels(hintTrie, request.authority.host, this.#hintPath);
     let tried = 0;
     let best: HintMatch | null = null;
