@@ -2,6 +2,7 @@
 // and its file can be edited by anyone who has the disk: nothing is believed that was not checked here.
 import { hash } from 'node:crypto';
 import type { Line } from '../policy/record.ts';
+import type { Facts } from './line-reader.ts';
 
 /** A line with its chain hash, as it stands in the file. */
 export type StoredLine = Line & { readonly prev: string };
@@ -29,6 +30,27 @@ export function parseLine(text: string): StoredLine | null {
   if (value['event'] === 'decided') return isOutcome(value['outcome'], true) ? (value as unknown as StoredLine) : null;
   if (value['event'] !== 'ended' || !isOutcome(value['outcome'], false)) return null;
   return isCount(value['bytes_up']) && isCount(value['bytes_down']) ? (value as unknown as StoredLine) : null;
+}
+
+const FACTS = ['node', 'identity', 'client', 'host', 'port', 'method', 'verdict', 'reason', 'group', 'rule', 'policy'];
+
+/**
+ * Reads the members of a request's line from `,"node":` to the end of `policy`.
+ * @returns null where they are not exactly these, in this order, and valid as in parseLine
+ */
+export function parseFacts(members: string): Facts | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(`{"id":""${members}}`);
+  } catch {
+    return null;
+  }
+  if (!isObject(value)) return null;
+  const { id: _, ...facts } = value;
+  const keys = Object.keys(facts);
+  if (keys.length !== FACTS.length || !FACTS.every((key, at) => key === keys[at])) return null;
+  const sound = typeof facts['node'] === 'string' && typeof facts['policy'] === 'string' && isRequest(value);
+  return sound ? (facts as Facts) : null;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -87,6 +109,6 @@ function isOutcome(value: unknown, optional: boolean): boolean {
 const CODE = /^[a-z][a-z0-9-]{0,63}$/;
 
 /** Reasons and outcomes are codes of errors.ts; a reader may be older than the log, so their shape is checked, not the list. */
-function isCode(value: unknown): boolean {
+export function isCode(value: unknown): boolean {
   return typeof value === 'string' && CODE.test(value);
 }

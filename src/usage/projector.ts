@@ -3,7 +3,8 @@
 // faster: the checkpoint in the store is the only thing that is believed afterwards. The branches that upgrades leave beside
 // the log are counted after the lines before them, each from a checkpoint of its own.
 import { branchPaths, isFinished } from '../audit/branch.ts';
-import { lineHash, parseLine, type StoredLine } from '../audit/parse.ts';
+import { LineReader, type ReadLine } from '../audit/line-reader.ts';
+import { lineHash, parseLine } from '../audit/parse.ts';
 import { identify, lineNumberAt, listSegments, type RawLine, readFileLines } from '../audit/read.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
@@ -59,7 +60,7 @@ interface Place {
 }
 
 interface Reading {
-  readonly lines: { readonly line: StoredLine; readonly ms: number; readonly text: string }[];
+  readonly lines: { readonly read: ReadLine; readonly text: string }[];
   readonly faults: { readonly offset: number; readonly why: string }[];
   damaged: number;
   missing: number;
@@ -72,6 +73,7 @@ export class Projector {
   readonly #options: ProjectionOptions;
   readonly #max: number;
   readonly #names = new Map<number, HourNames>();
+  readonly #reader = new LineReader();
   #store: Store | null = null;
   #place: Place | null = null;
   /** By path; null where the branch is ended and all of it is counted. */
@@ -208,7 +210,7 @@ export class Projector {
     };
     let last: RawLine | null = null;
     for (const raw of batch.lines) {
-      const line = raw.state === 'whole' ? parseLine(raw.text) : null;
+      const line = raw.state === 'whole' ? this.#reader.read(raw.text) : null;
       if (line === null) {
         reading.damaged++;
         reading.damagedSince++;
@@ -225,7 +227,7 @@ export class Projector {
       reading.damagedSince = 0;
       reading.seq = line.seq;
       last = raw;
-      reading.lines.push({ line, ms: Date.parse(line.time), text: raw.text });
+      reading.lines.push({ read: line, text: raw.text });
     }
     if (last !== null) reading.hash = lineHash(last.text);
     return reading;
@@ -243,11 +245,11 @@ export class Projector {
   }
 
   async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
-    for (const { ms } of reading.lines) await this.#loadNames(store, hourOf(ms));
+    for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms)))) await this.#loadNames(store, hour);
     const tally = createTally();
     const names = (hour: number) => this.#names.get(hour) ?? noNames();
     const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour };
-    for (const { line, ms, text } of reading.lines) addLine(tally, line, ms, text, bounds);
+    for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
     const { damaged, missing } = reading;
     const { node, branch, checkpoint: from } = place;

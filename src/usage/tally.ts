@@ -3,7 +3,8 @@
 // ended line, whose verdict counts (a tunnel that was cut for its server name is a denial).
 // What clients can invent without end (hosts, ports, claimed names) is bounded for each hour: beyond it the requests are
 // still counted, under OVERFLOW, so that a flood of names cannot fill the disk or hide the sum.
-import type { DecidedLine, EndedLine, Line } from '../policy/record.ts';
+import type { EndedRead, Facts, OpenedRead, ReadLine } from '../audit/line-reader.ts';
+import type { DecidedLine } from '../policy/record.ts';
 import type { ActorColumns, UsageColumns } from './schema.ts';
 
 export const OVERFLOW = '(overflow)';
@@ -54,6 +55,8 @@ export interface Tally {
   /** Nodes that started: whatever they had open before is over. */
   readonly started: Set<string>;
   readonly windows: Map<string, { first: number; last: number }>;
+  /** The row where requests with these facts were counted last. */
+  readonly latest: Map<Facts, TallyRow>;
 }
 
 export interface TallyBounds {
@@ -73,6 +76,7 @@ export function createTally(): Tally {
     closed: new Set(),
     started: new Set(),
     windows: new Map(),
+    latest: new Map(),
   };
 }
 
@@ -80,62 +84,78 @@ export function hourOf(ms: number): number {
   return Math.floor(ms / HOUR_MS);
 }
 
-/** Adds one line. `ms` is its time, `text` the line as in the log. */
-export function addLine(tally: Tally, line: Line, ms: number, text: string, bounds: TallyBounds): void {
-  const window = tally.windows.get(line.node);
-  if (window === undefined) tally.windows.set(line.node, { first: ms, last: ms });
+/** Adds one line; `text` is the line as in the log. */
+export function addLine(tally: Tally, read: ReadLine, text: string, bounds: TallyBounds): void {
+  if (read.kind === 'opened') addOpened(tally, read, text);
+  else if (read.kind === 'ended') addEnded(tally, read, bounds);
   else {
-    window.first = Math.min(window.first, ms);
-    window.last = Math.max(window.last, ms);
-  }
-  if (line.event === 'decided') addDecided(tally, line, ms, text, bounds);
-  else if (line.event === 'ended') addEnded(tally, line, ms, bounds);
-  // While an old process drains, what is open may be its own; it ends each by itself.
-  else if (line.event === 'start' && line.detail['draining'] === undefined) {
+    const { line, ms, seq } = read;
+    if (line.event === 'decided') addDecided(tally, line, ms, text, bounds);
+    else if (line.event === 'ended') addEnded(tally, { ...line, kind: 'ended', seq, ms, facts: line }, bounds);
+    else widen(tally, line.node, ms);
+    // While an old process drains, what is open may be its own; it ends each by itself.
+    if (line.event !== 'start' || line.detail['draining'] !== undefined) return;
     tally.started.add(line.node);
     for (const [id, request] of tally.opened) if (request.node === line.node) tally.opened.delete(id);
   }
 }
 
+function widen(tally: Tally, node: string, ms: number): void {
+  const window = tally.windows.get(node);
+  if (window === undefined) tally.windows.set(node, { first: ms, last: ms });
+  else {
+    window.first = Math.min(window.first, ms);
+    window.last = Math.max(window.last, ms);
+  }
+}
+
+function addOpened(tally: Tally, { facts, id, ms }: Pick<OpenedRead, 'facts' | 'id' | 'ms'>, line: string): void {
+  widen(tally, facts.node, ms);
+  tally.opened.set(id, { node: facts.node, line });
+}
+
 function addDecided(tally: Tally, line: DecidedLine, ms: number, text: string, bounds: TallyBounds): void {
-  const finished = line.verdict === 'deny' || line.outcome !== undefined;
-  if (finished) count(tally, line, ms, bounds, line.outcome ?? '', 0, 0);
-  else tally.opened.set(line.id, { node: line.node, line: text });
+  if (line.verdict === 'deny' || line.outcome !== undefined) {
+    widen(tally, line.node, ms);
+    add(rowOf(tally, line, ms, bounds, line.outcome ?? ''), ms, 0, 0);
+  } else addOpened(tally, { facts: line, id: line.id, ms }, text);
   if (line.verdict === 'allow') return;
   const nearest = line.nearest === undefined ? '' : JSON.stringify(line.nearest);
   deny(tally, line, ms, bounds, nearest);
 }
 
-function addEnded(tally: Tally, line: EndedLine, ms: number, bounds: TallyBounds): void {
-  if (!tally.opened.delete(line.id)) tally.closed.add(line.id);
-  count(tally, line, ms, bounds, line.outcome, line.bytes_up, line.bytes_down);
+function addEnded(tally: Tally, ended: EndedRead, bounds: TallyBounds): void {
+  const { facts, ms, outcome } = ended;
+  widen(tally, facts.node, ms);
+  if (!tally.opened.delete(ended.id)) tally.closed.add(ended.id);
+  let row = tally.latest.get(facts);
+  if (row === undefined || row.outcome !== outcome || row.hour !== hourOf(ms)) {
+    row = rowOf(tally, facts, ms, bounds, outcome);
+    tally.latest.set(facts, row);
+  }
+  add(row, ms, ended.bytes_up, ended.bytes_down);
   // An observed request's nearest miss stands in its decided line; only a cut after the 200 is news.
-  if (line.verdict === 'deny') deny(tally, line, ms, bounds, '');
+  if (facts.verdict === 'deny') deny(tally, facts, ms, bounds, '');
 }
 
-function count(
-  tally: Tally,
-  line: DecidedLine | EndedLine,
-  ms: number,
-  bounds: TallyBounds,
-  outcome: string,
-  up: number,
-  down: number,
-): void {
+function rowOf(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds, outcome: string): TallyRow {
   const hour = hourOf(ms);
   const names = bounds.names(hour);
-  const target = targetKey(tally, line, names, bounds.namesPerHour);
-  const actor = actorKey(tally, line, names, bounds.namesPerHour);
-  const rule = ruleKey(tally, line);
-  const kind = line.method === 'CONNECT' ? 'connect' : 'forward';
-  const key = join([String(hour), line.node, target, actor, rule, kind, line.verdict, line.reason, outcome]);
-  const row = tally.rows.get(key);
-  if (row === undefined) {
-    const { node, verdict, reason } = line;
-    const dimensions = { hour, node, target, actor, rule, kind, verdict, reason, outcome } as const;
-    tally.rows.set(key, { ...dimensions, requests: 1, bytes_up: up, bytes_down: down, first_seen: ms, last_seen: ms });
-    return;
-  }
+  const target = targetKey(tally, facts, names, bounds.namesPerHour);
+  const actor = actorKey(tally, facts, names, bounds.namesPerHour);
+  const rule = ruleKey(tally, facts);
+  const { node, verdict, reason } = facts;
+  const kind = facts.method === 'CONNECT' ? 'connect' : 'forward';
+  const key = join([String(hour), node, target, actor, rule, kind, verdict, reason, outcome]);
+  const known = tally.rows.get(key);
+  if (known !== undefined) return known;
+  const dimensions = { hour, node, target, actor, rule, kind, verdict, reason, outcome } as const;
+  const row: TallyRow = { ...dimensions, requests: 0, bytes_up: 0, bytes_down: 0, first_seen: ms, last_seen: ms };
+  tally.rows.set(key, row);
+  return row;
+}
+
+function add(row: TallyRow, ms: number, up: number, down: number): void {
   row.requests++;
   row.bytes_up += up;
   row.bytes_down += down;
@@ -143,14 +163,14 @@ function count(
   row.last_seen = Math.max(row.last_seen, ms);
 }
 
-function deny(tally: Tally, line: DecidedLine | EndedLine, ms: number, bounds: TallyBounds, nearest: string): void {
+function deny(tally: Tally, line: Facts, ms: number, bounds: TallyBounds, nearest: string): void {
   const target = targetKey(tally, line, bounds.names(hourOf(ms)), bounds.namesPerHour);
   const known = tally.denials.get(target);
   if (known !== undefined && known.last_seen > ms) return;
   tally.denials.set(target, { reason: line.reason, nearest, rule: line.rule ?? '', last_seen: ms });
 }
 
-function targetKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames, max: number): string {
+function targetKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
   let target: Target = { host: storable(line.host), port: line.host === null ? 0 : (line.port ?? 0) };
   let key = keyOfTarget(target);
   if (target.host !== '' && !admit(names.targets, key, max)) {
@@ -161,7 +181,7 @@ function targetKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames
   return key;
 }
 
-function actorKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames, max: number): string {
+function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
   const { kind, attributes, claimed } = line.identity;
   const of = kind === 'claimed' ? claimed : attributes;
   let actor: ActorColumns = {
@@ -194,7 +214,7 @@ function actorKey(tally: Tally, line: DecidedLine | EndedLine, names: HourNames,
   return key;
 }
 
-function ruleKey(tally: Tally, line: DecidedLine | EndedLine): string {
+function ruleKey(tally: Tally, line: Facts): string {
   const rule: Rule = { rule: storable(line.rule), grp: storable(line.group) };
   const key = keyOfRule(rule);
   if (!tally.rules.has(key)) tally.rules.set(key, rule);

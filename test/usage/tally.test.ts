@@ -38,7 +38,10 @@ function bounded(max = 1_000) {
 function fold(lines: readonly (readonly [Line, number])[], max?: number): Tally {
   const tally = createTally();
   const bounds = bounded(max);
-  for (const [line, ms] of lines) addLine(tally, line, ms, `text of ${'id' in line ? line.id : ''}`, bounds);
+  for (const [line, ms] of lines) {
+    const read = { kind: 'parsed', seq: line.seq, ms, line: { ...line, prev: '' } } as const;
+    addLine(tally, read, `text of ${'id' in line ? line.id : ''}`, bounds);
+  }
   return tally;
 }
 

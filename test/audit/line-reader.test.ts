@@ -1,0 +1,174 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { LineWriter } from '../../src/audit/line.ts';
+import { LineReader, type ReadLine } from '../../src/audit/line-reader.ts';
+import { parseLine } from '../../src/audit/parse.ts';
+import type { Decided, Ended, Identity, Verdict } from '../../src/policy/record.ts';
+import { addLine, createTally, type HourNames, type Tally } from '../../src/usage/tally.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
+
+const PREV = `,"prev":"${'0a'.repeat(32)}"}`;
+const STAMP = { time: '2026-01-31T12:00:00.274Z', seq: 7, node: '"n"' };
+const writer = new LineWriter(64);
+const decided = (over: Partial<Decided> = {}) => writer.decided(STAMP, decidedRecord({ id: 'r1', ...over })) + PREV;
+const ended = (over: Partial<Ended> = {}) => writer.ended(STAMP, endedRecord({ id: 'r1', ...over })) + PREV;
+
+const parsed = (text: string): ReadLine | null => {
+  const line = parseLine(text);
+  return line === null ? null : { kind: 'parsed', seq: line.seq, ms: Date.parse(line.time), line };
+};
+
+/** What a reader makes of the lines, the seq of each included; the text alone tells two open requests apart. */
+function tallyOf(lines: readonly string[], read: (text: string) => ReadLine | null) {
+  const tally: Tally = createTally();
+  const hours = new Map<number, HourNames>();
+  const names = (hour: number): HourNames => {
+    const known = hours.get(hour) ?? { targets: new Set<string>(), actors: new Set<string>() };
+    hours.set(hour, known);
+    return known;
+  };
+  const seqs = lines.map((text) => {
+    const line = read(text);
+    if (line !== null) addLine(tally, line, text, { names, namesPerHour: 5 });
+    return line?.seq ?? null;
+  });
+  const { latest: _, ...told } = tally;
+  return { seqs, ...told };
+}
+
+describe('LineReader', () => {
+  it('knows the two lines of a request that was let through without parsing them', () => {
+    const reader = new LineReader();
+    const opened = reader.read(decided({ user_agent: 'curl/8', dropped: ['10.0.0.1 private'] }));
+    const closed = reader.read(ended({ status: 200 }));
+    const ms = Date.parse(STAMP.time);
+    expect(opened).toMatchObject({ kind: 'opened', seq: 7, ms, id: 'r1', facts: { host: 'github.com', node: 'n' } });
+    expect(closed).toMatchObject({ kind: 'ended', seq: 7, ms, id: 'r1', outcome: 'closed', bytes_down: 2_000 });
+    const { prev: _, ...line } = JSON.parse(ended());
+    expect(line).toMatchObject({ ...(closed?.kind === 'ended' ? closed.facts : {}) });
+    // The same facts are the same object: the tally counts them by it.
+    expect(opened?.kind === 'opened' && closed?.kind === 'ended' && opened.facts === closed.facts).toBe(true);
+  });
+
+  it.each([
+    ['a refusal', decided({ verdict: 'deny', reason: 'host-denied' })],
+    ['an observed request', decided({ verdict: 'observe', reason: 'host-not-allowed' })],
+    ['a failure before the dial', decided({ outcome: 'dns-failed' })],
+    ['an escape in the id', ended({ id: 'r"1' })],
+    ['an escape in the user agent', decided({ user_agent: 'a"b' })],
+    ['another order', ended().replace(/(,"bytes_up":\d+)(,"bytes_down":\d+)/, '$2$1')],
+    ['a key of a later version', ended().replace(',"prev"', ',"later":1,"prev"')],
+    ['a key of a later version among the facts', ended().replace(',"host"', ',"later":1,"host"')],
+    ['a time without milliseconds', ended().replace('.274Z', 'Z')],
+  ])('leaves %s to the parser', (_what, text) => {
+    expect(parsed(text)).not.toBeNull();
+    expect(new LineReader().read(text)).toEqual(parsed(text));
+  });
+
+  it.each([
+    ['a key that stands twice', ended().replace(',"outcome"', ',"bytes_up":5,"outcome"')],
+    ['a leading zero', ended().replace('"bytes_up":100', '"bytes_up":0100')],
+    ['a number too large', ended().replace('"bytes_up":100', '"bytes_up":9007199254740993')],
+    ['an hour that is none', ended().replace('T12:', 'T24:')],
+    ['seq 0', ended().replace('"seq":7', '"seq":0')],
+    ['a control character in prev', ended().replace('0a0a"}', '0a0\u0001"}')],
+    ['a control character in the id', ended().replace('"r1"', '"r\u0001"')],
+    ['a broken identity', decided().replace('"kind":"anonymous"', '"kind":"king"')],
+    ['text after the end', `${decided()} `],
+    ['a line cut short', ended().slice(0, -1)],
+    ['facts that close the object', ended().replace('"port":443', '"port":443},"x":{"y":1')],
+  ])('judges %s as the parser does', (_what, text) => {
+    const reader = new LineReader();
+    // Once fresh, and once with the sound line's facts at hand.
+    for (const before of [null, ended(), decided()]) {
+      if (before !== null) reader.read(before);
+      expect(tallyOf([text], (line) => reader.read(line))).toEqual(tallyOf([text], parsed));
+    }
+  });
+
+  it('remembers no more than it may, and forgets without harm', () => {
+    const reader = new LineReader();
+    for (let n = 0; n < 9_000; n++) {
+      const host = `h${n}.example`;
+      expect(reader.read(ended({ host }))).toMatchObject({ kind: 'ended', facts: { host } });
+    }
+    expect(reader.remembered).toBeLessThanOrEqual(8_192);
+  });
+
+  it('gives the sums of the parser for whatever is recorded, and for whatever becomes of it', () => {
+    const hostile = fc.oneof(
+      fc.constantFrom('a', 'b.example', '","addresses":["x"]', '","outcome":"closed"', '\\', '"', '\u2028', '\ud800'),
+      fc.string({ unit: 'binary', maxLength: 12 }),
+    );
+    const text = fc.oneof(
+      { weight: 6, arbitrary: fc.constantFrom('web', 'api.example') },
+      { weight: 1, arbitrary: hostile },
+    );
+    const identity: fc.Arbitrary<Identity> = fc.record({
+      kind: fc.constantFrom('anonymous', 'claimed', 'address', 'job'),
+      attributes: fc.record({ pipeline: text, job: text }, { requiredKeys: [] }),
+      claimed: fc.record({ pipeline: text }, { requiredKeys: [] }),
+    });
+    const common = fc.record({
+      id: fc.oneof(fc.constantFrom('r1', 'r2', 'r3'), text),
+      identity,
+      client: text,
+      host: fc.oneof(fc.constant(null), text),
+      port: fc.oneof(fc.constant(null), fc.nat(65_535)),
+      method: fc.oneof(fc.constant('CONNECT'), text),
+      verdict: fc.constantFrom<Verdict>('allow', 'allow', 'deny', 'observe'),
+      rule: fc.oneof(fc.constant(null), text),
+    });
+    const ends = fc.record({
+      bytes_up: fc.nat(),
+      bytes_down: fc.maxSafeNat(),
+      outcome: fc.constantFrom('closed', 'idle-timeout'),
+    });
+    const begins = fc.record(
+      {
+        addresses: fc.array(text, { maxLength: 2 }),
+        user_agent: text,
+        target: text,
+        dropped: fc.array(text, { maxLength: 1 }),
+      },
+      { requiredKeys: [] },
+    );
+    const stamp = fc.record({
+      second: fc.nat(9),
+      millis: fc.nat(999),
+      hour: fc.nat(2),
+      seq: fc.integer({ min: 1, max: 1e9 }),
+      node: fc.constantFrom('"n"', '"m"'),
+    });
+    const line = fc
+      .tuple(stamp, common, ends, begins, fc.boolean())
+      .map(([{ second, millis, hour, seq, node }, facts, end, begin, whether]) => {
+        const time = new Date(Date.UTC(2026, 0, 31, 12 + hour, 0, second, millis)).toISOString();
+        const at = { time, seq, node };
+        const text = whether
+          ? writer.decided(at, { ...decidedRecord({ id: '' }), ...facts, ...begin })
+          : writer.ended(at, { ...endedRecord({ id: '' }), ...facts, ...end } as Ended);
+        return text + PREV;
+      });
+    const spoil = fc.record({
+      at: fc.nat(700),
+      gone: fc.nat(3),
+      put: fc.constantFrom('', '"', '\\', '0', ',', '}', '\u0001', 'é', ',"node":"x"'),
+    });
+    const lines = fc.array(fc.tuple(line, fc.option(spoil, { freq: 2 })), { minLength: 1, maxLength: 12 });
+    const reader = new LineReader();
+    let known = 0;
+    fc.assert(
+      fc.property(lines, (made) => {
+        // Each line also as it was before it was spoilt, so that its facts are at hand.
+        const texts = made.flatMap(([text, harm]) =>
+          harm === null ? [text, text] : [text, text.slice(0, harm.at) + harm.put + text.slice(harm.at + harm.gone)],
+        );
+        for (const one of texts) if (reader.read(one)?.kind === 'opened') known++;
+        expect(tallyOf(texts, (one) => reader.read(one))).toEqual(tallyOf(texts, parsed));
+      }),
+      { numRuns: 200 },
+    );
+    expect(known).toBeGreaterThan(10);
+  });
+});
