@@ -34,6 +34,7 @@ export const REQUEST_ERRORS = {
   'method-not-allowed': { source: 'client', status: 405, proxyStatus: 'http_request_error', title: 'This method is not forwarded.', hint: 'Methods are case-sensitive: write CONNECT, GET, POST in capitals.' },
   'head-timeout': { source: 'client', status: 408, proxyStatus: 'http_request_error', title: 'The request head did not arrive in time.', hint: 'Send the whole request head at once.' },
   'head-too-large': { source: 'client', status: 431, proxyStatus: 'http_request_error', title: 'The request head is larger than the limit.', hint: 'Send fewer or shorter headers; the operator may raise limits.head_bytes or limits.head_fields.' },
+  'proxy-header-invalid': { source: 'client', status: 400, title: 'A load balancer opened a connection without a valid PROXY protocol header of version 2.', hint: 'Let it send version 2 on every connection (HAProxy: send-proxy-v2), or take its address out of proxy_protocol.from.' },
   // 403: the policy says no.
   'host-not-allowed': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The host is not on the allowlist.', hint: ASK },
   'host-denied': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'A deny rule names this host.', hint: 'A deny always wins; ask the owner of that line why it is there.' },

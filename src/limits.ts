@@ -18,6 +18,12 @@ export const LIMIT_SPECS = {
     max: 60_000,
     about: 'Time for a whole request head, counted from the connection or the end of the last request; then 408.',
   },
+  proxy_header_bytes: {
+    default: 4_096,
+    min: 52,
+    max: 65_551,
+    about: 'Bytes of a PROXY protocol header, its TLVs included; more closes the connection.',
+  },
   keep_alive_idle_ms: {
     default: 60_000,
     min: 1_000,

@@ -25,6 +25,8 @@ export interface Settings {
   readonly admin: Endpoint | null;
   readonly clients: readonly Cidr[];
   readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
+  /** Load balancers that say who their client is (PROXY protocol). */
+  readonly proxyProtocol: readonly Cidr[];
   readonly plainHttp: boolean;
   /** What becomes of an open request that a new policy refuses. */
   readonly onReload: (typeof ON_RELOAD)[number];
@@ -97,6 +99,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       from: group.from,
       attributes: group.set as Attributes,
     })),
+    proxyProtocol: raw.proxy_protocol?.from ?? [],
     plainHttp: raw.plain_http ?? true,
     onReload: raw.on_reload ?? 'keep',
     dns:
@@ -175,11 +178,26 @@ function listenerProblems(settings: Settings): PathProblem[] {
   return problems;
 }
 
+function isEveryone(cidr: Cidr): boolean {
+  return cidr.bits === (cidr.family === 4 ? 96 : 0);
+}
+
 /** What is open to more than somebody probably means: warnings, for there are networks where it is right. */
 function opennessProblems(settings: Settings): PathProblem[] {
   const problems: PathProblem[] = [];
   const wide = settings.listen.filter((endpoint) => !isLoopback(endpoint.host));
-  const everyone = settings.clients.findIndex((cidr) => cidr.bits === (cidr.family === 4 ? 96 : 0));
+  const everyone = settings.clients.findIndex(isEveryone);
+  const conveys = settings.proxyProtocol.findIndex(isEveryone);
+  if (conveys !== -1) {
+    problems.push(
+      warning(
+        'config-conflict',
+        ['proxy_protocol', 'from', conveys],
+        `proxy_protocol.from has ${settings.proxyProtocol[conveys]?.text}: whoever connects may say which client it is`,
+        'List the addresses of your load balancers alone.',
+      ),
+    );
+  }
   const [first] = wide;
   if (first !== undefined && everyone !== -1) {
     const range = settings.clients[everyone]?.text;

@@ -177,6 +177,15 @@ export const SHAPE = {
     'enforce refuses what is not allowed; observe lets it pass and records it as would-deny. Default enforce.',
   ).optional(),
   clients: clients.describe('Who may use the proxy.').optional(),
+  proxy_protocol: z
+    .strictObject({
+      from: z
+        .array(leaf.cidr())
+        .min(1)
+        .describe('Load balancers: each of their connections must begin with a PROXY protocol header of version 2.'),
+    })
+    .describe('Who the client is, where a load balancer stands before the proxy.')
+    .optional(),
   allow: z.array(allowItem).describe('What may be reached: hosts and groups of the catalog.').optional(),
   deny: z.array(denyItem).describe('What is refused whatever allow says.').optional(),
   modes: z

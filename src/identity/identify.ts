@@ -12,6 +12,8 @@ export interface Client {
   readonly address: string;
   /** Whether clients.from lists it. */
   readonly allowed: boolean;
+  /** Whether proxy_protocol.from lists it: its connections begin with a header that says who the client is. */
+  readonly conveys: boolean;
   /** Its identity when it sends no credentials: `address` where a client group has it, else `anonymous`. */
   readonly identity: Identity;
 }
@@ -22,6 +24,8 @@ export type Identified =
 
 export interface ClientRules {
   readonly clients: readonly Cidr[];
+  /** Senders of PROXY protocol headers. */
+  readonly proxyProtocol: readonly Cidr[];
   readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
 }
 
@@ -51,12 +55,13 @@ export class ClientBook {
     // A zone id (fe80::1%eth0) names the link, not the client.
     const bare = raw.split('%', 1)[0] ?? '';
     const canonical = canonicalAddress(bare);
-    if (canonical === null) return { address: 'unknown', allowed: false, identity: ANONYMOUS };
+    if (canonical === null) return { address: 'unknown', allowed: false, conveys: false, identity: ANONYMOUS };
     const address = (canonical.startsWith(MAPPED) && canonicalAddress(canonical.slice(MAPPED.length))) || canonical;
     const allowed = this.#rules.clients.some((cidr) => cidrContains(cidr, address));
+    const conveys = this.#rules.proxyProtocol.some((cidr) => cidrContains(cidr, address));
     const group = this.#rules.clientGroups.find((g) => g.from.some((cidr) => cidrContains(cidr, address)));
     const identity: Identity = group ? { kind: 'address', attributes: group.attributes, claimed: {} } : ANONYMOUS;
-    return { address, allowed, identity };
+    return { address, allowed, conveys, identity };
   }
 }
 

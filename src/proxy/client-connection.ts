@@ -15,6 +15,7 @@ interface Turn {
 
 export class ClientConnection {
   readonly client: Client;
+  readonly headerBytes: number;
   readonly #socket: net.Socket;
   /** limits.waiting_requests_max: apt keeps ten requests under way on one connection. */
   readonly #waitingMax: number;
@@ -23,7 +24,9 @@ export class ClientConnection {
   /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
   closed = false;
 
-  constructor(client: Client, socket: net.Socket, waitingMax: number) {
+  /** @param headerBytes what a PROXY header took before the first request */
+  constructor(client: Client, socket: net.Socket, waitingMax: number, headerBytes = 0) {
+    this.headerBytes = headerBytes;
     this.client = client;
     this.#socket = socket;
     this.#waitingMax = waitingMax;

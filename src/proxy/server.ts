@@ -9,6 +9,7 @@ import { type ListenSource, listen } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
+import { conveyedProblem, readConveyed } from './conveyed.ts';
 import type { JsEngine } from './engine-js.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
@@ -102,8 +103,13 @@ export class ProxyServer {
     // Slots come before the parser: a connection that is turned away never gets to the listener that would read its head.
     const read = server.listeners('connection');
     server.removeAllListeners('connection');
+    const serve = (socket: ClientSocket): void => {
+      for (const listener of read) listener.call(server, socket);
+    };
     server.on('connection', (socket: ClientSocket) => {
-      if (this.#admit(socket)) for (const listener of read) listener.call(server, socket);
+      const peer = this.#ctx.book.client(socket.remoteAddress);
+      if (peer.conveys) this.#convey(socket, peer, serve);
+      else if (this.#admit(socket, peer)) serve(socket);
     });
     server.on('connect', (req, socket, early) => this.#connect(req, socket as ClientSocket, early));
     server.on('request', (req, res) => this.#forward(req, res));
@@ -114,8 +120,7 @@ export class ProxyServer {
     return server;
   }
 
-  #admit(socket: ClientSocket): boolean {
-    const client = this.#ctx.book.client(socket.remoteAddress);
+  #admit(socket: ClientSocket, client: Client): boolean {
     const limit = this.#slots.admit(client.address, Date.now());
     if (limit) {
       this.#turnAway(socket, client, limit);
@@ -124,6 +129,34 @@ export class ProxyServer {
     socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max);
     socket.once('close', () => this.#slots.release(client.address));
     return true;
+  }
+
+  /** A load balancer's connection: counted in all at once, and for its client when the header has said who that is. */
+  #convey(socket: ClientSocket, sender: Client, serve: (socket: ClientSocket) => void): void {
+    const limit = this.#slots.enter();
+    if (limit) return this.#turnAway(socket, sender, limit);
+    let counted: string | null = null;
+    socket.once('close', () => (counted === null ? this.#slots.leave() : this.#slots.release(counted)));
+    readConveyed(socket, this.#ctx, (read) => {
+      if (!read.ok) return this.#refuseHeader(socket, sender, read.detail, read.bytes);
+      const problem = read.client && conveyedProblem(read.client, sender.address, this.#ctx.policy.compiled.self);
+      if (problem) return this.#refuseHeader(socket, sender, problem, read.bytes);
+      const client = read.client ? this.#ctx.book.client(read.client.address) : sender;
+      const full = this.#slots.name(client.address, Date.now());
+      if (full) return this.#turnAway(socket, client, full);
+      counted = client.address;
+      socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max, read.bytes);
+      serve(socket);
+    });
+  }
+
+  /** Closed without an answer: who does not speak the PROXY protocol there may not be meant by HTTP either. */
+  #refuseHeader(socket: ClientSocket, sender: Client, detail: string, bytes: number): void {
+    socket.destroy();
+    if (bytes === 0) return;
+    const what = { client: sender, method: '', target: '', detail, authority: null };
+    refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'proxy-header-invalid' });
+    this.#ctx.log.warn({ sender: sender.address, detail }, 'a connection without a valid PROXY header was closed');
   }
 
   /** Nothing was asked yet, so there is nothing to record but the metric, and nothing to wait for. */
@@ -202,10 +235,10 @@ export class ProxyServer {
   #malformed(error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: ClientSocket): void {
     const connection = socket[CONNECTION];
     if (connection?.closed && !socket.destroyed && error.code !== 'ECONNRESET') return;
-    const { code, limit } = malformedCode(error.code ?? '');
+    const { code, limit } = malformedCode(error.code ?? '', error.rawPacket);
     if (limit) this.#ctx.meter.hit(limit);
     // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record.
-    if (!connection || error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === 0) {
+    if (!connection || error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === connection.headerBytes) {
       socket.destroy();
       return;
     }
@@ -215,7 +248,7 @@ export class ProxyServer {
     if (response && !response.req.complete) {
       return breakBody(response.req, error.code === 'HPE_INVALID_EOF_STATE' ? 'client-gone' : code);
     }
-    const { method, target } = firstLine(error.rawPacket, socket.bytesRead);
+    const { method, target } = firstLine(error.rawPacket, socket.bytesRead - connection.headerBytes);
     const what = { client: connection.client, method, target, detail: null, authority: null };
     // No second answer may be written into a running one; behind one that closes nothing is a request any more.
     connection.enter(() => {
@@ -226,7 +259,10 @@ export class ProxyServer {
   }
 }
 
-function malformedCode(code: string): { code: RequestErrorCode; limit: LimitName | null } {
+// A method has at least a first character; TLS, SOCKS and a PROXY header from a stranger do not begin with one.
+const METHOD_START = /^[\r\n]*[!#$%&'*+.^_`|~\dA-Za-z-]/;
+
+function malformedCode(code: string, packet: Buffer | undefined): { code: RequestErrorCode; limit: LimitName | null } {
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return { code: 'head-too-large', limit: 'head_bytes' };
@@ -236,7 +272,10 @@ function malformedCode(code: string): { code: RequestErrorCode; limit: LimitName
     case 'HPE_PAUSED_H2_UPGRADE':
       return { code: 'http-version', limit: null };
     case 'HPE_INVALID_METHOD':
-      return { code: 'method-not-allowed', limit: null };
+      return {
+        code: METHOD_START.test(packet?.toString('latin1', 0, 64) ?? '') ? 'method-not-allowed' : 'request-malformed',
+        limit: null,
+      };
     case 'HPE_INVALID_URL':
       return { code: 'target-malformed', limit: null };
     default:

@@ -27,9 +27,39 @@ export class Slots {
 
   /** Takes a slot for `address`; returns the limit that forbids it, or null when it is taken. */
   admit(address: string, nowMs: number): LimitName | null {
-    const refused = this.#refusal(address, nowMs);
-    if (refused) this.#meter.hit(refused);
+    const full = this.enter();
+    if (full) return full;
+    const refused = this.name(address, nowMs);
+    if (refused) this.leave();
     return refused;
+  }
+
+  /** Takes a slot for a client that is not known yet; name() or leave() must follow. */
+  enter(): LimitName | null {
+    if (this.#open >= this.#limits.connections_max) return this.#refused('connections_max');
+    this.#open++;
+    return null;
+  }
+
+  /** Counts the slot that enter() took for `address`; where a limit forbids it, the slot stays to be given back by leave(). */
+  name(address: string, nowMs: number): LimitName | null {
+    const share = this.#share(address, nowMs);
+    if (!share) return this.#refused('clients_tracked_max');
+    if (share.open >= this.#limits.client_connections_max) return this.#refused('client_connections_max');
+    const elapsedMs = Math.max(0, nowMs - share.refilledAtMs);
+    share.tokens = Math.min(
+      this.#limits.client_rate_per_s,
+      share.tokens + (elapsedMs / 1_000) * this.#limits.client_rate_per_s,
+    );
+    share.refilledAtMs = nowMs;
+    if (share.tokens < 1) return this.#refused('client_rate_per_s');
+    share.tokens -= 1;
+    share.open++;
+    return null;
+  }
+
+  leave(): void {
+    this.#open--;
   }
 
   release(address: string): void {
@@ -40,22 +70,9 @@ export class Slots {
     // The share stays for its rate; the oldest idle ones make room in #share().
   }
 
-  #refusal(address: string, nowMs: number): LimitName | null {
-    if (this.#open >= this.#limits.connections_max) return 'connections_max';
-    const share = this.#share(address, nowMs);
-    if (!share) return 'clients_tracked_max';
-    if (share.open >= this.#limits.client_connections_max) return 'client_connections_max';
-    const elapsedMs = Math.max(0, nowMs - share.refilledAtMs);
-    share.tokens = Math.min(
-      this.#limits.client_rate_per_s,
-      share.tokens + (elapsedMs / 1_000) * this.#limits.client_rate_per_s,
-    );
-    share.refilledAtMs = nowMs;
-    if (share.tokens < 1) return 'client_rate_per_s';
-    share.tokens -= 1;
-    share.open++;
-    this.#open++;
-    return null;
+  #refused(limit: LimitName): LimitName {
+    this.#meter.hit(limit);
+    return limit;
   }
 
   #share(address: string, nowMs: number): Share | null {

@@ -14,6 +14,7 @@ describe('ClientBook', () => {
   const book = new ClientBook(
     {
       clients: ['127.0.0.0/8', '10.0.0.0/8', 'fd00::/8', 'fe80::/10'].map(cidr),
+      proxyProtocol: ['10.9.0.0/16', '::1/128'].map(cidr),
       clientGroups: [
         { from: [cidr('10.1.0.0/16')], attributes: { queue: 'first' } },
         { from: [cidr('10.0.0.0/8'), cidr('fd00::/8')], attributes: { queue: 'second', cluster: 'c' } },
@@ -45,6 +46,17 @@ describe('ClientBook', () => {
     expect(book.client(remote)).toMatchObject({ address, allowed });
   });
 
+  it.each<[string | undefined, boolean]>([
+    ['10.9.0.1', true],
+    ['::ffff:10.9.255.255', true],
+    ['::1', true],
+    ['10.8.255.255', false],
+    ['127.0.0.1', false],
+    [undefined, false],
+  ])('knows of %s whether it conveys its clients: %s', (remote, conveys) => {
+    expect(book.client(remote).conveys).toBe(conveys);
+  });
+
   it.each<[string, string | null]>([
     ['10.1.2.3', 'first'],
     ['::ffff:10.1.2.3', 'first'],
@@ -67,10 +79,11 @@ describe('ClientBook', () => {
 });
 
 describe('identify', () => {
-  const stranger: Client = { address: '127.0.0.1', allowed: true, identity: ANONYMOUS };
+  const stranger: Client = { address: '127.0.0.1', allowed: true, conveys: false, identity: ANONYMOUS };
   const known: Client = {
     address: '10.0.0.1',
     allowed: true,
+    conveys: false,
     identity: { kind: 'address', attributes: { queue: 'q' }, claimed: {} },
   };
 

@@ -71,7 +71,7 @@ describe('what a new policy refuses', () => {
       'client ranges without the client',
       (rig) => {
         const range = parseCidr('10.0.0.0/8');
-        rig.ctx.book = new ClientBook({ clients: range ? [range] : [], clientGroups: [] }, 1_024);
+        rig.ctx.book = new ClientBook({ clients: range ? [range] : [], proxyProtocol: [], clientGroups: [] }, 1_024);
       },
     ],
   ])('counts: %s', async (_, change) => {
