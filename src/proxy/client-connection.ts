@@ -44,6 +44,8 @@ export class ClientConnection {
 
   /** Begins the request now, or when all before it are answered; never, where the connection ends before that. */
   enter(start: Turn['start']): void {
+    // Node reads on behind an answer that closes: what was sent there is not asked any more.
+    if (!this.#socket.writable) return;
     if (this.#response) this.#waiting.push({ start });
     else this.#begin({ start });
   }

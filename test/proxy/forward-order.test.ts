@@ -78,6 +78,16 @@ describe('pipelined requests', () => {
     expect(w.rig.server.idle).toBe(true);
   });
 
+  it('end behind a refusal whose request has trailers, which Node reads behind the answer', async () => {
+    const w = await world();
+    const body = 'Transfer-Encoding: chunked\r\nHost: y\r\n\r\n1\r\nx\r\n0\r\nX-Trailer: 1\r\n\r\n';
+    const client = await w.rig.send(`POST ${w.base}/ HTTP/1.1\r\nHost: x\r\n${body}${get(`${w.base}/effect`)}`);
+    expect(await client.readResponse()).toMatchObject({ status: 400, reason: 'host-header' });
+    await eventually(() => w.rig.slots.open === 0, 'the connection is closed');
+    expect(w.rig.recorder.entries).toHaveLength(1);
+    expect(w.rig.resolver.asked).toEqual([]);
+  });
+
   it.each([
     ['allowed', ''],
     ['denied', 'denied.test:443'],
