@@ -52,6 +52,9 @@ export class OriginAgent extends http.Agent {
         if (dialled.ok) {
           // An origin that ends a kept connection must leave the pool with it: a half-open one would eat the next request.
           dialled.socket.allowHalfOpen = false;
+          // Where Node sends a head ahead of its body (flushHeaders, Expect) it names no encoding, and a Latin-1 byte in a field
+          // would go on as the two bytes of UTF-8. Bodies are buffers.
+          dialled.socket.setDefaultEncoding('latin1');
           callback?.(null, dialled.socket);
         }
         // Node reads the error first and never touches the socket argument then.

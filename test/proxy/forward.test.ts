@@ -107,6 +107,16 @@ describe('the request at the origin', () => {
     expect(await client.readHead()).toMatchObject({ reason: 'Tr\xe8s bien', headers: { 'x-latin': '\xfc\xff' } });
   });
 
+  it.each([
+    'Content-Length: 1\r\n\r\nx',
+    'Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n',
+    'Expect: 100-continue\r\n\r\n',
+  ])('keeps such bytes where the head goes ahead: %j', async (rest) => {
+    const w = await world();
+    await w.rig.send(`POST ${w.base}/ HTTP/1.1\r\nHost: x\r\nX-Latin: caf\xe9\r\n${rest}`);
+    expect(await headAt(await w.origin.peer())).toContain('X-Latin: caf\xe9');
+  });
+
   it.each(['POST', 'PUT', 'PATCH', 'PROPFIND'])('says of a %s without body that it has none', async (method) => {
     const w = await world();
     await w.rig.send(`${method} ${w.base}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
