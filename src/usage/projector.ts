@@ -167,14 +167,16 @@ export class Projector {
     const rows = await store.db
       .selectFrom('checkpoint')
       .innerJoin('node', 'node.id', 'checkpoint.node_id')
-      .select(['node.name', 'file_id', 'offset', 'seq', 'hash'])
+      .leftJoin('window', 'window.node_id', 'checkpoint.node_id')
+      .select(['node.name', 'file_id', 'offset', 'seq', 'hash', 'window.last'])
       .execute();
     // The checkpoint of this log is the one that stands in one of its segments; failing that, the one of its node.
     const row =
       rows.find(({ file_id }) => segments.some(({ id }) => id === file_id)) ??
       rows.find(({ name }) => name === firstNode);
     const checkpoint: Position | null = row === undefined ? null : positionOf(row);
-    return this.#placeIn(this.#options.auditFile, row?.name ?? firstNode, false, checkpoint);
+    const untilMs = row?.last ?? Number.NEGATIVE_INFINITY;
+    return this.#placeIn(this.#options.auditFile, row?.name ?? firstNode, false, checkpoint, untilMs);
   }
 
   async #locatedBranch(store: Store, branch: string): Promise<Place | null> {
@@ -186,11 +188,12 @@ export class Projector {
       .selectAll()
       .where('file_id', '=', segment.id)
       .executeTakeFirst();
-    return this.#placeIn(branch, node, true, row === undefined ? null : positionOf(row));
+    // Its checkpoint was found by its first line, so it is no other log: nothing of it is counted again.
+    return this.#placeIn(branch, node, true, row === undefined ? null : positionOf(row), Number.POSITIVE_INFINITY);
   }
 
-  #placeIn(file: string, node: string, branch: boolean, checkpoint: Position | null): Place | null {
-    const at = locate(file, checkpoint);
+  #placeIn(file: string, node: string, branch: boolean, checkpoint: Position | null, untilMs: number): Place | null {
+    const at = locate(file, checkpoint, untilMs);
     if (at === null) return null;
     if (at.warning !== null) {
       this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });

@@ -26,10 +26,12 @@ export interface Located {
 
 /**
  * Finds the place after a checkpoint. The segment may have been renamed, cut by a repair, or deleted since; then the last
- * counted line is looked up by its seq and hash. A log in which that seq is another line is another log and counts from its start.
+ * counted line is looked up by its seq and hash. Where it is nowhere, it is another log, or the same one without its end: then
+ * their time tells the lines that are counted, so that none of them is counted twice.
+ * @param untilMs time of the last counted line
  * @returns null while there is no line at all
  */
-export function locate(file: string, checkpoint: Position | null): Located | null {
+export function locate(file: string, checkpoint: Position | null, untilMs: number): Located | null {
   const { segments } = listSegments(file);
   const first = segments[0];
   if (first === undefined) return null;
@@ -51,7 +53,22 @@ export function locate(file: string, checkpoint: Position | null): Located | nul
   // The same log without its end (an old copy was put back): what it says up to that number is counted already.
   if (same !== undefined && counted !== null)
     return { ...counted, warning: `the log has lost its end: ${seq} was counted` };
-  return { ...start, warning: 'this is not the log that was counted before; it is counted from its beginning' };
+  const warning = 'this is not the log that was counted before; what is later than the last counted line is counted';
+  return { ...(lastUntil(segments, untilMs) ?? start), warning };
+}
+
+/** The place after the last line that is not later than a time; null where all are later. */
+function lastUntil(segments: readonly Segment[], untilMs: number): Omit<Located, 'warning'> | null {
+  for (const segment of segments.toReversed()) {
+    let found: Omit<Located, 'warning'> | null = null;
+    for (const line of readFileLines(segment.path)) {
+      const parsed = line.state === 'whole' ? parseLine(line.text) : null;
+      if (parsed === null || Date.parse(parsed.time) > untilMs) continue;
+      found = { segment, offset: line.end, seq: parsed.seq, hash: lineHash(line.text) };
+    }
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** True where the file reaches to the offset and a line ends there. */

@@ -18,13 +18,13 @@ export class ScratchUsage {
   log: AuditLog = this.reopened();
   #next = 0;
 
-  reopened(): AuditLog {
+  reopened(now = NOON): AuditLog {
     const base = {
       file: this.file,
       node: 'n1',
       limits: DEFAULT_LIMITS,
       whenFull: 'refuse',
-      now: NOON,
+      now,
       sync: 'none',
     } as const;
     this.log = openAuditLog(base);

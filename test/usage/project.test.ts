@@ -240,7 +240,7 @@ describe('a damaged log', () => {
     await projectOnce(world.options());
     world.log.close();
     fs.rmSync(file);
-    world.reopened();
+    world.reopened(() => new Date(NOON().getTime() + 1_000));
     world.log.note({ event: 'start', policy: 'p', detail: {} });
     world.write(5);
     await projectOnce(world.options());
@@ -258,6 +258,24 @@ describe('a damaged log', () => {
     await projectOnce(world.options());
     expect(await world.sums()).toMatchObject({ allowed: 8, denied: 2 });
     expect(world.problems).toMatchObject([{ message: expect.stringContaining('lost its end') }]);
+  });
+});
+
+describe('a log that lost the segment that was counted last', () => {
+  it('is not counted again; what is written after it is', async () => {
+    world.write(5);
+    world.rotate('.1');
+    world.write(5);
+    await projectOnce(world.options());
+    world.log.close();
+    fs.truncateSync(file);
+    await projectOnce(world.options());
+    expect(await world.sums()).toMatchObject({ allowed: 8, denied: 2 });
+    expect(world.problems).toMatchObject([{ message: expect.stringContaining('not the log that was counted before') }]);
+    world.reopened(() => new Date(NOON().getTime() + 1_000));
+    world.write(5);
+    await projectOnce(world.options());
+    expect(await world.sums()).toMatchObject({ allowed: 12, denied: 3 });
   });
 });
 
