@@ -15,7 +15,8 @@ export function inert(text: string): string {
 export function csvCell(value: string | number | null): string {
   if (value === null) return '';
   if (typeof value === 'number') return String(value);
-  const dangerous = /^[=+\-@\t\r]/.test(value);
+  // White space before it does not stop every spreadsheet, and some take the full-width forms (U+FF1D …) for the plain ones.
+  const dangerous = /^\s*[=+\-@]|^[\t\r]/.test(value.normalize('NFKC'));
   const text = `${dangerous ? "'" : ''}${inert(value)}`;
   return /[",\n\r]/.test(text) || text !== text.trim() ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -104,7 +104,7 @@ export function renderMarkdown(report: Report): string {
   const parts = [
     '## Egress report',
     '',
-    `Window: ${windowText(report)}`,
+    `Window: ${markdownCell(windowText(report))}`,
     '',
     ...summaryLines(report).map((line) => `- ${markdownCell(line)}`),
     '',

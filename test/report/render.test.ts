@@ -6,6 +6,7 @@ import { renderTable } from '../../src/report/render-table.ts';
 import type { Report } from '../../src/report/report.ts';
 import { shorten, textTable } from '../../src/report/text-table.ts';
 import { bytesText } from '../../src/report/words.ts';
+import { parseCsv } from './csv.ts';
 import { claimed, type Event, reportOf, writeHistory } from './history.ts';
 
 const plain = { width: Number.POSITIVE_INFINITY, paint: (_style: string, text: string) => text };
@@ -56,39 +57,6 @@ function moving(text: string): string[] {
   return [...text].filter((c) => c !== '\n' && /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(c));
 }
 
-/** RFC 4180, strictly: what a spreadsheet would see. */
-function parseCsv(text: string): string[][] {
-  const rows: string[][] = [];
-  let row: string[] = [];
-  let at = 0;
-  while (at < text.length) {
-    let cell = '';
-    if (text[at] === '"') {
-      at += 1;
-      for (;;) {
-        if (text[at] === '"' && text[at + 1] === '"') {
-          cell += '"';
-          at += 2;
-        } else if (text[at] === '"') break;
-        else {
-          cell += text[at];
-          at += 1;
-        }
-      }
-      at += 1;
-    } else while (at < text.length && text[at] !== ',' && text[at] !== '\r') cell += text[at++];
-    row.push(cell);
-    if (text[at] === ',') at += 1;
-    else {
-      expect(text.slice(at, at + 2)).toBe('\r\n');
-      at += 2;
-      rows.push(row);
-      row = [];
-    }
-  }
-  return rows;
-}
-
 describe('the formats', () => {
   const events: Event[] = [
     { host: 'agent-new.buildkite.com', verdict: 'deny', times: 2 },
@@ -136,6 +104,12 @@ describe('the formats', () => {
       expect(line.length).toBeLessThanOrEqual(100);
   });
 
+  it('Markdown makes nothing of the filter that is shown in the window', async () => {
+    const found = await report(events);
+    const text = renderMarkdown({ ...found, filter: { pipeline: '<img src=x>', job: '[a](http://b)' } });
+    expect(text).not.toMatch(/<img|\]\(/);
+  });
+
   it('the table says nothing of colours where paint does nothing, and cuts nothing without a width', async () => {
     const long = `${'n'.repeat(63)}.${'n'.repeat(63)}.${'n'.repeat(63)}.example`;
     const text = renderTable(await report([{ host: long, verdict: 'deny' }]), plain);
@@ -169,6 +143,9 @@ describe('cells', () => {
     ['say "x"', '"say ""x"""'],
     ['=1+1', "'=1+1"],
     ['-1', "'-1"],
+    [' =1+1', "' =1+1"],
+    ['\uff1d1+1', "'\uff1d1+1"],
+    ['\u3000\uff20x', "'\u3000\uff20x"],
     ['\tx', "'\\u{9}x"],
     ['a\r\nb', 'a\\u{d}\\u{a}b'],
   ])('CSV %j is %s', (value, cell) => expect(csvCell(value)).toBe(cell));
