@@ -2,9 +2,11 @@
 
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { SHIPPED_POLICY } from '../../src/config/template.ts';
-import { loadText } from './support.ts';
+import { loadText } from '../config/support.ts';
+import { fuzz } from './budget.ts';
+import { damaged, edits } from './mutate.ts';
 
 const SHIPPED = readFileSync(SHIPPED_POLICY, 'utf8').replaceAll(/^\s*#.*\n/gm, '');
 
@@ -62,22 +64,64 @@ const { tree } = fc.letrec((tie) => ({
   ),
 }));
 
-describe('any file is answered', () => {
-  it('any text', () =>
-    fc.assert(fc.property(fc.string({ maxLength: 200, unit: 'binary' }), answers), { numRuns: 300 }));
+const PIECES = [
+  ...[
+    '\n',
+    '\n  ',
+    '\t',
+    ': ',
+    '- ',
+    '[',
+    ']',
+    '{',
+    '}',
+    '"',
+    "'",
+    '#',
+    '&a ',
+    '*a',
+    '!!js/regexp x',
+    '!!binary x',
+    '<<: *a',
+    '|',
+    '>',
+    '%',
+    '@',
+    '`',
+    '?',
+    '---\n',
+    '...\n',
+    '\0',
+    '\x85',
+    '\xff',
+  ],
+  ...[
+    '~',
+    'null',
+    'true',
+    '.inf',
+    '.nan',
+    '0x7f',
+    '0o17',
+    '1e400',
+    '-0',
+    '2026-02-30',
+    '*.com',
+    '*',
+    '__proto__: 1\n',
+    'constructor: 1\n',
+    'version: 1\n',
+    'a: &a [*a, *a]\n',
+  ],
+];
 
-  it('any tree of known keys and odd values', () => {
-    const property = fc.property(tree, (value) =>
-      answers(JSON.stringify({ version: 1, allow: value, clients: value, tests: value, modes: value })),
-    );
-    fc.assert(property, { numRuns: 200 });
-  });
+const text = fc.oneof(
+  fc.string({ maxLength: 200, unit: 'binary' }),
+  tree.map((value) => JSON.stringify({ version: 1, allow: value, clients: value, tests: value, modes: value })),
+  edits(PIECES, 4).map((list) => damaged(Buffer.from(SHIPPED), list).toString('utf8')),
+  fc
+    .tuple(fc.nat({ max: SHIPPED.length }), fc.nat({ max: SHIPPED.length }))
+    .map(([from, to]) => SHIPPED.slice(0, from) + SHIPPED.slice(to)),
+);
 
-  it('the shipped policy, cut, doubled or changed somewhere', () => {
-    const place = fc.nat({ max: SHIPPED.length });
-    const property = fc.property(place, place, fc.string({ maxLength: 3, unit: 'binary-ascii' }), (from, to, text) => {
-      answers(SHIPPED.slice(0, from) + text + SHIPPED.slice(to));
-    });
-    fc.assert(property, { numRuns: 200 });
-  });
-});
+fuzz('config', 40, ({ check }) => check(fc.property(text, answers)));
