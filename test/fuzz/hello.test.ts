@@ -216,7 +216,7 @@ def answer(question):
 
 const plain = (name: string): string => name.toLowerCase().replace(/\.$/, '');
 
-fuzz('client-hello', 300, async ({ check, whole }) => {
+fuzz('client-hello', 120, async ({ check, whole }) => {
   const certificate = certificateFor([NAME.toLowerCase()]);
   const pem = writeFile(join(tempDir('fuzz-hello'), 'origin.pem'), certificate.key + certificate.cert);
   const secureContext = tls.createSecureContext(certificate);

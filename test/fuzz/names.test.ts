@@ -149,7 +149,7 @@ function sameHost(found: { readonly host: string; readonly kind: string }, url: 
   expect(url, `of ${JSON.stringify(raw)}`).toBe(own);
 }
 
-fuzz('authority', 3_000, ({ check }) =>
+fuzz('authority', 1_500, ({ check }) =>
   check(
     fc.property(
       authority,

@@ -174,7 +174,7 @@ function elements(markdown: string): string[] {
 const MOVING = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
 const moving = (text: string): string[] => [...text].filter((c) => c !== '\n' && MOVING.test(c));
 
-fuzz('report', 50, async ({ check }) => {
+fuzz('report', 20, async ({ check }) => {
   const history = writeHistory(
     {
       allow: [{ group: 'buildkite-agent' }, { group: 'amazon-s3' }, 'ok.example'],
