@@ -175,6 +175,29 @@ const COMMAND_TABLE = [
     ],
   },
   {
+    name: 'suggest',
+    summary: 'Suggest the smallest policy that the records need.',
+    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, forward, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, never-answered]}]',
+    about: [
+      'Prints a policy file with what the policy in force lacks: catalog groups with their parameters, exact hosts, and wildcards where names vary. Each line has its evidence above it.',
+      'What few jobs asked for, what is new, what strangers may own and what is known for carrying data out stands commented out under "review". What a deny rule or expected_denials names is never suggested.',
+    ],
+    arguments: [],
+    options: [
+      CONFIG,
+      {
+        name: 'since',
+        value: 'WHEN',
+        about:
+          'Begin of the window: a span back from now (24h, 7d, 4w) or an ISO 8601 date or time (UTC). 14d unless given.',
+      },
+      { name: 'pipeline', value: 'NAME', about: 'Only what this pipeline asked for.' },
+      { name: 'min-builds', value: 'N', about: 'Hosts seen in fewer jobs are a matter for review. 2 unless given.' },
+    ],
+    exits: { 0: 'suggested', 1: 'the policy, the audit log or the store could not be read' },
+    examples: ['sallyport suggest --config config/sallyport.yaml --since 14d'],
+  },
+  {
     name: 'catalog list',
     summary: 'List the groups of the catalog.',
     json: 'version, digest, groups [{id, title, need, source, hosts (number)}]',

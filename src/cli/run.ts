@@ -18,6 +18,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   policy: async () => (await import('./commands/policy.ts')).policy,
   explain: async () => (await import('./commands/explain.ts')).explain,
   report: async () => (await import('./commands/report.ts')).report,
+  suggest: async () => (await import('./commands/suggest.ts')).suggestCommand,
   'catalog list': async () => (await import('./commands/catalog.ts')).catalogList,
   'catalog show': async () => (await import('./commands/catalog.ts')).catalogShow,
   env: async () => (await import('./commands/env.ts')).env,
