@@ -149,6 +149,18 @@ export const LIMIT_SPECS = {
     about:
       'Time between two flushes of the audit log to the disk, off the data plane; what a crash of the host may lose.',
   },
+  audit_disk_warn_percent: {
+    default: 20,
+    min: 0,
+    max: 100,
+    about: "Free part of the audit log's disk below which the operational log warns.",
+  },
+  audit_disk_min_percent: {
+    default: 5,
+    min: 0,
+    max: 100,
+    about: "Free part of the audit log's disk below which /readyz says not ready.",
+  },
   config_bytes: {
     default: 33_554_432,
     min: 1_024,

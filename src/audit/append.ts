@@ -94,6 +94,18 @@ export class Appender {
     fs.fdatasync(this.#fd, done);
   }
 
+  /** The same whether or not anything was written. */
+  datasync(done: (error: Error | null) => void): void {
+    this.#dirty = false;
+    fs.fdatasync(this.#fd, done);
+  }
+
+  /** Flushes at once, on this thread. */
+  flush(): void {
+    this.#dirty = false;
+    fs.fdatasyncSync(this.#fd);
+  }
+
   /** Flushes and closes off this thread; for a segment that was rotated away. */
   retire(done: (error: Error | null) => void): void {
     this.#mend();

@@ -5,6 +5,9 @@ import type { Appender } from './append.ts';
 import type { Stamp } from './line.ts';
 import { lineHash } from './parse.ts';
 
+/** Lines that are written together; more at once are a write of their own. */
+const FULL_BYTES = 262_144;
+
 export class Chain {
   appender: Appender;
   /** Last number and hash that are in the kernel. */
@@ -12,6 +15,8 @@ export class Chain {
   prev: string;
   lines = 0;
   bytes = 0;
+  /** Size of the file in use. */
+  fileBytes: number;
   readonly #now: () => Date;
   // One object for all lines: the writer reads it and keeps nothing.
   readonly #stamp: { time: string; seq: number; node: string };
@@ -28,12 +33,13 @@ export class Chain {
     this.prev = at.prev;
     this.#nextPrev = at.prev;
     this.#now = now;
+    this.fileBytes = appender.size;
     this.#stamp = { time: '', seq: 0, node };
   }
 
-  /** Bytes that are added and not written. */
-  get pending(): number {
-    return this.#text.length;
+  /** So much is added that it should be written before the turn ends. */
+  get full(): boolean {
+    return this.#text.length >= FULL_BYTES;
   }
 
   /** The stamp of the line that is added next; good until then. */
@@ -63,6 +69,7 @@ export class Chain {
       this.#nextPrev = this.prev;
       throw error;
     }
+    this.fileBytes = (appender === this.appender ? this.fileBytes : 0) + text.length;
     this.appender = appender;
     this.prev = this.#nextPrev;
     this.seq += added;

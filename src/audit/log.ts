@@ -9,12 +9,16 @@ import type { Limits } from '../limits.ts';
 import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
 import { BranchWatch } from './adopt.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
-import { branchPath, type Fork, listBranches, segmentPath, takeOverTail } from './branch.ts';
+import { branchPath, type Fork, listBranches, takeOverTail } from './branch.ts';
 import { Chain } from './chain.ts';
+import { DiskWatch } from './disk.ts';
 import { LineWriter } from './line.ts';
 import { LOCK_TOUCH_MS, type Lock, takeLock } from './lock.ts';
 import { interruptedRecord, type Repaired, setTornAside } from './orphans.ts';
 import { scanTail, type Tail } from './scan.ts';
+import { moveOn } from './segment.ts';
+import type { AuditStats } from './stats.ts';
+import { Syncer, type SyncMode } from './sync.ts';
 import { quote } from './text.ts';
 
 export interface AuditOptions {
@@ -25,34 +29,24 @@ export interface AuditOptions {
   /** On a full disk: `refuse` throws, so that nothing unrecorded passes; `drop-and-mark` counts, and writes the count later. */
   readonly whenFull: 'refuse' | 'drop-and-mark';
   readonly now: () => Date;
-  /** `interval` (default): fdatasync every limits.audit_sync_interval_ms; what a host crash may lose. `none`: the kernel decides. */
-  readonly sync?: 'interval' | 'none';
+  /**
+   * `interval` (default): fdatasync every limits.audit_sync_interval_ms; what a host crash may lose. `none`: the kernel decides.
+   * `batch`: let-through requests wait until `durable` says that their line is on the disk.
+   */
+  readonly sync?: SyncMode;
+  /** FILE is rotated when it has this many bytes; 0 (default): never by us. */
+  readonly rotateBytes?: number;
   /** An upgrade: the process before handed the log over at this line and goes on in a branch of it. */
   readonly takeOver?: Fork;
-  /** What went wrong beside the road of a request: a branch that cannot be ended. For the operational log. */
-  readonly onProblem?: (error: unknown, what: string) => void;
+  /** What went wrong beside the road of a request (a branch that cannot be ended, a disk that fills): for the operational log. */
+  readonly onProblem?: (what: string, error: unknown) => void;
   /** File calls, for tests. */
   readonly calls?: AppendCalls;
 }
 
-/** Ended lines that are written together; more at once are written before the turn ends. */
-const QUEUE_BYTES = 262_144;
-
-export interface AuditStats {
-  readonly lines: number;
-  readonly bytes: number;
-  /** Attempts that failed, lines lost by drop-and-mark, ended lines that wait for the disk. */
-  readonly failures: number;
-  readonly dropped: number;
-  readonly waiting: number;
-  /** Requests let through and not ended. */
-  readonly open: number;
-  readonly lastSeq: number;
-  /** The last failure; null again once lines are written. */
-  readonly lastError: string | null;
-}
-
 export interface AuditLog extends Recorder {
+  /** Null, or in mode `batch`: settles when all that was written until now is on the disk, or could not be put there. */
+  durable(): Promise<void> | null;
   /** SIGUSR2: FILE was renamed, go on in a new one. The old one stays in use when that fails. @throws SallyportError */
   reopen(): void;
   /**
@@ -63,6 +57,8 @@ export interface AuditLog extends Recorder {
   /** Flushes, closes and gives the lock back. Records after it throw. */
   close(): void;
   readonly stats: AuditStats;
+  /** Why no new work should be given to this proxy: records cannot be written, or the disk is nearly full. Null when all is well. */
+  readonly notReady: string | null;
   /** The last line was cut short by a crash: the fragment now stands in this file. Null when the end was sound. */
   readonly repaired: Repaired | null;
   /** Requests of dead processes that got `ended: interrupted` now. */
@@ -100,6 +96,12 @@ class FileAuditLog implements AuditLog {
   readonly #options: AuditOptions;
   readonly #writer: LineWriter;
   readonly #branches: BranchWatch;
+  readonly #syncer: Syncer;
+  readonly #disk: DiskWatch;
+  readonly #calls: AppendCalls;
+  readonly #rotateBytes: number;
+  /** A rotation failed; not tried again before the next touch of the lock. */
+  #rotateLater = false;
   #lock: Lock;
   #file: string;
   #fork: Fork | null = null;
@@ -128,10 +130,14 @@ class FileAuditLog implements AuditLog {
     const cap = options.limits.audit_field_bytes;
     this.#writer = new LineWriter(cap);
     this.#policy = tail.policy;
-    const onError = (error: unknown, branch: string) => options.onProblem?.(error, `${branch} cannot be ended`);
+    this.#calls = options.calls ?? REAL_CALLS;
+    this.#rotateBytes = options.rotateBytes || Number.POSITIVE_INFINITY;
+    this.#disk = new DiskWatch(options.file, options.limits, (what) => options.onProblem?.(what, null));
+    const onError = (error: unknown, branch: string) => options.onProblem?.(`${branch} cannot be ended`, error);
     this.#branches = new BranchWatch({ file: options.file, limits: options.limits, now: options.now, onError });
-    const appender = new Appender(options.file, options.calls ?? REAL_CALLS);
-    this.#chain = new Chain(appender, tail, quote(options.node, cap), options.now);
+    this.#chain = new Chain(new Appender(options.file, this.#calls), tail, quote(options.node, cap), options.now);
+    const unsynced = (error: Error) => this.#fail(unwritable(this.#chain.appender.path, error));
+    this.#syncer = new Syncer(options.sync ?? 'interval', () => this.#chain.appender, unsynced);
   }
 
   /** The lines that are due at opening, then the timers. */
@@ -152,6 +158,7 @@ class FileAuditLog implements AuditLog {
     every(LOCK_TOUCH_MS, () => {
       this.#lock.touch();
       this.#branches.check();
+      this.#rotateLater = false;
     });
   }
 
@@ -169,6 +176,14 @@ class FileAuditLog implements AuditLog {
     };
   }
 
+  get notReady(): string | null {
+    return this.#lastError ?? this.#disk.short;
+  }
+
+  durable(): Promise<void> | null {
+    return this.#syncer.durable();
+  }
+
   decided(record: Decided): void {
     this.#policy = record.policy;
     try {
@@ -179,6 +194,7 @@ class FileAuditLog implements AuditLog {
       return this.#refused(error);
     }
     if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, this.#chain.seq);
+    this.#rotateIfDue();
   }
 
   ended(record: Ended): void {
@@ -190,7 +206,7 @@ class FileAuditLog implements AuditLog {
     else {
       this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
       this.#queue.push(record);
-      if (this.#chain.pending >= QUEUE_BYTES) this.#flush();
+      if (this.#chain.full) this.#flush();
     }
     if (this.#flushDue) return;
     this.#flushDue = true;
@@ -206,6 +222,7 @@ class FileAuditLog implements AuditLog {
       const note = draining === 0 ? record : { ...record, detail: { ...record.detail, draining } };
       this.#chain.add(this.#writer.note(this.#chain.stamp(), note));
       this.#commit();
+      this.#rotateIfDue();
     } catch (error) {
       this.#refused(error);
     }
@@ -213,22 +230,13 @@ class FileAuditLog implements AuditLog {
 
   reopen(): void {
     this.#flush();
-    const next = new Appender(this.#file, this.#options.calls ?? REAL_CALLS);
-    const old = this.#chain.appender;
+    if (this.#chain.appender.isAt(this.#file)) return;
     try {
-      if (next.identity === old.identity) {
-        next.close(false);
-        return;
-      }
-      if (next.size > 0)
-        throw unwritable(next.path, new Error('the new file is not empty; the log goes on in the old one'));
-      this.#continueIn(next);
+      this.#moveTo(this.#file);
     } catch (error) {
-      next.close(false);
       this.#fail(error);
       throw error;
     }
-    old.retire((error) => this.#synced(error));
   }
 
   handOver(): Fork {
@@ -260,7 +268,7 @@ class FileAuditLog implements AuditLog {
     this.#flush();
     this.#closed = true;
     try {
-      this.#chain.appender.close((this.#options.sync ?? 'interval') === 'interval');
+      this.#syncer.close();
     } finally {
       this.#lock.release();
     }
@@ -311,6 +319,7 @@ class FileAuditLog implements AuditLog {
     try {
       if (this.#behind) this.#settle();
       else if (this.#queue.length > 0) this.#commit();
+      this.#rotateIfDue();
     } catch (error) {
       this.#fail(error);
     }
@@ -356,41 +365,26 @@ class FileAuditLog implements AuditLog {
     this.#chain.commit(appender);
   }
 
-  /**
-   * FILE gets the name of a rotated segment, and the log goes on in `target`. Where logrotate has renamed it already, nothing
-   * is renamed. When it throws the log is where it was.
-   */
   #moveTo(target: string): void {
-    const old = this.#chain.appender;
-    const aside = segmentPath(this.#file, this.#chain.seq);
-    const here = old.isAt(this.#file);
-    if (fs.existsSync(here ? aside : this.#file) && fs.statSync(here ? aside : this.#file).size > 0)
-      throw unwritable(here ? aside : this.#file, new Error('it is another file, and is not overwritten'));
-    if (here) fs.renameSync(this.#file, aside);
-    let next: Appender | null = null;
-    let fresh = false;
+    const begin = (next: Appender) => this.#continueIn(next);
+    this.#syncer.retire(moveOn({ file: this.#file, target, chain: this.#chain, calls: this.#calls, begin }));
+  }
+
+  /** By size, in the turn that filled the file. The line that did is written; a failure is no reason to refuse it. */
+  #rotateIfDue(): void {
+    if (this.#chain.fileBytes < this.#rotateBytes || this.#rotateLater || this.#fork !== null) return;
     try {
-      next = new Appender(target, this.#options.calls ?? REAL_CALLS);
-      fresh = next.size === 0;
-      if (!fresh) throw unwritable(target, new Error('it is not empty'));
-      this.#continueIn(next);
+      this.#moveTo(this.#file);
     } catch (error) {
-      next?.close(false);
-      if (fresh) fs.rmSync(target);
-      if (here) fs.renameSync(aside, this.#file);
-      throw error;
+      this.#rotateLater = true;
+      this.#options.onProblem?.('the audit log could not be rotated; it goes on in the same file', error);
     }
-    old.retire((error) => this.#synced(error));
   }
 
   #tick(): void {
     this.#flush();
-    if ((this.#options.sync ?? 'interval') === 'interval') this.#chain.appender.sync((error) => this.#synced(error));
-  }
-
-  /** An fdatasync that failed may have lost what it was to keep; nothing can be done but say so. */
-  #synced(error: Error | null): void {
-    if (error !== null) this.#fail(unwritable(this.#chain.appender.path, error));
+    this.#syncer.tick();
+    this.#disk.tick();
   }
 
   #fail(error: unknown): void {

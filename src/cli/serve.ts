@@ -53,6 +53,8 @@ export async function serve(options: ServeOptions): Promise<number> {
     limits: settings.limits,
     whenFull: settings.audit.whenFull,
     sync: settings.audit.sync,
+    rotateBytes: settings.audit.rotateBytes,
+    onProblem: (what, error) => log.warn({ err: error }, what),
     now: () => new Date(),
   });
   try {
@@ -89,7 +91,7 @@ async function run({ options, loaded, log, audit, signals }: Parts): Promise<num
   const notifier = new Notifier(options.env, log);
   let listeners: Listeners | null = null;
   try {
-    const notReady = (): string | null => (ctx.draining ? 'draining' : audit.stats.lastError);
+    const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
     const places = placesOf(settings);
     listeners = new Listeners({ proxy, health: { notReady }, guard: (bound) => holder.guard(bound) });
     await listeners.open(places, activatedSockets(options.env, process.pid, places));

@@ -36,7 +36,9 @@ export interface Settings {
   readonly audit: {
     readonly file: string;
     readonly whenFull: 'refuse' | 'drop-and-mark';
-    readonly sync: 'none' | 'interval';
+    readonly sync: 'none' | 'interval' | 'batch';
+    /** 0: never. */
+    readonly rotateBytes: number;
   };
   readonly usage: { readonly store: string };
   readonly help: { readonly owner: string | null; readonly contact: string | null; readonly requestUrl: string | null };
@@ -111,6 +113,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       file: raw.audit?.file ?? DEFAULTS.audit,
       whenFull: raw.audit?.when_full ?? 'refuse',
       sync: raw.audit?.sync ?? 'interval',
+      rotateBytes: raw.audit?.rotate_bytes ?? 0,
     },
     usage: { store: raw.usage?.store ?? DEFAULTS.usage },
     help: {

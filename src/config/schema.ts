@@ -242,10 +242,14 @@ export const SHAPE = {
         )
         .optional(),
       sync: z
-        .enum(['none', 'interval'])
+        .enum(['none', 'interval', 'batch'])
         .describe(
-          'When records are forced to the disk: every limits.audit_sync_interval_ms (interval), or when the kernel likes (none). Default interval.',
+          'When records are forced to the disk: every limits.audit_sync_interval_ms (interval), when the kernel likes (none), or before each request goes on, together with those of the same moment (batch). Default interval.',
         )
+        .optional(),
+      rotate_bytes: z
+        .union([z.literal(0), z.int().min(1_048_576).max(1_099_511_627_776)])
+        .describe('Size at which the file is rotated by the proxy itself, 1 MiB at least; 0: never. Default 0.')
         .optional(),
     })
     .describe('The record of every request.')

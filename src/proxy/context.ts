@@ -9,6 +9,15 @@ import type { BoundedLog } from './bounded-log.ts';
 import type { OpenRequests } from './open-requests.ts';
 import type { Help } from './respond.ts';
 
+/** `audit.sync: batch`: a recorder whose lines outlive a crash of the host. */
+export interface DurableRecorder extends Recorder {
+  /**
+   * Settles when all that was recorded until now is on the disk, and rejects where it could not be put there; then nothing may
+   * pass. Null or absent where nobody waits for the disk.
+   */
+  durable?(): Promise<void> | null;
+}
+
 export interface ProxyContext {
   policy: Policy;
   book: ClientBook;
@@ -24,7 +33,7 @@ export interface ProxyContext {
   readonly limits: Limits;
   readonly meter: Meter;
   readonly resolver: Resolver;
-  readonly recorder: Recorder;
+  readonly recorder: DurableRecorder;
   readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */
   tunnelsFull(): boolean;

@@ -71,7 +71,7 @@ function resolved(
   before: Policy,
   decided: Passing,
   found: Resolution,
-): Routed {
+): Routed | Promise<Routed> {
   // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
   const { policy } = ctx;
   const decision = policy === before ? decided : decide(policy, ask, identity);
@@ -102,7 +102,7 @@ function checkAndRecord(
   policy: Policy,
   decision: Passing,
   answers: readonly string[],
-): Routed {
+): Routed | Promise<Routed> {
   const addresses: string[] = [];
   const dropped: string[] = [];
   let observed = false;
@@ -143,7 +143,20 @@ function checkAndRecord(
   // In the turn that decided: whatever policy comes next finds it here.
   const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
   ctx.open.add(open);
-  return { ok: true, open };
+  const durable = ctx.recorder.durable?.() ?? null;
+  return durable === null ? { ok: true, open } : onDisk(ctx, ask, open, durable);
+}
+
+/** `audit.sync: batch`. What cannot be kept over a crash of the host does not pass; its line is there, so it gets its end. */
+async function onDisk(ctx: ProxyContext, ask: Ask, open: OpenRequest, durable: Promise<void>): Promise<Routed> {
+  try {
+    await durable;
+    return { ok: true, open };
+  } catch (error) {
+    ctx.log.error({ err: error, request: ask.id }, 'the decision could not be put on the disk; the request is refused');
+    if (!open.ended) recordEnd(ctx, open, { outcome: 'audit-unavailable', bytesUp: 0, bytesDown: 0 });
+    return { ok: false, refusal: refusalOf(ctx, ask, open.facts.identity, 'audit-unavailable') };
+  }
 }
 
 interface Refused {

@@ -198,7 +198,7 @@ describe('a branch whose process died', () => {
     fs.appendFileSync(branch, 'rubbish\n');
     killed(branch);
     const problems: string[] = [];
-    open({ takeOver: fork, onProblem: (_error, what) => problems.push(what) });
+    open({ takeOver: fork, onProblem: (what) => problems.push(what) });
     expect(problems).toEqual([`${branch} cannot be ended`]);
   });
 

@@ -21,7 +21,7 @@ describe('settings', () => {
       onReload: 'keep',
       dns: { mode: 'system' },
       limits: DEFAULT_LIMITS,
-      audit: { file: 'data/audit.jsonl', whenFull: 'refuse', sync: 'interval' },
+      audit: { file: 'data/audit.jsonl', whenFull: 'refuse', sync: 'interval', rotateBytes: 0 },
       usage: { store: 'data/usage.db' },
       help: { owner: null, contact: null, requestUrl: null },
       log: { level: 'info' },
@@ -42,7 +42,7 @@ plain_http: false
 on_reload: cut
 dns: { servers: ["10.0.0.2:5353", 10.0.0.3, "::1"] }
 limits: { tunnels_max: 5 }
-audit: { file: log/a.jsonl, when_full: drop-and-mark, sync: none }
+audit: { file: log/a.jsonl, when_full: drop-and-mark, sync: batch, rotate_bytes: 1048576 }
 usage: { store: log/u.db }
 expected_denials: ["*.telemetry.example"]
 help: { owner: Platform, contact: "#ci", request_url: "https://x.example/{host}:{port}" }
@@ -61,7 +61,7 @@ node: egress-1
       plainHttp: false,
       onReload: 'cut',
       dns: { mode: 'servers', servers: ['10.0.0.2:5353', '10.0.0.3:53', '[::1]:53'] },
-      audit: { file: 'log/a.jsonl', whenFull: 'drop-and-mark', sync: 'none' },
+      audit: { file: 'log/a.jsonl', whenFull: 'drop-and-mark', sync: 'batch', rotateBytes: 1_048_576 },
       usage: { store: 'log/u.db' },
       expectedDenials: [{ text: '*.telemetry.example' }],
       help: { owner: 'Platform', contact: '#ci', requestUrl: 'https://x.example/{host}:{port}' },

@@ -97,7 +97,7 @@ describe('keys', () => {
       'version: 1\naudit: { path: x }\n',
       'config-unknown-key',
       '2:10',
-      'known are file, when_full, sync',
+      'known are file, when_full, sync, rotate_bytes',
     ],
     [
       'unknown in a selector',
@@ -128,7 +128,8 @@ describe('keys', () => {
       'Did you mean observe?',
     ],
     ['a log level that is none', 'version: 1\nlog: { level: inof }\n', 'config-value', '2:15', 'Did you mean info?'],
-    ['a sync that is none', 'version: 1\naudit: { sync: batch }\n', 'config-value', '2:16', 'none or interval'],
+    ['a sync that is none', 'version: 1\naudit: { sync: always }\n', 'config-value', '2:16', 'none, interval or batch'],
+    ['a file too small to rotate', 'version: 1\naudit: { rotate_bytes: 1048575 }\n', 'config-value', '2:24', '1048576'],
   ])('%s', (_, text, code, place, ...words) => check(text, code, place, words));
 
   it('five mistakes give five problems, in file order', () => {

@@ -49,8 +49,11 @@ export class Disk implements AppendCalls {
   full = false;
   part: number | null = null;
   cutFails = false;
+  /** So many writes succeed yet. */
+  failAfter: number | null = null;
 
   writeSync(fd: number, text: string): number {
+    if (this.failAfter !== null && this.failAfter-- <= 0) throw new Error('ENOSPC: no space left on device');
     if (this.part !== null) return REAL_CALLS.writeSync(fd, text.slice(0, this.part));
     if (this.full) throw new Error('ENOSPC: no space left on device');
     return REAL_CALLS.writeSync(fd, text);
