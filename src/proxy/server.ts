@@ -107,6 +107,8 @@ export class ProxyServer {
       for (const listener of read) listener.call(server, socket);
     };
     server.on('connection', (socket: ClientSocket) => {
+      // Reset before it was accepted, as health checks do: nobody can be answered, and nobody known would be recorded.
+      if (socket.remoteAddress === undefined) return void socket.destroy();
       const peer = this.#ctx.book.client(socket.remoteAddress);
       if (peer.conveys) this.#convey(socket, peer, serve);
       else if (this.#admit(socket, peer)) serve(socket);
