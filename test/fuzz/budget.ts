@@ -16,6 +16,7 @@ const SHARES = {
   decide: 1,
   http: 3,
   pattern: 1,
+  'proxy-header': 1,
   report: 1,
   store: 1,
 } as const;
