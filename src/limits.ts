@@ -167,6 +167,12 @@ export const LIMIT_SPECS = {
     max: 268_435_456,
     about: 'Bytes of one configuration or catalog file; more is an error.',
   },
+  watch_interval_ms: {
+    default: 1_000,
+    min: 100,
+    max: 3_600_000,
+    about: 'Time between two looks at the policy files; a change counts when the next look sees no further one.',
+  },
   usage_names_per_hour: {
     default: 50_000,
     min: 100,

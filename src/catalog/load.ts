@@ -2,7 +2,7 @@
 // It answers every problem at once with file:line:column; a catalog with one problem is no catalog (fail closed).
 // Aliases and tags of YAML are refused: a catalog needs neither, and an alias bomb is an old way to eat the memory.
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { type BigIntStats, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
@@ -18,6 +18,26 @@ export const SHIPPED_CATALOG = fileURLToPath(new URL('../../config/catalog', imp
 /** Files in one folder; more is a mistaken path, not a catalog. */
 const FILES_MAX = 200;
 
+/** The files of a folder that are read: YAML, and not hidden. */
+export const CATALOG_FILE = /^[^.].*\.ya?ml$/;
+
+/** A file as it was when it was read: `signature` tells without reading whether it may have changed, `digest` whether it has. */
+export interface FileRead {
+  readonly file: string;
+  readonly signature: string;
+  readonly digest: string;
+}
+
+/** Differs where the content may differ: another file under the name, another size, a write (also one that keeps the times). */
+export function fileSignature({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+}
+
+/** `stat` must be older than `bytes`: a write in between then shows as a change. */
+export function fileRead(file: string, stat: BigIntStats, bytes: Uint8Array): FileRead {
+  return { file, signature: fileSignature(stat), digest: createHash('sha256').update(bytes).digest('hex') };
+}
+
 interface Source {
   readonly document: Document.Parsed;
   readonly lines: LineCounter;
@@ -26,17 +46,24 @@ interface Source {
 /**
  * Loads the shipped catalog and the folders given (each optional: a folder that does not exist adds nothing).
  * The shipped folder is always read, and first, whether or not it is among them.
+ * @param read takes the operator's files as they were read
  * @throws SallyportError `catalog-invalid` whose `problems` hold every finding with its place
  */
-export function loadCatalog(folders: readonly string[] = [], shipped: string = SHIPPED_CATALOG): Catalog {
+export function loadCatalog(
+  folders: readonly string[] = [],
+  shipped: string = SHIPPED_CATALOG,
+  read: FileRead[] = [],
+): Catalog {
   const problems: Problem[] = [];
   const sources = new Map<string, Source>();
   const files: CatalogFile[] = [];
-  for (const file of listFiles(shipped, true, problems)) readInto(file, true, files, sources, problems);
+  for (const file of listFiles(shipped, true, problems))
+    readInto(file, readText(file, problems, []), true, files, sources, problems);
   const own = resolved(shipped);
   for (const folder of folders) {
     if (resolved(folder) === own) continue;
-    for (const file of listFiles(folder, false, problems)) readInto(file, false, files, sources, problems);
+    for (const file of listFiles(folder, false, problems))
+      readInto(file, readText(file, problems, read), false, files, sources, problems);
   }
   const assembled = assembleCatalog(files);
   problems.push(...assembled.problems.map((problem) => placed(problem, sources.get(problem.file))));
@@ -84,7 +111,7 @@ function listFiles(folder: string, shipped: boolean, problems: Problem[]): strin
   let names: string[];
   try {
     names = readdirSync(folder)
-      .filter((name) => /^[^.].*\.ya?ml$/.test(name))
+      .filter((name) => CATALOG_FILE.test(name))
       .sort();
   } catch (cause) {
     if (!shipped && isMissing(cause)) return [];
@@ -102,15 +129,19 @@ function listFiles(folder: string, shipped: boolean, problems: Problem[]): strin
 }
 
 /** The text of one file, or null with a problem told. */
-function readText(file: string, problems: Problem[]): string | null {
+function readText(file: string, problems: Problem[], read: FileRead[]): string | null {
   try {
-    const stat = statSync(file);
+    const stat = statSync(file, { bigint: true });
     // A named pipe would hold the start for ever.
     if (!stat.isFile()) problems.push(found('config-unreadable', file, `${file} is not a file`));
     else if (stat.size > DEFAULT_LIMITS.config_bytes) {
       const message = `${file} has ${stat.size} bytes; allowed are ${DEFAULT_LIMITS.config_bytes}`;
       problems.push(found('config-too-large', file, message));
-    } else return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(file));
+    } else {
+      const bytes = readFileSync(file);
+      read.push(fileRead(file, stat, bytes));
+      return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    }
   } catch (cause) {
     const why = cause instanceof TypeError ? 'it is not UTF-8 text' : reasonOf(cause);
     problems.push(found('config-unreadable', file, `${file} cannot be read: ${why}`));
@@ -120,12 +151,12 @@ function readText(file: string, problems: Problem[]): string | null {
 
 function readInto(
   file: string,
+  text: string | null,
   shipped: boolean,
   files: CatalogFile[],
   sources: Map<string, Source>,
   problems: Problem[],
 ): void {
-  const text = readText(file, problems);
   if (text === null) return;
   const lines = new LineCounter();
   const document = parseDocument(text, {

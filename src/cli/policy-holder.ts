@@ -1,4 +1,4 @@
-// The policy in force and how it changes: reload (SIGHUP), the operator's temporary mode, and the endpoints it must never
+// The policy in force and how it changes: reload (SIGHUP, a change of its files), the operator's temporary mode, and the endpoints it must never
 // reach. A change is recorded before it counts; a bad file leaves the old policy in force. What is open is decided again.
 import type net from 'node:net';
 import os from 'node:os';
@@ -12,6 +12,7 @@ import { Policy } from '../policy/decide.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { redecide } from '../proxy/redecide.ts';
 import { type ModeOverride, readOverride } from './mode-override.ts';
+import { PolicyWatch } from './watch.ts';
 
 interface HolderOptions {
   readonly ctx: ProxyContext;
@@ -28,8 +29,9 @@ export class PolicyHolder {
   #override: ModeOverride | null = null;
   #revert: NodeJS.Timeout | null = null;
   #self: { address: string; port: number }[] = [];
+  #watch: PolicyWatch | null = null;
   #reloading: Promise<void> | null = null;
-  #again = false;
+  #again: 'asked' | 'files' | null = null;
 
   constructor(options: HolderOptions) {
     this.#options = options;
@@ -53,35 +55,61 @@ export class PolicyHolder {
     this.#apply();
   }
 
-  /** Reads the files again. Never rejects; calls during a reload are folded into one more. */
-  reload(): Promise<void> {
+  /** From now on a change of the files reloads, where `watch` says so. The built-in policy has no files. */
+  watch(): void {
+    const { file, loaded, log } = this.#options;
+    if (file === null) return;
+    this.#watch = new PolicyWatch(
+      {
+        file,
+        intervalMs: loaded.settings.limits.watch_interval_ms,
+        folders: () => this.#loaded.settings.catalogDirs,
+        enabled: () => this.#loaded.settings.watch,
+        changed: () => this.reload('files'),
+        failed: (error) => log.error({ err: error }, 'the policy files could not be looked at'),
+      },
+      loaded.files,
+    );
+  }
+
+  /**
+   * Reads the files again. Never rejects; calls during a reload are folded into one more. For `files` only a change of content
+   * counts; an operator who asks gets the policy of today (an expiry, an address of the machine) from the same files.
+   */
+  reload(why: 'asked' | 'files' = 'asked'): Promise<void> {
     if (this.#reloading) {
-      this.#again = true;
+      if (this.#again !== 'asked') this.#again = why;
       return this.#reloading;
     }
-    this.#reloading = this.#reload().finally(() => {
+    this.#reloading = this.#reload(why).finally(() => {
       this.#reloading = null;
-      if (this.#again) {
-        this.#again = false;
-        void this.reload();
-      }
+      const again = this.#again;
+      this.#again = null;
+      if (again) void this.reload(again);
     });
     return this.#reloading;
   }
 
   close(): void {
+    this.#watch?.close();
     if (this.#revert) clearTimeout(this.#revert);
   }
 
-  async #reload(): Promise<void> {
+  async #reload(why: 'asked' | 'files'): Promise<void> {
     const { audit, log, ctx } = this.#options;
     this.#changeMode();
+    const looked = await this.#watch?.look();
     try {
       const loaded = await loadConfig({
         file: this.#options.file,
         overrides: this.#options.overrides,
         now: Date.now(),
       });
+      if (looked !== undefined) this.#watch?.taken(looked, loaded.files);
+      if (why === 'files' && contentOf(loaded) === contentOf(this.#loaded)) {
+        log.debug('the policy files were written, and say the same as before');
+        return;
+      }
       for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
       audit.note({
         event: 'policy',
@@ -93,6 +121,7 @@ export class PolicyHolder {
       this.#swap();
       log.info({ policy: loaded.policy.digest, rules: loaded.policy.ruleCount }, 'the policy was reloaded');
     } catch (error) {
+      if (looked !== undefined) this.#watch?.refused(looked);
       const problems = error instanceof SallyportError ? error.problems : [];
       log.error({ err: error, problems }, 'the policy could not be reloaded; the old one stays in force');
       this.#tryNote('policy', { result: 'refused', why: error instanceof SallyportError ? error.code : 'internal' });
@@ -187,6 +216,10 @@ export class PolicyHolder {
       }
     }
   }
+}
+
+function contentOf({ files }: LoadedConfig): string {
+  return files.map(({ file, digest }) => `${file} ${digest}`).join('\n');
 }
 
 function hostAddresses(bound: string): string[] {

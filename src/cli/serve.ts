@@ -109,6 +109,7 @@ async function run({ options, loaded, log, audit, signals }: Parts): Promise<num
       signals,
       drain: () => new Drain({ ctx, proxy, log }, 'stop'),
     });
+    holder.watch();
     const ready = `proxy ${listeners.proxies} admin ${listeners.admin} mode ${holder.mode} policy ${ctx.policy.digest}`;
     // Who reads the ready line may signal at once: the handlers stand before it is said.
     options.say(`sallyport ready: ${ready}`);

@@ -28,6 +28,8 @@ export interface Settings {
   /** Load balancers that say who their client is (PROXY protocol). */
   readonly proxyProtocol: readonly Cidr[];
   readonly plainHttp: boolean;
+  /** Whether a change of the files reloads by itself. */
+  readonly watch: boolean;
   /** What becomes of an open request that a new policy refuses. */
   readonly onReload: (typeof ON_RELOAD)[number];
   /** Servers as ip:port, IPv6 in brackets. */
@@ -103,6 +105,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     })),
     proxyProtocol: raw.proxy_protocol?.from ?? [],
     plainHttp: raw.plain_http ?? true,
+    watch: raw.watch ?? true,
     onReload: raw.on_reload ?? 'keep',
     dns:
       dns === undefined || dns === 'system'

@@ -10,8 +10,8 @@ function answer(message: WorkerAnswer, transfer: ArrayBuffer[] = []): void {
 }
 
 try {
-  const { settings, policy, problems } = loadConfigHere(workerData as LoadOptions);
-  answer({ ok: true, loaded: { settings, policy, problems } }, policyTransfer(policy));
+  const { settings, policy, files, problems } = loadConfigHere(workerData as LoadOptions);
+  answer({ ok: true, loaded: { settings, policy, files, problems } }, policyTransfer(policy));
 } catch (cause) {
   // Anything else is a bug: it ends this thread, and load.ts says so.
   if (!(cause instanceof SallyportError)) throw cause;

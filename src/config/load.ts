@@ -8,7 +8,7 @@ import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Catalog } from '../catalog/catalog.ts';
-import { loadCatalog } from '../catalog/load.ts';
+import { type FileRead, fileRead, loadCatalog } from '../catalog/load.ts';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError, type SourcePlace } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { type CompiledPolicy, compilePolicy, type PolicySource } from '../policy/compile.ts';
@@ -26,6 +26,8 @@ export type { Overrides } from './parse.ts';
 
 /** The file that commands use where none is named. */
 export const DEFAULT_FILE = 'config/sallyport.yaml';
+/** Beside the file, where it exists and `catalog.dir` names no other. */
+export const CATALOG_FOLDER = 'catalog.d';
 const FILE_VARIABLE = 'SALLYPORT_CONFIG';
 
 /** A bound for the thread that parses: a configuration that needs more is a mistake, and must not end the proxy. */
@@ -42,6 +44,8 @@ export interface LoadOptions {
 export interface LoadedConfig {
   readonly settings: Settings;
   readonly policy: CompiledPolicy;
+  /** The operator's files it was made from, in the order of reading. */
+  readonly files: readonly FileRead[];
   /** Warnings only. */
   readonly problems: readonly Problem[];
 }
@@ -110,7 +114,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const findings = new Findings(file, (problem) => placeOf(problem, document, parsed));
   findings.add(parsed.problems);
   const catalogDirs = catalogFolders(file, parsed, findings);
-  const catalog = readCatalog(catalogDirs, findings);
+  const files = document.read === null ? [] : [document.read];
+  const catalog = readCatalog(catalogDirs, findings, files);
   const origin = (path: readonly PropertyKey[]): string => originText(document.place(path));
   const { settings, problems: relations } = buildSettings({
     file,
@@ -133,17 +138,19 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   findings.add(lintRules({ rules: built.rules, catalog, clientGroups, modes: built.source.modes, now }));
   findings.add(runTests(new Policy(policy), parsed.tests, now));
   if (findings.hasErrors) throw findings.error();
-  return { settings, policy, problems: findings.warnings(), source, catalog };
+  return { settings, policy, files, problems: findings.warnings(), source, catalog };
 }
 
 interface ReadDocument extends SourceDocument {
   readonly bytes: number;
+  readonly read: FileRead | null;
 }
 
 /** Without a file: the hosts that every agent needs, and nothing else. */
 const BUILT_IN: ReadDocument = {
   value: { version: 1, allow: [{ group: 'buildkite-agent' }] },
   bytes: 0,
+  read: null,
   place: () => ({ file: 'built-in', line: 0, column: 0 }),
 };
 
@@ -152,7 +159,7 @@ function originText({ file, line }: SourcePlace): string {
 }
 
 function readFile(file: string): ReadDocument {
-  const bytes = readBytes(file);
+  const { bytes, read } = readBytes(file);
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -162,11 +169,11 @@ function readFile(file: string): ReadDocument {
   }
   const result = readDocument(file, text);
   if (!result.ok) throw failure(file, result.problems);
-  return { ...result.document, bytes: bytes.length };
+  return { ...result.document, bytes: bytes.length, read };
 }
 
 /** Reads a regular file up to the limit; never a pipe or a device, which might not end. */
-function readBytes(file: string): Uint8Array {
+function readBytes(file: string): { bytes: Uint8Array; read: FileRead } {
   const max = DEFAULT_LIMITS.config_bytes;
   let descriptor: number | null = null;
   try {
@@ -177,13 +184,15 @@ function readBytes(file: string): Uint8Array {
       throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} is ${what}`, hint)]);
     }
     descriptor = openSync(file, 'r');
-    const { size } = fstatSync(descriptor);
+    const stat = fstatSync(descriptor, { bigint: true });
+    const size = Number(stat.size);
     const buffer = Buffer.alloc(Math.min(size, max) + 1);
     let used = 0;
     for (let got = -1; got !== 0 && used < buffer.length; used += got) {
       got = readSync(descriptor, buffer, used, buffer.length - used, null);
     }
-    if (used <= max && used <= size) return buffer.subarray(0, used);
+    const bytes = buffer.subarray(0, used);
+    if (used <= max && used <= size) return { bytes, read: fileRead(file, stat, bytes) };
     const found = used > size ? 'it grows while it is read' : `it has ${size} bytes; allowed are ${max}`;
     throw failure(file, [problemAt('config-too-large', { file, line: 1, column: 1 }, `${file}: ${found}`)]);
   } catch (cause) {
@@ -217,7 +226,7 @@ function sizeProblems(document: ReadDocument, settings: Settings): PathProblem[]
 
 function catalogFolders(file: string | null, parsed: Parsed, findings: Findings): readonly string[] {
   const named = parsed.raw.catalog?.dir;
-  const folder = named ?? (file === null ? undefined : join(dirname(file), 'catalog.d'));
+  const folder = named ?? (file === null ? undefined : join(dirname(file), CATALOG_FOLDER));
   if (folder === undefined) return [];
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [folder];
   if (named !== undefined) {
@@ -230,9 +239,9 @@ function catalogFolders(file: string | null, parsed: Parsed, findings: Findings)
   return [];
 }
 
-function readCatalog(folders: readonly string[], findings: Findings): Catalog | null {
+function readCatalog(folders: readonly string[], findings: Findings, read: FileRead[]): Catalog | null {
   try {
-    return loadCatalog(folders);
+    return loadCatalog(folders, undefined, read);
   } catch (cause) {
     if (!(cause instanceof SallyportError)) throw cause;
     findings.addPlaced(cause.problems);

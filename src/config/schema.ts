@@ -272,6 +272,12 @@ export const SHAPE = {
       'What becomes of open tunnels and requests that a new policy refuses: keep lets them end by themselves, cut resets them. Default keep.',
     )
     .optional(),
+  watch: z
+    .boolean()
+    .describe(
+      'Whether a change of this file or of a file in catalog.d reloads by itself, without SIGHUP. They are looked at every limits.watch_interval_ms. Default true.',
+    )
+    .optional(),
   expected_denials: z
     .array(leaf.pattern('A host that is refused and stays so.'))
     .describe('Hosts that are refused and kept out of the to-do list of the reports.')

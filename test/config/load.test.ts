@@ -18,6 +18,7 @@ describe('settings', () => {
       listen: [{ host: '127.0.0.1', port: 3128 }],
       admin: { host: '127.0.0.1', port: 3129 },
       plainHttp: true,
+      watch: true,
       onReload: 'keep',
       dns: { mode: 'system' },
       limits: DEFAULT_LIMITS,
@@ -40,6 +41,7 @@ clients: { from: [10.0.0.0/8], groups: [{ from: [10.1.0.0/16], set: { queue: can
 allow: [github.com]
 plain_http: false
 on_reload: cut
+watch: false
 dns: { servers: ["10.0.0.2:5353", 10.0.0.3, "::1"] }
 limits: { tunnels_max: 5 }
 audit: { file: log/a.jsonl, when_full: drop-and-mark, sync: batch, rotate_bytes: 1048576 }
@@ -59,6 +61,7 @@ node: egress-1
       mode: 'observe',
       clientGroups: [{ from: [{ text: '10.1.0.0/16' }], attributes: { queue: 'canary' } }],
       plainHttp: false,
+      watch: false,
       onReload: 'cut',
       dns: { mode: 'servers', servers: ['10.0.0.2:5353', '10.0.0.3:53', '[::1]:53'] },
       audit: { file: 'log/a.jsonl', whenFull: 'drop-and-mark', sync: 'batch', rotateBytes: 1_048_576 },
@@ -67,7 +70,7 @@ node: egress-1
       help: { owner: 'Platform', contact: '#ci', requestUrl: 'https://x.example/{host}:{port}' },
       log: { level: 'debug' },
       node: 'egress-1',
-      origins: { listen: `${FILE}:2`, 'clients.from': `${FILE}:5`, 'audit.file': `${FILE}:11`, node: `${FILE}:16` },
+      origins: { listen: `${FILE}:2`, 'clients.from': `${FILE}:5`, 'audit.file': `${FILE}:12`, node: `${FILE}:17` },
     });
     expect(loaded?.settings.limits.tunnels_max).toBe(5);
     expect(Object.isFrozen(loaded?.settings.limits)).toBe(true);
