@@ -198,6 +198,38 @@ const COMMAND_TABLE = [
     examples: ['sallyport suggest --config config/sallyport.yaml --since 14d'],
   },
   {
+    name: 'replay',
+    summary: 'Replay the audit log against a proposed policy: what would newly fail, what would newly pass.',
+    json: 'policy (digest of the proposed one), since, logs, damaged_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}]',
+    about: [
+      'Each request in the log is decided again with its identity, target and method, as of now: a rule that has expired since then lets nothing through. What observe mode lets pass passes here too; --ready judges as if everything were enforced.',
+      'Only rules are replayed: names are not resolved, and paths of plain HTTP, which the log does not have, are counted as not judged.',
+    ],
+    arguments: [],
+    options: [
+      { name: 'policy', value: 'FILE', about: 'The proposed policy file.' },
+      CONFIG,
+      { ...LOG, repeat: true, about: 'An audit log with its rotated files, instead of the one that --config names.' },
+      {
+        name: 'since',
+        value: 'WHEN',
+        about:
+          'Only requests since then: a span back from now (24h, 7d) or an ISO 8601 date or time. All unless given.',
+      },
+      { name: 'ready', value: null, about: 'Say for each pipeline whether it is safe, would fail, or was not seen.' },
+      { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'markdown'], about: 'table unless given.' },
+    ],
+    exits: {
+      0: 'nothing would newly fail',
+      1: 'a policy or a log could not be read, or nothing would newly fail in what could be read of a damaged log',
+      3: 'something would newly fail (whether the log is damaged or not)',
+    },
+    examples: [
+      'sallyport replay --policy new.yaml --config config/sallyport.yaml --since 7d',
+      'sallyport replay --policy new.yaml --log data/audit.jsonl --ready',
+    ],
+  },
+  {
     name: 'catalog list',
     summary: 'List the groups of the catalog.',
     json: 'version, digest, groups [{id, title, need, source, hosts (number)}]',

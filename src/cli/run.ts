@@ -19,6 +19,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   explain: async () => (await import('./commands/explain.ts')).explain,
   report: async () => (await import('./commands/report.ts')).report,
   suggest: async () => (await import('./commands/suggest.ts')).suggestCommand,
+  replay: async () => (await import('./commands/replay.ts')).replay,
   'catalog list': async () => (await import('./commands/catalog.ts')).catalogList,
   'catalog show': async () => (await import('./commands/catalog.ts')).catalogShow,
   env: async () => (await import('./commands/env.ts')).env,

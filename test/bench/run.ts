@@ -175,10 +175,10 @@ async function runLoads(bench: Bench, plan: readonly Load[], peers: readonly Pee
   return samples;
 }
 
-/** The benches that need no proxy: decisions, audit lines and their projection, a report on a large store. Their output is their own. */
-const SCRIPTS = ['decide', 'audit', 'report'];
+/** The benches that need no proxy: decisions, audit lines and their projection, a replay, a report on a large store. Their output is their own. */
+const SCRIPTS = ['decide', 'audit', 'replay', 'report'];
 // A store of a million rows is no quick thing, and it judges time alone.
-const QUICK_SCRIPTS = ['decide', 'audit'];
+const QUICK_SCRIPTS = ['decide', 'audit', 'replay'];
 
 function runScripts(): number {
   let failed = 0;

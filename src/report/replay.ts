@@ -1,0 +1,297 @@
+// History against a proposed policy: which of the requests in the audit log it would answer otherwise. PURE: lines as
+// audit/line-reader.ts gives them and a Policy in, sums out; it asks the same `decide` as the proxy, once for each distinct
+// asker and target. `now` is the moment of the replay, not that of the record: a rule that has expired since lets nothing through.
+// Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
+import type { Facts, ReadLine } from '../audit/line-reader.ts';
+import { type Authority, parseAuthority } from '../policy/authority.ts';
+import type { Decision, Policy } from '../policy/decide.ts';
+import { isUnproven } from '../policy/selector.ts';
+
+export interface ReplayOptions {
+  /** ms since the epoch: the time at which rules are judged. */
+  readonly now: number;
+  /** Records of this window count, ms, both ends included. */
+  readonly from: number;
+  readonly to: number;
+  /** Judges as if everything were enforced: what would only be observed fails. */
+  readonly enforce: boolean;
+}
+
+export interface ReplayRow {
+  readonly host: string;
+  readonly port: number;
+  readonly kind: 'connect' | 'forward';
+  /** '' where it is not known. */
+  readonly pipeline: string;
+  readonly step: string;
+  /** True where pipeline and step are only what the client said of itself. */
+  readonly claimed: boolean;
+  /** The answer of the proposed policy: its reason, and the rule that gave it. */
+  readonly reason: string;
+  readonly rule: string | null;
+  readonly requests: number;
+  /** Distinct jobs, counted up to JOBS_MAX. */
+  readonly jobs: number;
+  readonly first_seen: number;
+  readonly last_seen: number;
+}
+
+export interface Readiness {
+  readonly pipeline: string;
+  readonly claimed: boolean;
+  /** `not-seen`: a rule names it, or it is in the log, but not in this window. */
+  readonly state: 'safe' | 'would-fail' | 'not-seen';
+  readonly requests: number;
+  readonly jobs: number;
+  /** `host:port` of what would fail. */
+  readonly hosts: readonly string[];
+}
+
+export interface Replay {
+  readonly requests: number;
+  readonly newly_fail: readonly ReplayRow[];
+  readonly newly_pass: readonly ReplayRow[];
+  readonly newly_fail_requests: number;
+  readonly newly_pass_requests: number;
+  /** Requests that rules alone do not answer. */
+  readonly not_judged: number;
+  /** Requests that no row had room for; those that would fail are in newly_fail_requests. */
+  readonly overflow: number;
+  readonly pipelines: readonly Readiness[];
+}
+
+const JOBS_MAX = 1_000;
+/** Hosts that are named for one pipeline. */
+const HOSTS_MAX = 1_000;
+const ROWS_MAX = 20_000;
+const PIPELINES_MAX = 10_000;
+const DECISIONS_MAX = 65_536;
+
+/** Refusals that rules give; another one (grammar, client, limits, addresses) stays what it is under any policy. */
+const OF_RULES: ReadonlySet<string> = new Set([
+  'host-denied',
+  'host-not-allowed',
+  'port-not-allowed',
+  'protocol-not-allowed',
+  'rule-expired',
+  'identity-not-allowed',
+  'ip-literal-not-allowed',
+  'credentials-required',
+  'metadata-prohibited',
+]);
+
+interface Sum {
+  requests: number;
+  readonly jobs: Set<string>;
+  first: number;
+  last: number;
+}
+
+interface Row extends Sum {
+  readonly shown: Omit<ReplayRow, 'requests' | 'jobs' | 'first_seen' | 'last_seen'>;
+}
+
+interface Pipeline extends Sum {
+  readonly name: string;
+  readonly claimed: boolean;
+  readonly failing: Set<string>;
+}
+
+/** What a request with certain facts comes to. */
+interface Judged {
+  readonly change: 'same' | 'fail' | 'pass' | 'none';
+  readonly fails: boolean;
+  readonly row: Row | null;
+  readonly pipeline: Pipeline | null;
+  readonly job: string;
+  readonly target: string;
+  /** The job is in the sums. */
+  named: boolean;
+}
+
+export class Replayer {
+  readonly #policy: Policy;
+  readonly #options: ReplayOptions;
+  /** The line reader gives the same object for the same facts. */
+  readonly #judged = new WeakMap<Facts, Judged>();
+  readonly #decisions = new Map<string, Decision | null>();
+  readonly #rows = { fail: new Map<string, Row>(), pass: new Map<string, Row>() };
+  readonly #pipelines = new Map<string, Pipeline>();
+  #requests = 0;
+  #fail = 0;
+  #pass = 0;
+  #notJudged = 0;
+  #overflow = 0;
+
+  constructor(policy: Policy, options: ReplayOptions) {
+    this.#policy = policy;
+    this.#options = options;
+  }
+
+  /** Takes one line; only decided lines count, of which each request has exactly one. */
+  add(read: ReadLine): void {
+    if (read.kind === 'ended') return;
+    const facts = read.kind === 'opened' ? read.facts : read.line;
+    if (!('verdict' in facts) || (read.kind === 'parsed' && read.line.event !== 'decided')) return;
+    let judged = read.kind === 'opened' ? this.#judged.get(facts) : undefined;
+    if (judged === undefined) {
+      judged = this.#judge(facts);
+      if (read.kind === 'opened') this.#judged.set(facts, judged);
+    }
+    const { ms } = read;
+    if (ms < this.#options.from || ms > this.#options.to) return;
+    this.#requests++;
+    if (judged.change === 'none') {
+      this.#notJudged++;
+      return;
+    }
+    // The same facts are of the same job: its name is added once.
+    const job = judged.named ? '' : judged.job;
+    judged.named = true;
+    if (judged.pipeline !== null) {
+      count(judged.pipeline, ms, job);
+      if (judged.fails && judged.pipeline.failing.size < HOSTS_MAX) judged.pipeline.failing.add(judged.target);
+    }
+    if (judged.change === 'same') return;
+    if (judged.change === 'fail') this.#fail++;
+    else this.#pass++;
+    if (judged.row === null) this.#overflow++;
+    else count(judged.row, ms, job);
+  }
+
+  result(): Replay {
+    const rows = (of: Map<string, Row>): ReplayRow[] =>
+      [...of.values()]
+        .filter(({ requests }) => requests > 0)
+        .sort((a, b) => b.requests - a.requests)
+        .map(({ shown, requests, jobs, first, last }) => ({
+          ...shown,
+          requests,
+          jobs: jobs.size,
+          first_seen: first,
+          last_seen: last,
+        }));
+    return {
+      requests: this.#requests,
+      newly_fail: rows(this.#rows.fail),
+      newly_pass: rows(this.#rows.pass),
+      newly_fail_requests: this.#fail,
+      newly_pass_requests: this.#pass,
+      not_judged: this.#notJudged,
+      overflow: this.#overflow,
+      pipelines: this.#readiness(),
+    };
+  }
+
+  #judge(facts: Facts): Judged {
+    const { identity, host, port } = facts;
+    const kind = facts.method === 'CONNECT' ? 'connect' : 'forward';
+    const claimed = isUnproven(identity);
+    const who = identity.kind === 'claimed' ? identity.claimed : identity.attributes;
+    const pipeline = this.#pipelineOf(who.pipeline ?? '', claimed);
+    const target = `${host}:${port}`;
+    const base = { pipeline, job: who.job ?? '', target, named: false };
+    const passed = facts.verdict !== 'deny';
+    const decision = passed || OF_RULES.has(facts.reason) ? this.#decide(facts, kind) : null;
+    // The path is not in the record.
+    if (decision === null || (decision.rule !== null && decision.rule.paths !== null))
+      return { ...base, change: 'none', fails: false, row: null };
+    const passes = decision.verdict === 'allow' || (decision.verdict === 'observe' && !this.#options.enforce);
+    if (passes === passed) return { ...base, change: 'same', fails: false, row: null };
+    const change = passes ? 'pass' : 'fail';
+    const shown = {
+      host: host ?? '',
+      port: port ?? 0,
+      kind,
+      pipeline: who.pipeline ?? '',
+      step: who.step ?? '',
+      claimed,
+      reason: decision.reason,
+      rule: decision.rule === null ? null : decision.rule.id,
+    } as const;
+    return { ...base, change, fails: change === 'fail', row: this.#rowOf(change, shown) };
+  }
+
+  #decide(facts: Facts, kind: 'connect' | 'forward'): Decision | null {
+    const { identity, host, port, method } = facts;
+    if (host === null || port === null) return null;
+    // A claim proves nothing, so all claims are answered alike.
+    const proven = isUnproven(identity) ? identity.kind : JSON.stringify(identity.attributes);
+    const key = JSON.stringify([kind, method, host, port, proven]);
+    const known = this.#decisions.get(key);
+    if (known !== undefined) return known;
+    const authority = authorityOf(host, port);
+    const decision =
+      authority === null
+        ? null
+        : this.#policy.decide({
+            authority,
+            kind,
+            method,
+            path: kind === 'connect' ? null : '/',
+            identity,
+            now: this.#options.now,
+          });
+    if (this.#decisions.size >= DECISIONS_MAX) this.#decisions.clear();
+    this.#decisions.set(key, decision);
+    return decision;
+  }
+
+  #rowOf(change: 'fail' | 'pass', shown: Row['shown']): Row | null {
+    const rows = this.#rows[change];
+    const key = JSON.stringify(Object.values(shown));
+    const known = rows.get(key);
+    if (known !== undefined || rows.size >= ROWS_MAX) return known ?? null;
+    const row: Row = { shown, ...noSum() };
+    rows.set(key, row);
+    return row;
+  }
+
+  #pipelineOf(name: string, claimed: boolean): Pipeline | null {
+    const key = `${claimed} ${name}`;
+    const known = this.#pipelines.get(key);
+    if (known !== undefined || this.#pipelines.size >= PIPELINES_MAX) return known ?? null;
+    const pipeline: Pipeline = { name, claimed, failing: new Set(), ...noSum() };
+    this.#pipelines.set(key, pipeline);
+    return pipeline;
+  }
+
+  /** Would-fail first, then what was not seen: what needs an eye before a policy is enforced. */
+  #readiness(): Readiness[] {
+    const found: Readiness[] = [...this.#pipelines.values()].map(({ name, claimed, failing, requests, jobs }) => ({
+      pipeline: name,
+      claimed,
+      state: requests === 0 ? 'not-seen' : failing.size > 0 ? 'would-fail' : 'safe',
+      requests,
+      jobs: jobs.size,
+      hosts: [...failing].sort(),
+    }));
+    const known = new Set(found.filter(({ claimed }) => !claimed).map(({ pipeline }) => pipeline));
+    for (const rule of this.#policy.rules()) {
+      for (const pipeline of rule.for?.pipeline ?? []) {
+        if (pipeline.includes('*') || known.has(pipeline)) continue;
+        known.add(pipeline);
+        found.push({ pipeline, claimed: false, state: 'not-seen', requests: 0, jobs: 0, hosts: [] });
+      }
+    }
+    const order = { 'would-fail': 0, 'not-seen': 1, safe: 2 };
+    return found.sort((a, b) => order[a.state] - order[b.state] || (a.pipeline < b.pipeline ? -1 : 1));
+  }
+}
+
+function noSum(): Sum {
+  return { requests: 0, jobs: new Set(), first: Number.POSITIVE_INFINITY, last: 0 };
+}
+
+function count(sum: Sum, ms: number, job: string): void {
+  sum.requests++;
+  if (ms < sum.first) sum.first = ms;
+  if (ms > sum.last) sum.last = ms;
+  if (job !== '' && sum.jobs.size < JOBS_MAX) sum.jobs.add(job);
+}
+
+/** The host of a record is canonical, so it parses to itself; what does not was not written by this proxy. */
+function authorityOf(host: string, port: number): Authority | null {
+  const parsed = parseAuthority(host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+  return parsed.ok && parsed.authority.host === host ? parsed.authority : null;
+}

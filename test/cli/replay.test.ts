@@ -1,0 +1,110 @@
+import { spawnSync } from 'node:child_process';
+import { appendFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openAuditLog } from '../../src/audit/log.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import type { Identity } from '../../src/policy/record.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
+import { tempDir } from '../support/temp.ts';
+import { NOW, policyFile, type, typeJson } from './console.ts';
+
+const job = (pipeline: string, id: string): Identity => ({
+  kind: 'job',
+  attributes: { pipeline, job: id },
+  claimed: {},
+});
+
+/** A log that the proxy's own writer made: a.example by two jobs, b.example by one, an hour apart. */
+function history(file = join(tempDir('replay'), 'audit.jsonl')): string {
+  let now = NOW - 3 * 3_600_000;
+  const log = openAuditLog({
+    file,
+    node: 'n',
+    limits: DEFAULT_LIMITS,
+    whenFull: 'refuse',
+    now: () => new Date(now),
+    sync: 'none',
+  });
+  const asked = [
+    ['r1', 'a.example', job('web', 'j1')],
+    ['r2', 'a.example', job('web', 'j2')],
+    ['r3', 'b.example', job('<img src=x>\u202e', 'j3')],
+  ] as const;
+  for (const [id, host, identity] of asked) {
+    log.decided(decidedRecord({ id, host, identity }));
+    log.ended(endedRecord({ id, host, identity }));
+    now += 3_600_000;
+  }
+  log.close();
+  return file;
+}
+
+describe('sallyport replay', () => {
+  it('exits 3 and names what would newly fail, in each format', async () => {
+    const log = history();
+    const { file } = policyFile({ allow: ['a.example'] });
+    const table = await type(['replay', '--policy', file, '--log', log]);
+    expect(table.code).toBe(3);
+    expect(table.out).toContain('WOULD NEWLY FAIL');
+    expect(table.out).toMatch(/b\.example:443 +connect +<img src=x>\\u\{202e\} +1 +1 +host-not-allowed/);
+    const markdown = await type(['replay', '--policy', file, '--log', log, '--format', 'markdown', '--ready']);
+    expect(markdown.code).toBe(3);
+    expect(markdown.out).toContain('| &#60;img src=x&#62;&#92;u{202e} | would-fail |');
+    expect(markdown.out).not.toContain('<img');
+    const { code, json } = await typeJson(['replay', '--policy', file, '--log', log]);
+    expect(code).toBe(3);
+    expect(json).toMatchObject({
+      requests: 3,
+      damaged_lines: 0,
+      newly_fail: [{ host: 'b.example', jobs: 1 }],
+      newly_pass: [],
+    });
+  });
+
+  it('exits 0 where nothing would newly fail, and takes the log that the policy in force names', async () => {
+    const { file, audit } = policyFile({ allow: ['a.example', 'b.example'] });
+    history(audit);
+    const found = await typeJson(['replay', '--policy', file, '--config', file, '--since', '90m']);
+    expect(found).toMatchObject({ code: 0, json: { requests: 1, newly_fail: [], logs: [audit] } });
+  });
+
+  it('says that the log is damaged, and never that all is well then', async () => {
+    const log = history();
+    appendFileSync(log, 'damage\n');
+    const { file } = policyFile({ allow: ['a.example', 'b.example'] });
+    const safe = await type(['replay', '--policy', file, '--log', log]);
+    expect(safe.code).toBe(1);
+    expect(safe.out).toContain('the log is damaged: 1 lines could not be replayed');
+    const failing = policyFile({ allow: ['a.example'] });
+    expect(await type(['replay', '--policy', failing.file, '--log', log])).toMatchObject({ code: 3 });
+  });
+
+  it('reads several logs, and says which one is not there', async () => {
+    const { file } = policyFile({ allow: ['a.example', 'b.example'] });
+    const both = await typeJson(['replay', '--policy', file, '--log', history(), '--log', history()]);
+    expect(both).toMatchObject({ code: 0, json: { requests: 6 } });
+    const none = await type(['replay', '--policy', file, '--log', '/nowhere/audit.jsonl']);
+    expect(none.code).toBe(1);
+    expect(none.err).toContain('there is no audit log /nowhere/audit.jsonl');
+    expect((await type(['replay', '--log', history()])).code).toBe(2);
+  });
+
+  it('says which pipelines are safe', async () => {
+    const { file } = policyFile({ mode: 'observe', allow: ['a.example'] });
+    const found = await type(['replay', '--policy', file, '--log', history(), '--ready']);
+    expect(found.code).toBe(3);
+    expect(found.out).toMatch(/web +safe +2 +2\n/);
+    expect(found.out).toMatch(/<img src=x>\\u\{202e\} +would-fail +1 +1 +b\.example:443/);
+  });
+
+  const built = join(import.meta.dirname, '../../dist/main.js');
+  it.skipIf(!existsSync(built))('does so as it is built', () => {
+    const { file } = policyFile({ allow: ['a.example'] });
+    const ran = spawnSync(process.execPath, [built, 'replay', '--policy', file, '--log', history(), '--json'], {
+      encoding: 'utf8',
+    });
+    expect([ran.status, ran.stderr]).toEqual([3, '']);
+    expect(JSON.parse(ran.stdout)).toMatchObject({ newly_fail_requests: 1 });
+  });
+});
