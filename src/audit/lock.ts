@@ -35,8 +35,9 @@ export function takeLock(file: string): Lock {
   const lockPath = `${path.join(fs.realpathSync(path.dirname(file)), path.basename(file))}.lock`;
   const own = `${lockPath}.${process.pid}`;
   const me: Holder = { pid: process.pid, host: os.hostname(), started: startTime(process.pid) };
-  fs.writeFileSync(own, `${JSON.stringify(me)}\n`, { mode: 0o640 });
   try {
+    // On a full disk this leaves an empty file, which goes with the rest.
+    fs.writeFileSync(own, `${JSON.stringify(me)}\n`, { mode: 0o640 });
     // Two turns: the second after a stale lock was moved away. Linking is atomic, and the lock is never seen half written.
     for (let turn = 0; turn < 2; turn++) {
       if (link(own, lockPath)) {

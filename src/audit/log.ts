@@ -245,17 +245,19 @@ class FileAuditLog implements AuditLog {
     this.#flush();
     const fork = { seq: this.#chain.seq, hash: this.#chain.prev };
     const branch = branchPath(this.#file, fork.seq);
-    const lock = takeLock(branch);
+    const own = this.#lock;
+    let lock: Lock | null = null;
     try {
+      lock = takeLock(branch);
       this.#moveTo(branch);
+      this.#lock = lock;
     } catch (error) {
-      lock.release();
+      lock?.release();
       this.#fail(error);
       throw error instanceof SallyportError ? error : unwritable(branch, error);
     }
     this.#branches.stop();
-    this.#lock.release();
-    this.#lock = lock;
+    own.release();
     this.#file = branch;
     this.#fork = fork;
     return fork;
