@@ -10,9 +10,11 @@ import { ClientConnection, type ClientSocket, CONNECTION } from './client-connec
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
 import { conveyedProblem, readConveyed } from './conveyed.ts';
+import type { ConnectHead } from './engine.ts';
 import type { JsEngine } from './engine-js.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
+import { Reception, type Roads } from './reception.ts';
 import { breakBody, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
@@ -38,6 +40,7 @@ export class ProxyServer {
   readonly #agent: OriginAgent;
   readonly #slots: Slots;
   readonly #servers: http.Server[] = [];
+  readonly #reception: Reception;
   #forwards = 0;
   #turnedAway = 0;
 
@@ -46,6 +49,7 @@ export class ProxyServer {
     this.#engine = engine;
     this.#slots = slots;
     this.#agent = new OriginAgent(ctx.limits);
+    this.#reception = new Reception(ctx.limits, ctx.meter);
   }
 
   /** Listens on one more socket; resolves with the real address. Rejects with Node's error. */
@@ -80,6 +84,7 @@ export class ProxyServer {
 
   /** Cuts what is left. */
   close(): void {
+    this.#reception.close();
     this.#engine.close();
     this.#agent.destroy();
     for (const server of this.#servers) server.closeAllConnections();
@@ -103,15 +108,19 @@ export class ProxyServer {
     // Slots come before the parser: a connection that is turned away never gets to the listener that would read its head.
     const read = server.listeners('connection');
     server.removeAllListeners('connection');
-    const serve = (socket: ClientSocket): void => {
-      for (const listener of read) listener.call(server, socket);
+    const roads: Roads = {
+      connect: (socket, client, head, early) => this.#begin(socket, client, head, early),
+      parse: (socket, client, skipped) => {
+        socket[CONNECTION] = new ClientConnection(client, socket, limits.waiting_requests_max, skipped);
+        for (const listener of read) listener.call(server, socket);
+      },
     };
     server.on('connection', (socket: ClientSocket) => {
       // Reset before it was accepted, as health checks do: nobody can be answered, and nobody known would be recorded.
       if (socket.remoteAddress === undefined) return void socket.destroy();
       const peer = this.#ctx.book.client(socket.remoteAddress);
-      if (peer.conveys) this.#convey(socket, peer, serve);
-      else if (this.#admit(socket, peer)) serve(socket);
+      if (peer.conveys) this.#convey(socket, peer, roads);
+      else if (this.#admit(socket, peer)) this.#reception.receive(socket, { client: peer, roads, skipped: 0 });
     });
     server.on('connect', (req, socket, early) => this.#connect(req, socket as ClientSocket, early));
     server.on('request', (req, res) => this.#forward(req, res));
@@ -128,13 +137,12 @@ export class ProxyServer {
       this.#turnAway(socket, client, limit);
       return false;
     }
-    socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max);
     socket.once('close', () => this.#slots.release(client.address));
     return true;
   }
 
   /** A load balancer's connection: counted in all at once, and for its client when the header has said who that is. */
-  #convey(socket: ClientSocket, sender: Client, serve: (socket: ClientSocket) => void): void {
+  #convey(socket: ClientSocket, sender: Client, roads: Roads): void {
     const limit = this.#slots.enter();
     if (limit) return this.#turnAway(socket, sender, limit);
     let counted: string | null = null;
@@ -147,8 +155,7 @@ export class ProxyServer {
       const full = this.#slots.name(client.address, Date.now());
       if (full) return this.#turnAway(socket, client, full);
       counted = client.address;
-      socket[CONNECTION] = new ClientConnection(client, socket, this.#ctx.limits.waiting_requests_max, read.bytes);
-      serve(socket);
+      this.#reception.receive(socket, { client, roads, skipped: read.bytes });
     });
   }
 
@@ -196,16 +203,14 @@ export class ProxyServer {
     this.#enter(req, socket, (connection) => {
       connection.closed = true;
       connection.release();
-      const exchange = this.#engine.exchange({
-        id: this.#ctx.nextId(),
-        socket,
-        early,
-        head: { target: req.url ?? '', version: req.httpVersion, rawHeaders: req.rawHeaders },
-        client: connection.client,
-      });
-      void handleConnect(this.#ctx, exchange);
+      const head = { target: req.url ?? '', version: req.httpVersion, rawHeaders: req.rawHeaders };
+      this.#begin(socket, connection.client, head, early);
       return null;
     });
+  }
+
+  #begin(socket: ClientSocket, client: Client, head: ConnectHead, early: Buffer): void {
+    void handleConnect(this.#ctx, this.#engine.exchange({ id: this.#ctx.nextId(), socket, early, head, client }));
   }
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {

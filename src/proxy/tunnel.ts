@@ -117,8 +117,8 @@ export class Tunnel {
   ): void {
     socket[OWNER] = this;
     socket.on('error', error);
-    // The first data listener sets the socket flowing in the next turn; nothing is read in this one.
-    if (data) socket.on('data', data);
+    // It flows from the next turn on; nothing is read in this one.
+    if (data) socket.on('data', data).resume();
     socket.on('drain', drain);
     socket.on('end', end);
     socket.on('close', close);
