@@ -51,7 +51,7 @@ row('R4 white space is one space between three words', stage, [
   ['two spaces before a denied target', line('CONNECT  denied.test:{p} HTTP/1.1'), notListed],
   ['a tab before the target', line(`CONNECT\t${TARGET} HTTP/1.1`), badMethod],
   ['a tab before the version', line(`CONNECT ${TARGET}\tHTTP/1.1`), badTarget],
-  ['a leading space', line(` CONNECT ${TARGET} HTTP/1.1`), badMethod],
+  ['a leading space', line(` CONNECT ${TARGET} HTTP/1.1`), badRequest],
   ['a space behind the version', line(`CONNECT ${TARGET} HTTP/1.1 `), badVersion],
   ['a form feed between', line(`CONNECT\f${TARGET} HTTP/1.1`), badMethod],
   ['a no-break space between', line(`CONNECT\xa0${TARGET} HTTP/1.1`), badMethod],
@@ -92,14 +92,14 @@ row('R7 the Host header never stands in for the target', stage, [
 const HELLO = Buffer.from('160301020001000001fc0303', 'hex');
 
 row('R8 other protocols on the proxy port are refused at once', stage, [
-  ['a TLS ClientHello', Buffer.concat([HELLO, Buffer.alloc(505, 7)]), badMethod],
-  ['SOCKS5', Buffer.from('050100', 'hex'), badMethod],
-  ['SOCKS4', Buffer.from('040101bb7f00000100', 'hex'), badMethod],
+  ['a TLS ClientHello', Buffer.concat([HELLO, Buffer.alloc(505, 7)]), badRequest],
+  ['SOCKS5', Buffer.from('050100', 'hex'), badRequest],
+  ['SOCKS4', Buffer.from('040101bb7f00000100', 'hex'), badRequest],
   ['SSH', 'SSH-2.0-OpenSSH_9.9\r\n', badMethod],
   ['a response instead of a request', 'HTTP/1.1 200 OK\r\n\r\n', badMethod],
   ['the PROXY protocol, version 1', 'PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n', badMethod],
-  ['the PROXY protocol, version 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex'), badMethod],
-  ['random bytes', Buffer.from('8f0e1d2c3b4a59687786950f', 'hex'), badMethod],
+  ['the PROXY protocol, version 2', Buffer.from('0d0a0d0a000d0a515549540a', 'hex'), badRequest],
+  ['random bytes', Buffer.from('8f0e1d2c3b4a59687786950f', 'hex'), badRequest],
 ]);
 
 describe('R9 a line that never ends is cut off, and memory is bounded', () => {
