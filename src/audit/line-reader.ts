@@ -43,8 +43,7 @@ export type ReadLine = OpenedRead | EndedRead | ParsedRead;
 
 /** Distinct facts that are remembered, some 1 KB each: hosts times askers of the lines at hand. */
 const FACTS_MAX = 8_192;
-/** They are found by every fifth character; of those that are alike in these, the newest are kept. */
-const STRIDE = 5;
+/** Texts whose keys are alike by chance or by somebody's wish; the newest are kept. */
 const ALIKE_MAX = 16;
 
 // `{"time":"2026-01-31T12:00:00.000Z","seq":` is 41 characters in every line; the first 29 change once a second.
@@ -72,7 +71,7 @@ const DECIDED_REST = new RegExp(`,"addresses":${LIST}(?:,"dropped":${LIST})?(?:,
 const ENDED_REST = new RegExp(`(?:,"address":${TEXT})?(?:,"status":${COUNT})?${PREV}`, 'y');
 
 export class LineReader {
-  /** By sample of the text. */
+  /** By key of the text. */
   readonly #known = new Map<number, readonly { readonly text: string; readonly facts: Facts }[]>();
   #size = 0;
   /** The first 29 characters of the last line, and what they mean. */
@@ -160,7 +159,7 @@ export class LineReader {
   }
 
   #factsOf(text: string, from: number, to: number): Facts | null {
-    const key = sample(text, from, to);
+    const key = keyOf(text, from, to);
     const piece = text.slice(from, to);
     const alike = this.#known.get(key) ?? [];
     for (const known of alike) if (known.text === piece) return known.facts;
@@ -188,10 +187,10 @@ function endOfText(text: string, from: number): number {
   return -1;
 }
 
-/** A key of a piece of text. A map by the text itself would hash all its 300 characters, which takes longer than all the rest. */
-function sample(text: string, from: number, to: number): number {
+/** A key of a piece of text. All of it counts: askers and hosts may differ in one character anywhere. */
+function keyOf(text: string, from: number, to: number): number {
   let key = to - from;
-  for (let at = from; at < to; at += STRIDE) key = (Math.imul(key, 31) + text.charCodeAt(at)) | 0;
+  for (let at = from; at < to; at++) key = (Math.imul(key, 31) + text.charCodeAt(at)) | 0;
   return key;
 }
 
