@@ -73,7 +73,7 @@ export const REQUEST_ERRORS = {
   'audit-unavailable': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The request cannot be recorded, so it is not let through.', hint: 'The platform team must mend the audit log (disk full, permissions); see `sallyport check`.' },
   'connections-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many connections as it may.', hint: RETRY },
   'tunnels-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many tunnels as it may.', hint: RETRY },
-  'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections as one client may.', hint: 'Close idle connections; see limits.client_connections_max.' },
+  'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections or tunnels as one client may.', hint: 'Close idle connections; see limits.client_connections_max and limits.client_tunnels_max.' },
   draining: { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The proxy is shutting down.', hint: RETRY },
   'internal-error': { source: 'proxy', status: 500, proxyStatus: 'proxy_internal_error', title: 'The proxy failed; nothing was let through.', hint: 'Report it with the request id; the operational log has the cause.' },
 } as const satisfies Record<string, ErrorSpec>;

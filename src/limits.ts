@@ -60,6 +60,12 @@ export const LIMIT_SPECS = {
     max: 1_048_576,
     about: 'Source addresses whose counts are held; the idle ones are forgotten first.',
   },
+  client_tunnels_max: {
+    default: 4_000,
+    min: 1,
+    max: 1_000_000,
+    about: 'Open tunnels of one source address; more is 503.',
+  },
   tunnels_max: { default: 8_000, min: 1, max: 1_000_000, about: 'Open tunnels in all; more is 503.' },
   dns_timeout_ms: { default: 5_000, min: 100, max: 60_000, about: 'Time for one name to resolve; then 504.' },
   dns_addresses_max: {
@@ -86,6 +92,12 @@ export const LIMIT_SPECS = {
     min: 1,
     max: 100_000,
     about: 'Different names being resolved at once; more is 502.',
+  },
+  client_dns_pending_max: {
+    default: 128,
+    min: 1,
+    max: 100_000,
+    about: 'Different names being resolved at once for one source address; more is 502.',
   },
   connect_timeout_ms: {
     default: 10_000,

@@ -80,7 +80,7 @@ async function run({ options, loaded, log, audit, signals }: Parts): Promise<num
   const ctx = createContext({ loaded, log, audit, meter, engine });
   const holder = new PolicyHolder({ ctx, audit, log, file: options.file, overrides: options.overrides, loaded });
   holder.install();
-  const proxy = new ProxyServer(ctx, engine, new Slots(settings.limits, meter));
+  const proxy = new ProxyServer(ctx, engine);
   // The projection tails the log in a worker of its own; whatever happens to the store, the data plane does not wait for it.
   const projection = startProjection({
     auditFile: settings.audit.file,
@@ -162,6 +162,7 @@ function createContext(parts: {
     resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),
     recorder: audit,
     log: new BoundedLog(log),
+    slots: new Slots(settings.limits, meter),
     tunnelsFull: () => {
       // The exchange that asks is counted already.
       if (engine.load <= settings.limits.tunnels_max) return false;

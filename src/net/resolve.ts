@@ -35,8 +35,9 @@ export interface Resolver {
   /**
    * Resolves a canonical host. What the cache holds, and an address literal, come back at once, without a promise; the
    * promise never rejects.
+   * @param client for whom: a look-up that it begins counts against its share until it is over; one that it joins does not
    */
-  resolve(host: string): Resolution | Promise<Resolution>;
+  resolve(host: string, client?: string): Resolution | Promise<Resolution>;
   stats(): ResolverStats;
   /** Ends every wait with dns-failed and forgets the cache; later calls fail. */
   close(): void;
@@ -69,6 +70,8 @@ interface Held {
 
 interface Flight {
   readonly host: string;
+  /** Who began it. */
+  readonly client: string;
   readonly lookup: Lookup;
   readonly promise: Promise<Resolution>;
   readonly settle: (resolution: Resolution) => void;
@@ -91,6 +94,8 @@ class CachingResolver implements Resolver {
   readonly #ipv6: () => boolean;
   readonly #cache: LRUCache<string, Held> | null;
   readonly #flights = new Map<string, Flight>();
+  /** Flights by who began them; no entry where there is none. */
+  readonly #shares = new Map<string, number>();
   #closed = false;
   #hits = 0;
   #misses = 0;
@@ -107,7 +112,7 @@ class CachingResolver implements Resolver {
     this.#cache = max > 0 ? new LRUCache({ max }) : null;
   }
 
-  resolve(host: string): Resolution | Promise<Resolution> {
+  resolve(host: string, client = ''): Resolution | Promise<Resolution> {
     const held = this.#cache?.get(host);
     if (held !== undefined && held.expires > this.#now()) {
       this.#hits += 1;
@@ -120,16 +125,18 @@ class CachingResolver implements Resolver {
       this.#merged += 1;
       return flight.late ?? flight.promise;
     }
-    if (this.#flights.size >= this.#limits.dns_pending_max) {
-      this.#meter.hit('dns_pending_max');
-      this.#failures += 1;
-      return failed(
-        'dns-failed',
-        `${this.#limits.dns_pending_max} names are being resolved already (limits.dns_pending_max)`,
-      );
-    }
+    if (this.#flights.size >= this.#limits.dns_pending_max) return this.#full('dns_pending_max', '');
+    // Without a share of its own, one client with names that never resolve would take everybody's.
+    if ((this.#shares.get(client) ?? 0) >= this.#limits.client_dns_pending_max)
+      return this.#full('client_dns_pending_max', ' for this client');
     this.#misses += 1;
-    return this.#start(host);
+    return this.#start(host, client);
+  }
+
+  #full(limit: 'dns_pending_max' | 'client_dns_pending_max', whose: string): Resolution {
+    this.#meter.hit(limit);
+    this.#failures += 1;
+    return failed('dns-failed', `${this.#limits[limit]} names are being resolved already${whose} (limits.${limit})`);
   }
 
   stats(): ResolverStats {
@@ -148,6 +155,7 @@ class CachingResolver implements Resolver {
     this.#cache?.clear();
     const flights = [...this.#flights.values()];
     this.#flights.clear();
+    this.#shares.clear();
     for (const flight of flights) {
       clearTimeout(flight.timer);
       flight.lookup.cancel();
@@ -155,10 +163,11 @@ class CachingResolver implements Resolver {
     }
   }
 
-  #start(host: string): Promise<Resolution> {
+  #start(host: string, client: string): Promise<Resolution> {
     const { promise, resolve } = Promise.withResolvers<Resolution>();
     const flight: Flight = {
       host,
+      client,
       lookup: this.#source.lookup(host),
       promise,
       settle: resolve,
@@ -166,6 +175,7 @@ class CachingResolver implements Resolver {
       late: null,
     };
     this.#flights.set(host, flight);
+    this.#shares.set(client, (this.#shares.get(client) ?? 0) + 1);
     void flight.lookup.answer.then((answer) => this.#answered(flight, answer));
     return promise;
   }
@@ -183,6 +193,9 @@ class CachingResolver implements Resolver {
   #answered(flight: Flight, answer: Answer): void {
     if (this.#flights.get(flight.host) !== flight) return; // closed meanwhile
     this.#flights.delete(flight.host);
+    const others = (this.#shares.get(flight.client) ?? 1) - 1;
+    if (others > 0) this.#shares.set(flight.client, others);
+    else this.#shares.delete(flight.client);
     clearTimeout(flight.timer);
     const resolution = this.#judge(answer);
     if (flight.late !== null && !resolution.ok) return; // the failure has been told and is held already

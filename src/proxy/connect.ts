@@ -1,6 +1,7 @@
 // The walk of a CONNECT: start reading here. One function in the order of docs/architecture.md; each step that can refuse
 // leaves at once, and every request leaves exactly one decided record (route.ts) and, once let through, one ended record.
 import type { RequestErrorCode } from '../errors.ts';
+import type { Client } from '../identity/identify.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { ProxyContext } from './context.ts';
 import type { ConnectHead, Exchange, TunnelEnd } from './engine.ts';
@@ -30,7 +31,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
 
   // 1 slots (connections were counted at accept) and 2 the authority, by the strict grammar.
   const parsed = parseAuthority(head.target);
-  const problem = connectProblem(ctx, head);
+  const problem = connectProblem(ctx, client, head);
   if (problem || !parsed.ok) {
     const { code, detail }: HeadProblem = problem ?? {
       code: 'authority-malformed',
@@ -128,9 +129,10 @@ function ended(ctx: ProxyContext, open: OpenRequest, end: TunnelEnd): void {
 }
 
 /** What forbids a CONNECT whatever it asks for. llhttp lets bodies through; each such head has made two parsers disagree about where a CONNECT ends (THREATS.md, Headers). */
-function connectProblem(ctx: ProxyContext, head: ConnectHead): HeadProblem | null {
+function connectProblem(ctx: ProxyContext, client: Client, head: ConnectHead): HeadProblem | null {
   if (ctx.draining) return { code: 'draining', detail: null };
   if (ctx.tunnelsFull()) return { code: 'tunnels-full', detail: null };
+  if (ctx.slots.tunnelsFull(client.address)) return { code: 'client-full', detail: null };
   const general = headProblem(head.version, head.rawHeaders, ctx.limits, ctx.meter);
   if (general) return general;
   if (fieldValue(head.rawHeaders, 'content-length') !== undefined)

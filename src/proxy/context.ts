@@ -8,6 +8,7 @@ import type { Recorder } from '../policy/record.ts';
 import type { BoundedLog } from './bounded-log.ts';
 import type { OpenRequests } from './open-requests.ts';
 import type { Help } from './respond.ts';
+import type { Slots } from './slots.ts';
 
 /** `audit.sync: batch`: a recorder whose lines outlive a crash of the host. */
 export interface DurableRecorder extends Recorder {
@@ -37,6 +38,7 @@ export interface ProxyContext {
   readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */
   tunnelsFull(): boolean;
+  readonly slots: Slots;
   /** A new request id, unique over restarts. */
   nextId(): string;
 }

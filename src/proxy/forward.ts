@@ -56,7 +56,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
   const { req, client, id } = forward;
   const method = req.method ?? '';
   const target = req.url ?? '';
-  const parsed = readRequest(ctx, req, forward.detached);
+  const parsed = readRequest(ctx, client, req, forward.detached);
   if (!parsed.ok) {
     const { code, detail } = parsed.problem;
     return refuseRequest(
@@ -90,7 +90,7 @@ type Parsed =
   | { readonly ok: true; readonly authority: Authority; readonly path: string; readonly framing: Framing }
   | { readonly ok: false; readonly problem: HeadProblem; readonly authority: Authority | null };
 
-function readRequest(ctx: ProxyContext, req: http.IncomingMessage, detached: boolean): Parsed {
+function readRequest(ctx: ProxyContext, client: Client, req: http.IncomingMessage, detached: boolean): Parsed {
   const raw = req.rawHeaders;
   const target = parseHttpTarget(req.url ?? '');
   const authority = target.ok ? target.authority : null;
@@ -101,6 +101,7 @@ function readRequest(ctx: ProxyContext, req: http.IncomingMessage, detached: boo
   });
   if (ctx.draining) return no('draining', null);
   if (detached && ctx.tunnelsFull()) return no('tunnels-full', null);
+  if (detached && ctx.slots.tunnelsFull(client.address)) return no('client-full', null);
   const general = headProblem(req.httpVersion, raw, ctx.limits, ctx.meter);
   if (general) return { ok: false, problem: general, authority };
   if (!target.ok) return no('target-malformed', target.problem);

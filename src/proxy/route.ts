@@ -58,7 +58,7 @@ function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   if (decision.verdict === 'deny' || decision.verdict === 'challenge')
     return refuseDecision(ctx, ask, who.identity, decision);
 
-  const answer = ctx.resolver.resolve(ask.authority.host);
+  const answer = ctx.resolver.resolve(ask.authority.host, ask.client.address);
   if (answer instanceof Promise)
     return answer.then((found) => resolved(ctx, ask, who.identity, policy, decision, found));
   return resolved(ctx, ask, who.identity, policy, decision, answer);

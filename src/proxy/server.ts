@@ -18,7 +18,6 @@ import { Reception, type Roads } from './reception.ts';
 import { breakBody, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
-import type { Slots } from './slots.ts';
 import { upgradeRequest } from './upgrade.ts';
 
 // Node looks for heads that are overdue once in this time; a deadline is thus met at most so much late.
@@ -38,16 +37,14 @@ export class ProxyServer {
   readonly #ctx: ProxyContext;
   readonly #engine: JsEngine;
   readonly #agent: OriginAgent;
-  readonly #slots: Slots;
   readonly #servers: http.Server[] = [];
   readonly #reception: Reception;
   #forwards = 0;
   #turnedAway = 0;
 
-  constructor(ctx: ProxyContext, engine: JsEngine, slots: Slots) {
+  constructor(ctx: ProxyContext, engine: JsEngine) {
     this.#ctx = ctx;
     this.#engine = engine;
-    this.#slots = slots;
     this.#agent = new OriginAgent(ctx.limits);
     this.#reception = new Reception(ctx.limits, ctx.meter);
   }
@@ -74,7 +71,7 @@ export class ProxyServer {
 
   /** Client connections of any kind, tunnels included. */
   get connections(): number {
-    return this.#slots.open;
+    return this.#ctx.slots.open;
   }
 
   /** Whether no request is under way and no tunnel is open. */
@@ -132,27 +129,27 @@ export class ProxyServer {
   }
 
   #admit(socket: ClientSocket, client: Client): boolean {
-    const limit = this.#slots.admit(client.address, Date.now());
+    const limit = this.#ctx.slots.admit(client.address, Date.now());
     if (limit) {
       this.#turnAway(socket, client, limit);
       return false;
     }
-    socket.once('close', () => this.#slots.release(client.address));
+    socket.once('close', () => this.#ctx.slots.release(client.address));
     return true;
   }
 
   /** A load balancer's connection: counted in all at once, and for its client when the header has said who that is. */
   #convey(socket: ClientSocket, sender: Client, roads: Roads): void {
-    const limit = this.#slots.enter();
+    const limit = this.#ctx.slots.enter();
     if (limit) return this.#turnAway(socket, sender, limit);
     let counted: string | null = null;
-    socket.once('close', () => (counted === null ? this.#slots.leave() : this.#slots.release(counted)));
+    socket.once('close', () => (counted === null ? this.#ctx.slots.leave() : this.#ctx.slots.release(counted)));
     readConveyed(socket, this.#ctx, (read) => {
       if (!read.ok) return this.#refuseHeader(socket, sender, read.detail, read.bytes);
       const problem = read.client && conveyedProblem(read.client, sender.address, this.#ctx.policy.compiled.self);
       if (problem) return this.#refuseHeader(socket, sender, problem, read.bytes);
       const client = read.client ? this.#ctx.book.client(read.client.address) : sender;
-      const full = this.#slots.name(client.address, Date.now());
+      const full = this.#ctx.slots.name(client.address, Date.now());
       if (full) return this.#turnAway(socket, client, full);
       counted = client.address;
       this.#reception.receive(socket, { client, roads, skipped: read.bytes });
@@ -198,6 +195,13 @@ export class ProxyServer {
     socket.destroy();
   }
 
+  #countTunnel(socket: net.Socket, client: Client): void {
+    const { slots } = this.#ctx;
+    slots.enterTunnel(client.address);
+    // Before the connection gives its slot back, so that its client is still known.
+    socket.prependOnceListener('close', () => slots.leaveTunnel(client.address));
+  }
+
   #connect(req: http.IncomingMessage, socket: ClientSocket, early: Buffer): void {
     if (socket[CONNECTION]?.response) socket[CONNECTION].adopt();
     this.#enter(req, socket, (connection) => {
@@ -210,6 +214,7 @@ export class ProxyServer {
   }
 
   #begin(socket: ClientSocket, client: Client, head: ConnectHead, early: Buffer): void {
+    this.#countTunnel(socket, client);
     void handleConnect(this.#ctx, this.#engine.exchange({ id: this.#ctx.nextId(), socket, early, head, client }));
   }
 
@@ -228,6 +233,7 @@ export class ProxyServer {
     socket[CONNECTION]?.adopt();
     this.#enter(req, socket, (connection) => {
       connection.closed = true;
+      this.#countTunnel(socket, connection.client);
       const id = this.#ctx.nextId();
       const { res, upgrade } = upgradeRequest({ engine: this.#engine, id, req, socket, early, connection });
       void handleForward(this.#ctx, this.#agent, { id, client: connection.client, req, res, upgrade, detached: true });

@@ -4,6 +4,8 @@ import type { LimitName, Limits, Meter } from '../limits.ts';
 
 interface Share {
   open: number;
+  /** Connections that are tunnels, or ask to be. */
+  tunnels: number;
   /** New connections still free in this second. */
   tokens: number;
   refilledAtMs: number;
@@ -70,6 +72,24 @@ export class Slots {
     // The share stays for its rate; the oldest idle ones make room in #share().
   }
 
+  /** Counts a connection of `address` as a tunnel from its CONNECT on, until it is closed. */
+  enterTunnel(address: string): void {
+    const share = this.#shares.get(address);
+    if (share) share.tunnels++;
+  }
+
+  leaveTunnel(address: string): void {
+    const share = this.#shares.get(address);
+    if (share) share.tunnels--;
+  }
+
+  /** Whether the tunnel of `address` that was counted last is one too many. */
+  tunnelsFull(address: string): boolean {
+    if ((this.#shares.get(address)?.tunnels ?? 0) <= this.#limits.client_tunnels_max) return false;
+    this.#refused('client_tunnels_max');
+    return true;
+  }
+
   #refused(limit: LimitName): LimitName {
     this.#meter.hit(limit);
     return limit;
@@ -79,7 +99,7 @@ export class Slots {
     const known = this.#shares.get(address);
     if (known) return known;
     if (this.#shares.size >= this.#limits.clients_tracked_max && !this.#forgetIdle()) return null;
-    const made: Share = { open: 0, tokens: this.#limits.client_rate_per_s, refilledAtMs: nowMs };
+    const made: Share = { open: 0, tunnels: 0, tokens: this.#limits.client_rate_per_s, refilledAtMs: nowMs };
     this.#shares.set(address, made);
     return made;
   }

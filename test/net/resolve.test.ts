@@ -354,6 +354,28 @@ describe('look-ups under way', () => {
     expect(await resolver.resolve('c.test')).toEqual(ok('192.0.2.3'));
   });
 
+  test('are bounded for each client: its share full, it is told at once, joins what is under way, and others go on', async () => {
+    const { dns, resolver, meter } = await world({ client_dns_pending_max: 2, dns_pending_max: 4 });
+    const answer = held();
+    for (const name of ['a.test', 'b.test', 'd.test']) dns.script(name, 'A', answer.reply);
+    dns.set('c.test', ['192.0.2.3']);
+    const greedy = [resolver.resolve('a.test', '10.0.0.1'), resolver.resolve('b.test', '10.0.0.1')];
+    const full = '2 names are being resolved already for this client (limits.client_dns_pending_max)';
+    for (let i = 0; i < 1_000; i++)
+      expect(resolver.resolve(`c${i}.test`, '10.0.0.1')).toEqual({ ok: false, code: 'dns-failed', detail: full });
+    expect(hits(meter)).toEqual({ client_dns_pending_max: 1_000 });
+    expect(resolver.resolve('a.test', '10.0.0.1')).toBe(greedy[0]);
+    const joined = resolver.resolve('a.test', '10.0.0.2');
+    expect(joined).toBe(greedy[0]);
+    // What 10.0.0.2 joined does not count against it: it has its two.
+    const others = [resolver.resolve('d.test', '10.0.0.2'), resolver.resolve('c.test', '10.0.0.2')];
+    expect(await others[1]).toEqual(ok('192.0.2.3'));
+    answer.release({ addresses: ['192.0.2.1'] });
+    await Promise.all([...greedy, ...others]);
+    expect(await resolver.resolve('e.test', '10.0.0.1')).toMatchObject({ ok: false });
+    expect(hits(meter)).toEqual({ client_dns_pending_max: 1_000 });
+  });
+
   test('a deadline frees the slot, since a query can be cancelled', async () => {
     const { dns, resolver } = await world({ dns_timeout_ms: 200, dns_pending_max: 1, dns_negative_ttl_ms: 0 });
     for (const type of ['A', 'AAAA'] as const) dns.script('a.test', type, 'silent');

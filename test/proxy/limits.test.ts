@@ -1,9 +1,20 @@
 // Every limit of the listener at its edge: n pass, one more is refused and counted, and what was freed can be had again
 // (THREATS.md, Headers on CONNECT, Request line, Slow clients).
-import { describe, expect, it } from 'vitest';
-import type { LimitName } from '../../src/limits.ts';
-import type { RawClient } from '../support/raw-client.ts';
-import { allowing, connectHead, eventually, type RawOrigin, type Rig, rawOrigin, startRig, turns } from './support.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
+import { Slots } from '../../src/proxy/slots.ts';
+import { RawClient } from '../support/raw-client.ts';
+import {
+  allowing,
+  atEnd,
+  connectHead,
+  eventually,
+  type RawOrigin,
+  type Rig,
+  rawOrigin,
+  startRig,
+  turns,
+} from './support.ts';
 
 const HOST = 'a.test';
 
@@ -24,6 +35,14 @@ async function clients(rig: Rig, count: number): Promise<RawClient[]> {
   for (let i = 0; i < count; i++) made.push(await rig.client());
   await eventually(() => rig.slots.open >= count, 'all are admitted');
   return made;
+}
+
+/** Another client: another address of loopback. */
+async function elsewhere(rig: Rig, bytes: string): Promise<RawClient> {
+  const client = await RawClient.connect(rig.at, { localAddress: '127.0.0.9' });
+  atEnd(() => client.close());
+  client.send(bytes);
+  return client;
 }
 
 describe('connections', () => {
@@ -65,6 +84,76 @@ describe('connections', () => {
     await w.rig.recorder.endedAt(1);
     await w.rig.tunnel(w.target);
     expect(w.rig.engine.load).toBe(2);
+  });
+
+  it.each([
+    ['CONNECT', (target: string) => connectHead(target)],
+    [
+      'a WebSocket',
+      (target: string) =>
+        `GET http://${target}/ HTTP/1.1\r\nHost: ${target}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    ],
+  ])(
+    'client_tunnels_max: two pass, the third is refused and recorded (%s); another client’s passes, and one that ends makes room',
+    async (_, head) => {
+      const w = await world({ client_tunnels_max: 2 });
+      const first = await w.rig.tunnel(w.target);
+      const second = await w.rig.tunnel(w.target);
+      const third = await w.rig.send(head(w.target));
+      expect(await third.readResponse()).toMatchObject({ status: 503, reason: 'client-full' });
+      expect(w.rig.meter.hits.get('client_tunnels_max')).toBe(1);
+      expect(w.rig.recorder.allDecided.at(-1)).toMatchObject({ verdict: 'deny', reason: 'client-full', host: HOST });
+      const other = await elsewhere(w.rig, connectHead(w.target));
+      expect((await other.readHead()).status).toBe(200);
+      third.close();
+      for (const one of [first, second]) one.socket.resetAndDestroy();
+      await w.rig.recorder.endedAt(2);
+      await eventually(() => w.rig.slots.open === 1, 'the slots are free');
+      await w.rig.tunnel(w.target);
+      await w.rig.tunnel(w.target);
+    },
+  );
+
+  it('client_dns_pending_max is counted for the client that asked', async () => {
+    const w = await world();
+    const resolve = vi.spyOn(w.rig.ctx.resolver, 'resolve');
+    expect((await (await elsewhere(w.rig, connectHead(w.target))).readHead()).status).toBe(200);
+    expect(resolve.mock.calls).toEqual([[HOST, '127.0.0.9']]);
+  });
+
+  it('clients_tracked_max: idle addresses are forgotten, and one more than can be held is told', async () => {
+    const limits = { ...DEFAULT_LIMITS, clients_tracked_max: 2 };
+    const meter = createMeter();
+    const slots = new Slots(limits, meter);
+    expect([slots.admit('a', 0), slots.admit('b', 0), slots.admit('c', 0)]).toEqual([
+      null,
+      null,
+      'clients_tracked_max',
+    ]);
+    expect([...meter.hits]).toEqual([['clients_tracked_max', 1]]);
+    expect(slots.open).toBe(2);
+    slots.release('a');
+    expect(slots.admit('c', 0)).toBeNull();
+    expect(slots.open).toBe(2);
+  });
+
+  it('one client at each of its limits, beside 300 silent ones, does not keep another one waiting', async () => {
+    const w = await world({
+      client_connections_max: 310,
+      client_rate_per_s: 320,
+      client_tunnels_max: 3,
+      connections_max: 400,
+    });
+    await clients(w.rig, 300);
+    for (let i = 0; i < 3; i++) await w.rig.tunnel(w.target);
+    const more = [];
+    for (let i = 0; i < 30; i++) more.push((await (await w.rig.send(connectHead(w.target))).readResponse()).reason);
+    expect(new Set(more)).toEqual(new Set(['client-full']));
+    for (const limit of ['client_tunnels_max', 'client_connections_max'] as const)
+      expect(w.rig.meter.hits.get(limit)).toBeGreaterThan(0);
+    const good = await elsewhere(w.rig, `${connectHead(w.target)}through`);
+    expect((await good.readHead()).status).toBe(200);
+    expect((await (await w.origin.peer(4)).read(7)).toString()).toBe('through');
   });
 
   it('300 silent ones do not keep a good request waiting', async () => {

@@ -192,6 +192,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     resolver,
     recorder,
     log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
+    slots: new Slots(limits, meter),
     tunnelsFull: () => {
       if (engine.load <= limits.tunnels_max) return false;
       meter.hit('tunnels_max');
@@ -199,8 +200,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     },
     nextId: () => `r${++requests}`,
   };
-  const slots = new Slots(limits, meter);
-  const server = new ProxyServer(ctx, engine, slots);
+  const server = new ProxyServer(ctx, engine);
   const bound = await server.listen({ host: '127.0.0.1', port: 0 });
   const self = [{ address: bound.address, port: bound.port }, ...(options.self ?? [])];
   ctx.policy = new Policy({ ...policy, self });
@@ -223,7 +223,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     ctx,
     engine,
     server,
-    slots,
+    slots: ctx.slots,
     recorder,
     resolver,
     meter,

@@ -117,7 +117,7 @@ export class World {
     this.engine = options.make(this.limits, meter);
     this.slots = new Slots(this.limits, meter);
     this.ctx = this.#context(options.boot, meter);
-    this.server = new ProxyServer(this.ctx, this.engine, this.slots);
+    this.server = new ProxyServer(this.ctx, this.engine);
     this.stage.heard = (socket) => this.#connected(socket);
   }
 
@@ -198,6 +198,7 @@ export class World {
       recorder: this.#recorder(),
       open: new OpenRequests(this.engine.tunnels),
       log: new BoundedLog(pino({ level: 'error' }, { write: (line: string) => void this.logged.push(line) })),
+      slots: this.slots,
       tunnelsFull: () => this.engine.load > this.limits.tunnels_max,
       nextId: () => `${boot}-${(++requests).toString(36)}`,
     };
@@ -213,9 +214,9 @@ export class World {
         this.wrong(`a denied name was resolved: ${host} under ${this.policyName}`);
     };
     return {
-      resolve: (host) => {
+      resolve: (host, client) => {
         ask(host);
-        return resolver.resolve(host);
+        return resolver.resolve(host, client);
       },
       stats: () => resolver.stats(),
       close: () => resolver.close(),
