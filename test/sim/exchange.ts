@@ -62,7 +62,7 @@ export class ExchangeRun {
     this.#n = n;
     const zone = chance.weighted<Zone>({ web: 8, any: 4, moved: 3, tls: 1, trial: 1, ssh: 1, bad: 1, none: 2 });
     const host = `r${n}.${zone}.test`;
-    const { port, dns } = drawTarget(world, chance, n);
+    const { port, dns } = drawTarget(world, chance, n, zone);
     this.#target = `${host}:${port}`;
     this.#subject = subjectOf(host, zone, 'forward', dns, (socket) =>
       this.#accept(new End(world, `origin ${n}`, socket)),

@@ -11,14 +11,15 @@ import type { DnsScript, Subject, World } from './world.ts';
 export type Script = Generator<string, void>;
 
 /** Port and answers for a name; some lead to what the policy forbids, some to nobody. */
-export function drawTarget(world: World, chance: Chance, n: number): { port: number; dns: DnsScript } {
+export function drawTarget(world: World, chance: Chance, n: number, zone: Zone): { port: number; dns: DnsScript } {
   const { origin, refusing, silent } = world.stage.ports;
   const port = chance.often(0.84) ? origin : chance.pick([refusing, silent]);
   const [mine, foreign] = [allowed(n), forbidden(n)];
   const how = chance.weighted({
     plain: 60,
     mixed: 6,
-    late: 6,
+    // A reload in the midst of a look-up is what a name that moves is here for.
+    late: zone === 'moved' ? 50 : 6,
     forbidden: 4,
     fails: 4,
     silent: 2,
@@ -68,6 +69,9 @@ function firstBytes(chance: Chance, zone: Zone, host: string): Buffer {
   return odd === 'garbage' ? Buffer.from('GET / HTTP/1.1\r\n\r\n') : Buffer.alloc(0);
 }
 
+// More than the kernel and the proxy hold on the way.
+const STALLING_BYTES = 6_000_000;
+
 /** One tunnel from the client's connect to its end. */
 export class TunnelRun {
   readonly #world: World;
@@ -100,7 +104,7 @@ export class TunnelRun {
     const zone = chance.weighted<Zone>({ any: 8, tls: 5, ssh: 2, trial: 2, moved: 3, web: 2, bad: 1, none: 2 });
     const host = `r${n}.${zone}.test`;
     this.#upgrade = zone === 'web' || (zone === 'any' && chance.often(0.25));
-    const { port, dns } = drawTarget(world, chance, n);
+    const { port, dns } = drawTarget(world, chance, n, zone);
     this.#target = `${host}:${port}`;
     this.#subject = subjectOf(host, zone, this.#upgrade ? 'forward' : 'connect', dns, (socket) =>
       this.#accept(new End(world, `origin ${n}`, socket)),
@@ -175,10 +179,14 @@ export class TunnelRun {
     const end = chance.often(0.5) ? this.#client : this.#origin;
     if (!end) return 'has no origin yet';
     const who = end === this.#client ? 'client' : 'origin';
-    const act = chance.weighted({ sends: 12, floods: 1, ends: 2, resets: 1, closes: 1, pauses: 2, resumes: 3 });
-    const size = act === 'floods' ? 2_000_000 : chance.size();
-    if (act === 'sends' || act === 'floods') this.#send(who === 'client' ? 'up' : 'down', size);
-    else if (act === 'ends') end.end();
+    const act = chance.weighted({ sends: 12, stalls: 1.5, ends: 2, resets: 1, closes: 1, pauses: 2, resumes: 3 });
+    const way = who === 'client' ? 'up' : 'down';
+    if (act === 'sends') this.#send(way, chance.size());
+    else if (act === 'stalls') {
+      // The far end does not read, so that every buffer on the way fills.
+      (who === 'client' ? this.#origin : this.#client)?.socket.pause();
+      this.#send(way, STALLING_BYTES);
+    } else if (act === 'ends') end.end();
     else if (act === 'resets') end.reset();
     else if (act === 'closes') end.close();
     else if (act === 'pauses') end.socket.pause();
