@@ -136,7 +136,7 @@ function sumsOf(lines: readonly Line[]) {
 async function checkReport(world: World, auditFile: string, lines: readonly Line[]): Promise<void> {
   const storeFile = path.join(world.dir, 'usage.db');
   const problems: string[] = [];
-  // In two goes and small batches, as the worker counts beside a running proxy.
+  // In small batches, as the worker counts beside a running proxy.
   const options = {
     auditFile,
     store: storeFile,
@@ -144,7 +144,6 @@ async function checkReport(world: World, auditFile: string, lines: readonly Line
     batchLines: 7,
     onProblem: (problem: { message: string }) => void problems.push(problem.message),
   };
-  await projectOnce(options);
   await projectOnce(options);
   const store = openStore(storeFile, 'read');
   try {

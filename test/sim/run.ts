@@ -31,13 +31,14 @@ function draw(seed: number): { chance: Chance; options: Omit<WorldOptions, 'stag
   const chance = new Chance(seed);
   const lockstep = chance.often(0.6);
   const whenFull = chance.often(0.6) ? 'refuse' : 'drop-and-mark';
+  const onReload = chance.often(0.5) ? 'cut' : 'keep';
   const limits = {
     ...(chance.often(0.1) ? { tunnels_max: chance.int(1, 3) } : {}),
     ...(chance.often(0.05) ? { connections_max: chance.int(1, 3) } : {}),
     ...(chance.often(0.1) ? { hello_bytes: 2_048 } : {}),
     ...(chance.often(0.05) ? { head_bytes: 1_024 } : {}),
   };
-  return { chance, lockstep, options: { whenFull, limits, boot: `s${seed}` } };
+  return { chance, lockstep, options: { whenFull, onReload, limits, boot: `s${seed}` } };
 }
 
 /** What befalls the proxy itself, one act at a time. */

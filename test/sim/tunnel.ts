@@ -261,7 +261,6 @@ export class TunnelRun {
     const head = parseHead(text);
     this.status = `${head.status} ${head.reason}`;
     if (head.status === (this.#upgrade ? 101 : 200)) {
-      if (!this.#origin) this.#world.wrong(`${this.#subject.host}: ${head.status} without an origin`);
       this.#state = 'open';
       this.#subject.answers++;
       return this.#downBytes(rest);

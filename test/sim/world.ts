@@ -16,6 +16,7 @@ import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import type { JsEngine } from '../../src/proxy/engine-js.ts';
 import { OpenRequests } from '../../src/proxy/open-requests.ts';
+import { type OnReload, redecide } from '../../src/proxy/redecide.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
 import { Slots } from '../../src/proxy/slots.ts';
 import { tempDir } from '../support/temp.ts';
@@ -78,6 +79,7 @@ export interface WorldOptions {
   readonly stage: Stage;
   readonly make: (limits: Limits, meter: Meter) => JsEngine;
   readonly whenFull: AuditOptions['whenFull'];
+  readonly onReload: OnReload;
   readonly limits: Partial<Record<LimitName, number>>;
   readonly boot: string;
 }
@@ -90,6 +92,7 @@ export class World {
   readonly dir = tempDir('sim');
   readonly file = path.join(this.dir, 'audit.jsonl');
   readonly whenFull: AuditOptions['whenFull'];
+  readonly onReload: OnReload;
   readonly limits: Limits;
   readonly subjects = new Map<string, Subject>();
   readonly owners = new Map<string, Subject>();
@@ -111,6 +114,7 @@ export class World {
   constructor(options: WorldOptions) {
     this.stage = options.stage;
     this.whenFull = options.whenFull;
+    this.onReload = options.onReload;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.audit = this.openLog();
     const meter = createMeter();
@@ -145,6 +149,14 @@ export class World {
     this.policyName = name;
     this.ctx.policy = this.stage.policies[name];
     this.ctx.book = new ClientBook(this.stage.settings, this.limits.clients_tracked_max);
+    const { onReload, ctx } = this;
+    void redecide(ctx, onReload).then((done) => {
+      if (done === null || onReload === 'keep' || this.policyName !== name) return;
+      for (const { facts, kind } of ctx.open.values()) {
+        const subject = this.subjects.get(facts.host ?? '');
+        if (subject && expected(name, subject.zone, kind) === 'deny') this.wrong(`${facts.host} is open under ${name}`);
+      }
+    });
   }
 
   rotate(): void {
