@@ -279,7 +279,9 @@ export class ExchangeRun {
         this.#world.wrong(`${this.#subject.host}: an answer ${head.status} from nowhere`);
       this.#subject.answers++;
     }
-    const bodiless = request.method === 'HEAD' || head.status === 204;
+    // Where a connection is turned away at once, nobody has read that it was a HEAD.
+    const turnedAway = head.reason === 'connections-full';
+    const bodiless = (request.method === 'HEAD' && !turnedAway) || head.status === 204;
     const body = bodiless
       ? new BodyReader({ kind: 'none' })
       : new BodyReader(
@@ -305,6 +307,9 @@ export class ExchangeRun {
     if (client.left !== 'ended' || client.broke) return;
     if (this.#reading?.body.framing.kind === 'close') this.#answerEnds();
     else if (this.#reading?.refusal) this.#world.wrong(`${this.#subject.host}: a refusal without its end`);
-    else if (this.#held.length > 0) this.#world.wrong(`${this.#subject.host}: a head without its end`);
+    else if (this.#held.length > 0)
+      this.#world.wrong(
+        `${this.#subject.host}: a head without its end: ${JSON.stringify(this.#held.toString('latin1', 0, 300))} after ${this.results}`,
+      );
   }
 }

@@ -6,7 +6,7 @@ import { ENGINES } from '../proxy/support.ts';
 import { type Outcome, simulate } from './run.ts';
 import { openStage, type Stage } from './stage.ts';
 
-const FIXED = 40;
+const FIXED = 25;
 const FRESH = 200;
 const FRESH_UNTIL_MS = 25_000;
 const FAILURES_TOLD = 5;

@@ -303,7 +303,8 @@ export class TunnelRun {
     if (left !== 'ended' || broke || this.#originState === 'head' || this.#refusedLater()) return;
     if (!client.said && !client.broke && this.#state === 'open')
       this.#world.wrong(`origin ${this.#n} saw an end that nobody said`);
-    if (client.said && this.#originGot !== this.#upSent)
+    // Without a 200 that was read there may have been no tunnel at all.
+    if (client.said && !client.broke && this.#state === 'open' && this.#originGot !== this.#upSent)
       this.#world.wrong(`origin ${this.#n} saw an end after ${this.#originGot} of ${this.#upSent} bytes`);
   }
 
