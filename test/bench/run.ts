@@ -176,9 +176,9 @@ async function runLoads(bench: Bench, plan: readonly Load[], peers: readonly Pee
 }
 
 /** The benches that need no proxy: decisions, audit lines and their projection, a replay, a report on a large store. Their output is their own. */
-const SCRIPTS = ['decide', 'audit', 'replay', 'report'];
+const SCRIPTS = ['decide', 'audit', 'replay', 'report', 'reload'];
 // A store of a million rows is no quick thing, and it judges time alone.
-const QUICK_SCRIPTS = ['decide', 'audit', 'replay'];
+const QUICK_SCRIPTS = ['decide', 'audit', 'replay', 'reload'];
 
 function runScripts(): number {
   let failed = 0;
