@@ -132,6 +132,10 @@ export const OPERATOR_ERRORS = {
   'store-unreadable': { source: 'operator', title: 'The usage store cannot be opened.', hint: 'Check the path and its permissions.' },
   'store-damaged': { source: 'operator', title: 'The usage store is damaged.', hint: '`sallyport usage rebuild` makes it anew from the audit log.' },
   'listen-failed': { source: 'operator', title: 'The address cannot be listened on.', hint: 'Another process has the port, or the address is not of this host.' },
+  'upgrade-failed': { source: 'operator', title: 'The new process did not become ready; the old one goes on.', hint: 'Mend what the message names; the operational log has the whole of it.' },
+  'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },
+  'upgrade-unsupported': { source: 'operator', title: 'This process cannot be replaced in place: its supervisor would take its end for the end of the service.', hint: 'Replace it by another instance and let this one drain; docs/operations.md says how.' },
+  'proxy-not-found': { source: 'operator', title: 'No running proxy was found.', hint: 'It is found by the lock of its audit log: name the policy file that it runs with, on its host.' },
   usage: { source: 'operator', title: 'The command line is not understood.', hint: '`sallyport help` lists the commands.' },
   'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 22.14 or later.' },
 } as const satisfies Record<string, ErrorSpec>;

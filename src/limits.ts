@@ -148,6 +148,12 @@ export const LIMIT_SPECS = {
     about:
       "Time over which a drain cuts the streams of the agents one after another, once nothing else is open or the drain's last part of that length begins.",
   },
+  upgrade_timeout_ms: {
+    default: 60_000,
+    min: 1_000,
+    max: 600_000,
+    about: 'Time in which the new process of an upgrade must be ready; then it is ended and the old one goes on.',
+  },
   audit_field_bytes: {
     default: 1_024,
     min: 256,

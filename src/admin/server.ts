@@ -1,8 +1,7 @@
 // The admin listener: liveness and readiness for balancers and orchestrators. It answers these two paths and nothing else,
 // reads no body, and is on an endpoint of its own that the policy's address guard never lets a proxied request reach.
 import http from 'node:http';
-import type net from 'node:net';
-import { type ListenSource, listen } from '../net/listen.ts';
+import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 
 export interface Health {
   /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
@@ -16,8 +15,9 @@ const HEAD_CHECK_MS = 500;
 const CONNECTIONS_MAX = 256;
 const BACKLOG = 512;
 
-export interface AdminServer {
-  readonly address: net.AddressInfo;
+export interface AdminServer extends Listening {
+  /** Accepts no more; what is being answered is answered. */
+  stopListening(): void;
   close(): void;
 }
 
@@ -33,9 +33,10 @@ export async function startAdmin(on: ListenSource, health: Health): Promise<Admi
     (req, res) => answer(req, res, health),
   );
   server.maxConnections = CONNECTIONS_MAX;
-  const address = await listen(server, on, BACKLOG);
+  const listening = await listen(server, on, BACKLOG);
   return {
-    address,
+    ...listening,
+    stopListening: () => void server.close(),
     close: () => {
       server.close();
       server.closeAllConnections();

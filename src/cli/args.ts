@@ -73,7 +73,7 @@ const COMMAND_TABLE = [
     json: 'ready: the ready line, as text',
     about: [
       'Prints one line when it is ready, with the addresses of the proxy and of the admin listener.',
-      'Signals: SIGHUP reloads the policy, SIGUSR2 reopens the audit log, SIGTERM drains and ends, a second one ends at once; docs/operations.md says more.',
+      'Signals: SIGHUP reloads the policy, SIGUSR1 upgrades, SIGUSR2 reopens the audit log, SIGTERM drains and ends, a second one ends at once; docs/operations.md says more.',
       'Without a file, --observe lets pass what no deny rule, address guard or malformed request refuses, and records what a policy would have refused.',
     ],
     arguments: [],
@@ -83,10 +83,7 @@ const COMMAND_TABLE = [
       { name: 'listen', value: 'ADDR', repeat: true, about: 'Address and port to listen on, with --observe.' },
       { name: 'from', value: 'CIDR', repeat: true, about: 'Client network that may use the proxy, with --observe.' },
     ],
-    exits: {
-      0: 'drained and ended after SIGTERM or SIGINT (a supervisor starts it no more)',
-      1: 'not started: the policy, the audit log or a listener failed (trying again helps once the cause is mended)',
-    },
+    exits: { 0: 'drained and ended after SIGTERM or SIGINT', 1: 'the policy, the audit log or a listener failed' },
     examples: [
       'sallyport serve --config config/sallyport.yaml',
       'sallyport serve --observe --listen 127.0.0.1:3128 --from 127.0.0.0/8',
@@ -289,6 +286,16 @@ const COMMAND_TABLE = [
     options: [],
     exits: { 0: 'written', 1: 'the file exists or cannot be written' },
     examples: ['sallyport init config/sallyport.yaml'],
+  },
+  {
+    name: 'upgrade',
+    summary: 'Replace the running proxy by the program and policy that are on disk now, without a refused connection.',
+    json: 'ready: the ready line of the new process, pid, replaced (pid of the old process)',
+    about: ['Signals it with SIGUSR1 and waits. If the new process fails, the old one goes on: docs/operations.md.'],
+    arguments: [],
+    options: [CONFIG],
+    exits: { 0: 'the new process serves', 1: 'no proxy runs, or refused or failed: the old process serves' },
+    examples: ['sallyport upgrade --config config/sallyport.yaml'],
   },
   {
     name: 'mode observe',

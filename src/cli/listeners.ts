@@ -3,9 +3,9 @@
 import type net from 'node:net';
 import { type AdminServer, type Health, startAdmin } from '../admin/server.ts';
 import { SallyportError } from '../errors.ts';
-import type { ListenSource } from '../net/listen.ts';
+import type { Listening } from '../net/listen.ts';
 import type { ProxyServer } from '../proxy/server.ts';
-import type { Place } from './places.ts';
+import type { Place, Sockets } from './places.ts';
 
 interface Parts {
   readonly proxy: ProxyServer;
@@ -16,7 +16,7 @@ interface Parts {
 
 export class Listeners {
   readonly #parts: Parts;
-  readonly #proxies: net.AddressInfo[] = [];
+  readonly #open = new Map<Place, Listening>();
   #admin: AdminServer | null = null;
 
   constructor(parts: Parts) {
@@ -27,25 +27,43 @@ export class Listeners {
    * @param sockets those of a place that somebody else has opened; the other places are bound
    * @throws SallyportError `listen-failed`
    */
-  async open(places: readonly Place[], sockets: ReadonlyMap<Place, ListenSource>): Promise<void> {
+  async open(places: readonly Place[], sockets: Sockets): Promise<void> {
     const { proxy, health, guard } = this.#parts;
-    const source = (place: Place): ListenSource => sockets.get(place) ?? { host: place.host, port: place.port };
+    const source = async (place: Place) => (await sockets.get(place)?.()) ?? { host: place.host, port: place.port };
     const admin = places.find(({ role }) => role === 'admin');
-    if (admin) this.#admin = await listening(admin, startAdmin(source(admin), health));
+    if (admin) {
+      const on = await source(admin);
+      this.#admin = await listening(admin, startAdmin(on, health));
+      this.#open.set(admin, this.#admin);
+    }
     for (const place of places) {
       if (place.role !== 'proxy') continue;
-      this.#proxies.push(await listening(place, proxy.listen(source(place))));
-      guard([...this.#proxies, ...(this.#admin ? [this.#admin.address] : [])]);
+      // Nothing may be waited for between these two: a socket that has arrived accepts.
+      const on = await source(place);
+      this.#open.set(place, await listening(place, proxy.listen(on)));
+      guard([...this.#open.values()].map(({ address }) => address));
     }
+  }
+
+  /** What is listened on, by place. */
+  get all(): ReadonlyMap<Place, net.Server> {
+    return new Map([...this.#open].map(([place, { server }]) => [place, server]));
   }
 
   /** The proxy's addresses as the ready line has them. */
   get proxies(): string {
-    return this.#proxies.map(endpoint).join(',');
+    return [...this.#open]
+      .flatMap(([{ role }, { address }]) => (role === 'proxy' ? [endpoint(address)] : []))
+      .join(',');
   }
 
   get admin(): string {
     return this.#admin ? endpoint(this.#admin.address) : 'off';
+  }
+
+  /** The admin listener accepts no more: another process does. The proxy's own are stopped by the drain. */
+  stopAdmin(): void {
+    this.#admin?.stopListening();
   }
 
   /** Ends the admin listener; the proxy's own end with the proxy. */
@@ -54,7 +72,8 @@ export class Listeners {
   }
 }
 
-async function listening<T>(place: Place, started: Promise<T>): Promise<T> {
+/** @throws SallyportError `listen-failed` */
+export async function listening<T>(place: Place, started: Promise<T>): Promise<T> {
   try {
     return await started;
   } catch (error) {

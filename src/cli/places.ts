@@ -18,6 +18,10 @@ export function placesOf(settings: Pick<Settings, 'listen' | 'admin'>): Place[] 
   return places;
 }
 
+/** Gives a place its socket, at the moment when it is listened on: one that arrives from another process accepts at once. */
+export type SocketSource = () => ListenSource | Promise<ListenSource>;
+export type Sockets = ReadonlyMap<Place, SocketSource>;
+
 /** The first descriptor of socket activation; those before it are the standard streams. */
 const LISTEN_FDS_START = 3;
 
@@ -30,8 +34,8 @@ export function activatedSockets(
   env: Readonly<Record<string, string | undefined>>,
   pid: number,
   places: readonly Place[],
-): Map<Place, ListenSource> {
-  const sockets = new Map<Place, ListenSource>();
+): Sockets {
+  const sockets = new Map<Place, SocketSource>();
   // Meant for another process: a variable that was inherited.
   if (env['LISTEN_PID'] !== String(pid)) return sockets;
   const count = Number(env['LISTEN_FDS'] ?? 0);
@@ -51,7 +55,7 @@ export function activatedSockets(
         { hint: 'Give each socket unit FileDescriptorName=proxy or admin, and the policy as many addresses.' },
       );
     }
-    sockets.set(place, { fd });
+    sockets.set(place, () => ({ fd }));
   }
   return sockets;
 }

@@ -24,6 +24,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'catalog show': async () => (await import('./commands/catalog.ts')).catalogShow,
   env: async () => (await import('./commands/env.ts')).env,
   init: async () => (await import('./commands/init.ts')).init,
+  upgrade: async () => (await import('./commands/upgrade.ts')).upgrade,
   'mode observe': async () => (await import('./commands/mode.ts')).modeSet,
   'mode enforce': async () => (await import('./commands/mode.ts')).modeSet,
   'mode status': async () => (await import('./commands/mode.ts')).modeStatus,

@@ -18,9 +18,12 @@ import { type Projection, startProjection } from '../usage/project.ts';
 import { Drain } from './drain.ts';
 import { Listeners } from './listeners.ts';
 import { Notifier } from './notify.ts';
-import { activatedSockets, placesOf } from './places.ts';
+import { activatedSockets, type Place, placesOf, type Sockets } from './places.ts';
 import { PolicyHolder } from './policy-holder.ts';
+import { Predecessor } from './predecessor.ts';
+import { readyLine } from './ready-line.ts';
 import { Signals } from './signals.ts';
+import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
 
 export interface ServeOptions {
@@ -39,6 +42,16 @@ export interface ServeOptions {
  */
 export async function serve(options: ServeOptions): Promise<number> {
   const signals = new Signals();
+  const predecessor = Predecessor.of(options.env);
+  try {
+    return await start(options, signals, predecessor);
+  } catch (error) {
+    predecessor?.failed(error);
+    throw error;
+  }
+}
+
+async function start(options: ServeOptions, signals: Signals, predecessor: Predecessor | null): Promise<number> {
   const loaded = await loadConfig({ file: options.file, overrides: options.overrides, now: Date.now() });
   const { settings } = loaded;
   const log = pino(
@@ -47,6 +60,9 @@ export async function serve(options: ServeOptions): Promise<number> {
   );
   for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
 
+  const places = placesOf(settings);
+  const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
+  const takeOver = await predecessor?.takeOver();
   const audit = openAuditLog({
     file: settings.audit.file,
     node: settings.node,
@@ -56,9 +72,10 @@ export async function serve(options: ServeOptions): Promise<number> {
     rotateBytes: settings.audit.rotateBytes,
     onProblem: (what, error) => log.warn({ err: error }, what),
     now: () => new Date(),
+    ...(takeOver ? { takeOver } : {}),
   });
   try {
-    return await run({ options, loaded, log, audit, signals });
+    return await run({ options, loaded, log, audit, signals, places, sockets, predecessor });
   } finally {
     audit.close();
   }
@@ -70,9 +87,12 @@ interface Parts {
   readonly log: Logger;
   readonly audit: AuditLog;
   readonly signals: Signals;
+  readonly places: readonly Place[];
+  readonly sockets: Sockets;
+  readonly predecessor: Predecessor | null;
 }
 
-async function run({ options, loaded, log, audit, signals }: Parts): Promise<number> {
+async function run({ options, loaded, log, audit, signals, places, sockets, predecessor }: Parts): Promise<number> {
   const { settings } = loaded;
   sayRepairs(audit, log);
   const meter = createMeter();
@@ -89,39 +109,31 @@ async function run({ options, loaded, log, audit, signals }: Parts): Promise<num
     onProblem: (problem) => log.warn(problem, 'the usage store lags'),
   });
   const notifier = new Notifier(options.env, log);
-  let listeners: Listeners | null = null;
+  const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
+  const listeners = new Listeners({ proxy, health: { notReady }, guard: (bound) => holder.guard(bound) });
   try {
-    const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
-    const places = placesOf(settings);
-    listeners = new Listeners({ proxy, health: { notReady }, guard: (bound) => holder.guard(bound) });
-    await listeners.open(places, activatedSockets(options.env, process.pid, places));
+    await listeners.open(places, sockets);
+    const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
     audit.note({
       event: 'start',
       policy: ctx.policy.digest,
-      detail: { version: VERSION, mode: holder.mode, pid: process.pid, engine: engine.kind },
+      detail: { version: VERSION, ...at, pid: process.pid, engine: engine.kind },
     });
-    const drained = obey({
-      ctx,
-      holder,
-      audit,
-      log,
-      notifier,
-      signals,
-      drain: () => new Drain({ ctx, proxy, log }, 'stop'),
-    });
+    const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env: options.env });
     holder.watch();
-    const ready = `proxy ${listeners.proxies} admin ${listeners.admin} mode ${holder.mode} policy ${ctx.policy.digest}`;
+    const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
-    options.say(`sallyport ready: ${ready}`);
+    options.say(ready);
     notifier.ready(ready);
-    await drained;
+    predecessor?.ready(ready);
+    await ended;
     return 0;
   } finally {
     signals.close();
     holder.close();
     for (const open of ctx.open.values()) open.cut('drained', 'draining');
     proxy.close();
-    listeners?.close();
+    listeners.close();
     ctx.resolver.close();
     note(audit, log, ctx.policy.digest, Object.fromEntries(meter.hits));
     await stopProjection(projection, log);
@@ -173,33 +185,63 @@ function createContext(parts: {
   };
 }
 
+interface Running {
+  readonly ctx: ProxyContext;
+  readonly holder: PolicyHolder;
+  readonly audit: AuditLog;
+  readonly log: Logger;
+  readonly notifier: Notifier;
+  readonly signals: Signals;
+  readonly proxy: ProxyServer;
+  readonly listeners: Listeners;
+  readonly projection: Projection;
+  readonly env: ServeOptions['env'];
+}
+
 /** Obeys the signals; resolves when the proxy has drained. */
-function obey(parts: {
-  ctx: ProxyContext;
-  holder: PolicyHolder;
-  audit: AuditLog;
-  log: Logger;
-  notifier: Notifier;
-  signals: Signals;
-  drain: () => Drain;
-}): Promise<void> {
-  const { ctx, holder, audit, log, notifier, signals } = parts;
+function obey(running: Running): Promise<void> {
+  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env } = running;
   // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
   process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
-    let draining: Drain | null = null;
+    let drain: Drain | null = null;
+    let replaced = false;
+    const begin = (after: 'stop' | 'upgrade'): void => {
+      drain = new Drain({ ctx, proxy, log }, after);
+      void drain.done.then(resolve);
+    };
+    const upgrade = new Upgrade({
+      ctx,
+      audit,
+      log,
+      env,
+      listening: () => listeners.all,
+      done: () => {
+        replaced = true;
+        listeners.stopAdmin();
+        begin('upgrade');
+        // The new process counts this one's branch of the log too.
+        void stopProjection(projection, log);
+      },
+    });
     signals.obey({
       reload: () => {
-        notifier.reloading();
-        void holder.reload().then(() => notifier.ready(`mode ${holder.mode} policy ${ctx.policy.digest}`));
+        // The service manager listens to the process that serves.
+        if (!replaced) notifier.reloading();
+        void holder.reload().then(() => {
+          if (!replaced) notifier.ready(`mode ${holder.mode} policy ${ctx.policy.digest}`);
+        });
       },
-      upgrade: () => {},
+      upgrade: () => upgrade.begin(),
       reopen: () => reopen(audit, log),
       end: () => {
-        if (draining) return draining.now();
-        draining = parts.drain();
-        notifier.stopping('draining');
-        void draining.done.then(resolve);
+        if (!drain) {
+          notifier.stopping('draining');
+          return begin('stop');
+        }
+        // After an upgrade the first of them only says that nothing new is to be served.
+        if (!ctx.draining) return drain.refuse();
+        drain.now();
       },
     });
   });

@@ -6,17 +6,22 @@ import net from 'node:net';
 /** `fd` is a listening TCP socket of this process; a net.Server is one that came over an IPC channel. */
 export type ListenSource = { readonly host: string; readonly port: number } | { readonly fd: number } | net.Server;
 
+export interface Listening {
+  readonly server: net.Server;
+  readonly address: net.AddressInfo;
+}
+
 /**
- * Starts a server; resolves with its real address (port 0 asks the kernel). Rejects with Node's error, also where what was
+ * Starts a server; its address is the real one (port 0 asks the kernel). Rejects with Node's error, also where what was
  * inherited is not a TCP socket.
  * @param backlog connections that may wait in the kernel to be accepted
  */
-export function listen(server: net.Server, on: ListenSource, backlog: number): Promise<net.AddressInfo> {
+export function listen(server: net.Server, on: ListenSource, backlog: number): Promise<Listening> {
   return new Promise((resolve, reject) => {
     const listening = (): void => {
       server.removeListener('error', reject);
       const address = server.address();
-      if (address !== null && typeof address === 'object') return resolve(address);
+      if (address !== null && typeof address === 'object') return resolve({ server, address });
       server.close();
       reject(new Error('it is no TCP socket'));
     };

@@ -116,7 +116,7 @@ export interface NoteLine {
   readonly time: string;
   readonly seq: number;
   readonly node: string;
-  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'reopen' | 'gap';
+  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'upgrade' | 'reopen' | 'gap';
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }

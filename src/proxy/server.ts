@@ -5,7 +5,7 @@ import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
-import { type ListenSource, listen } from '../net/listen.ts';
+import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
@@ -49,13 +49,13 @@ export class ProxyServer {
     this.#reception = new Reception(ctx.limits, ctx.meter);
   }
 
-  /** Listens on one more socket; resolves with the real address. Rejects with Node's error. */
-  async listen(on: ListenSource): Promise<net.AddressInfo> {
+  /** Listens on one more socket. Rejects with Node's error. */
+  async listen(on: ListenSource): Promise<Listening> {
     const server = this.#createServer();
-    const address = await listen(server, on, BACKLOG);
+    const listening = await listen(server, on, BACKLOG);
     server.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
     this.#servers.push(server);
-    return address;
+    return listening;
   }
 
   /** Stops accepting; connections between two requests are closed. Their own deadlines are Node's no longer. */

@@ -3,7 +3,7 @@
 import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { launch, type ProxyProcess, run, startProxy } from '../support/proxy-process.ts';
+import { launch, type ProxyProcess, run, sallyport, startProxy } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
 
@@ -151,6 +151,35 @@ if names != ['-'] * len(names):
     os.environ['LISTEN_FDNAMES'] = ':'.join(names)
 os.execv(command[0], command)
 `;
+
+describe('an upgrade under systemd', () => {
+  it('is refused without notification: systemd would end the new process with the old one', async () => {
+    const at = policy();
+    const proxy = await start(at, {
+      env: { NOTIFY_SOCKET: undefined },
+      command: ['sh', '-c', 'export SYSTEMD_EXEC_PID=$$; exec "$0" "$@"', process.execPath],
+    });
+    const done = await sallyport(['upgrade', '--config', at.config], { cwd: at.dir });
+    expect(done.code).toBe(1);
+    expect(done.stderr).toContain('upgrade-unsupported');
+    expect(await asked(proxy)).toBe('403 host-not-allowed');
+  });
+
+  it('makes the new process the main one', async () => {
+    const at = policy();
+    const { said, env } = await receiver(at.dir);
+    const proxy = await start(at, { env });
+    const done = await sallyport(['upgrade', '--json', '--config', at.config], { cwd: at.dir });
+    const { pid } = JSON.parse(done.stdout) as { pid: number };
+    try {
+      await said.printed(new RegExp(`got READY=1 \\| MAINPID=${pid} `));
+      expect(said.stdout()).not.toContain('STOPPING=1');
+    } finally {
+      process.kill(pid, 'SIGTERM');
+    }
+    expect(await proxy.exited).toMatchObject({ code: 0 });
+  });
+});
 
 describe('socket activation', () => {
   const launcher = (at: { dir: string }, names: string, pid = 0) => ({

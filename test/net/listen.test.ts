@@ -23,21 +23,25 @@ async function said(port: number): Promise<string> {
 }
 
 it('binds, and says which port the kernel gave', async () => {
-  const address = await listen(server('bound'), { host: '127.0.0.1', port: 0 }, 16);
+  const { address } = await listen(server('bound'), { host: '127.0.0.1', port: 0 }, 16);
   expect(address).toMatchObject({ address: '127.0.0.1', family: 'IPv4' });
   expect(await said(address.port)).toBe('bound');
 });
 
 it('takes over the socket of another server', async () => {
   const first = server('first');
-  const { port } = await listen(first, { host: '127.0.0.1', port: 0 }, 16);
-  const address = await listen(server('second'), first, 16);
+  const {
+    address: { port },
+  } = await listen(first, { host: '127.0.0.1', port: 0 }, 16);
+  const { address } = await listen(server('second'), first, 16);
   expect(address.port).toBe(port);
   expect(await said(port)).toBe('second');
 });
 
 it('rejects an address that is taken', async () => {
-  const { port } = await listen(server('first'), { host: '127.0.0.1', port: 0 }, 16);
+  const {
+    address: { port },
+  } = await listen(server('first'), { host: '127.0.0.1', port: 0 }, 16);
   await expect(listen(server('second'), { host: '127.0.0.1', port }, 16)).rejects.toThrow(/EADDRINUSE/);
 });
 

@@ -201,7 +201,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     nextId: () => `r${++requests}`,
   };
   const server = new ProxyServer(ctx, engine);
-  const bound = await server.listen({ host: '127.0.0.1', port: 0 });
+  const { address: bound } = await server.listen({ host: '127.0.0.1', port: 0 });
   const self = [{ address: bound.address, port: bound.port }, ...(options.self ?? [])];
   ctx.policy = new Policy({ ...policy, self });
   atEnd(() => {

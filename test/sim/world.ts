@@ -126,7 +126,7 @@ export class World {
   }
 
   async start(): Promise<void> {
-    const bound = await this.server.listen({ host: '127.0.0.1', port: 0 });
+    const { address: bound } = await this.server.listen({ host: '127.0.0.1', port: 0 });
     this.at = { host: bound.address, port: bound.port };
   }
 

@@ -1,0 +1,218 @@
+// An upgrade under load, from outside: no client is refused, no tunnel breaks, every request is recorded once and counted once.
+// The processes that upgrades start are no children of the test; their pids come from the audit log, and they end with each test.
+import { rmSync, writeFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterEach, describe, expect, it } from 'vitest';
+import { branchPaths } from '../../src/audit/branch.ts';
+import { lockHolder } from '../../src/audit/lock.ts';
+import { listSegments } from '../../src/audit/read.ts';
+import type { Line } from '../../src/policy/record.ts';
+import { echo, type Origin, startOrigin } from '../support/origin.ts';
+import { auditLine, type Finished, readAudit, run, sallyport } from '../support/proxy-process.ts';
+import { RawClient } from '../support/raw-client.ts';
+import type { PolicyFile } from '../support/temp.ts';
+import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+const HOST = 'echo.allowed.test';
+let world: World;
+let origin: Origin;
+
+afterEach(async () => {
+  // Those that a test has not waited for, one that was still starting included.
+  for (const line of everything()) {
+    const pid = line.event === 'upgrade' || line.event === 'start' ? Number(line.detail['pid']) : 0;
+    if (pid > 0 && lives(pid)) process.kill(pid, 'SIGKILL');
+  }
+  await world.close();
+  await origin.close();
+});
+
+async function start(policy: PolicyFile = {}): Promise<void> {
+  origin = await startOrigin(echo);
+  const allow = [{ host: HOST, ports: [origin.port], protocol: 'any', addresses: LOOPBACK }];
+  world = await startWorld({ allow, ...policy }, { [HOST]: ['127.0.0.1'] });
+}
+
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Polls a process that is no child of this one. */
+async function gone(pid: number): Promise<void> {
+  while (lives(pid)) await delay(20);
+}
+
+async function upgrade(): Promise<Finished & { pid: number }> {
+  const done = await sallyport(['upgrade', '--json', '--config', world.configFile], { cwd: world.dir });
+  const { pid } = JSON.parse(done.stdout) as { pid?: number };
+  return { ...done, pid: pid ?? 0 };
+}
+
+/** Opens a tunnel and proves that it carries bytes. */
+async function tunnel(): Promise<RawClient> {
+  const client = await RawClient.connect(world.proxy.proxy);
+  client.send(`CONNECT ${HOST}:${origin.port} HTTP/1.1\r\nHost: ${HOST}:${origin.port}\r\n\r\n`);
+  const { status, reason } = await client.readHead();
+  if (status !== 200) throw new Error(`${status} ${reason}`);
+  await exchange(client);
+  return client;
+}
+
+async function exchange(client: RawClient): Promise<void> {
+  client.send('ping');
+  expect((await client.read(4)).toString()).toBe('ping');
+}
+
+async function finish(client: RawClient): Promise<void> {
+  client.end();
+  await client.readAll();
+}
+
+/** Everything that was recorded: the log, its older segments, the branches of the processes before. */
+function everything(): Line[] {
+  const segments = listSegments(world.auditFile).segments;
+  return [...segments, ...branchPaths(world.auditFile)].flatMap(({ path }) => readAudit(path));
+}
+
+/** Ids of the lines of that kind for the host, sorted. */
+const ids = (lines: Line[], event: 'decided' | 'ended'): string[] =>
+  lines.flatMap((line) => (line.event === event && line.host === HOST ? [line.id] : [])).sort();
+
+describe('two upgrades under load', () => {
+  it('refuse no client, break no tunnel, and lose no record', { timeout: 240_000 }, async () => {
+    await start();
+    const old = world.proxy.pid;
+    const held = await Promise.all(Array.from({ length: 300 }, tunnel));
+    let opened = held.length;
+    let stop = false;
+    const failures: unknown[] = [];
+    const clients = Array.from({ length: 8 }, async () => {
+      while (!stop) {
+        try {
+          await finish(await tunnel());
+          opened++;
+        } catch (error) {
+          failures.push(error);
+        }
+      }
+    });
+
+    const first = await upgrade();
+    expect(first, first.stdout + first.stderr).toMatchObject({ code: 0 });
+    const between = await Promise.all(Array.from({ length: 20 }, tunnel));
+    opened += between.length;
+    const second = await upgrade();
+    expect(second, second.stdout + second.stderr).toMatchObject({ code: 0 });
+    // Three processes: two that drain, and the one that serves.
+    expect([old, first.pid, second.pid].map(lives)).toEqual([true, true, true]);
+    expect(lockHolder(world.auditFile)?.pid).toBe(second.pid);
+    const servedBefore = opened;
+    while (opened < servedBefore + 50 && failures.length === 0) await delay(10);
+    stop = true;
+    await Promise.all(clients);
+    expect(failures).toEqual([]);
+
+    for (const client of [...held, ...between]) await exchange(client);
+    for (const client of [...held, ...between]) await finish(client);
+    await Promise.all([gone(old), gone(first.pid)]);
+    process.kill(second.pid, 'SIGTERM');
+    await gone(second.pid);
+
+    const lines = everything();
+    const decided = ids(lines, 'decided');
+    expect(decided).toHaveLength(opened);
+    expect(new Set(decided).size).toBe(opened);
+    expect(ids(lines, 'ended')).toEqual(decided);
+    expect(new Set(lines.flatMap((line) => (line.event === 'ended' ? [line.outcome] : [])))).toEqual(
+      new Set(['closed']),
+    );
+    expect(lines.filter(({ event }) => event === 'stop')).toHaveLength(3);
+    expect(new Set(lines.map(({ policy }) => policy))).toEqual(new Set([world.proxy.policy]));
+    const verified = await sallyport(['audit', 'verify', '--config', world.configFile], { cwd: world.dir });
+    expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
+    const report = await world.report<{ totals: { tunnels: number } }>();
+    expect(report.totals.tunnels).toBe(opened);
+  });
+});
+
+// Each starts several processes.
+describe('an upgrade', { timeout: 120_000 }, () => {
+  it('that the new process cannot make leaves the old one serving, and says why', async () => {
+    await start();
+    const client = await tunnel();
+    writeFileSync(world.configFile, 'version: 1\nallow: ["*.com"]\n');
+    // The command itself would refuse the file: the signal alone shows what the proxy does.
+    world.proxy.signal('SIGUSR1');
+    const failed = await auditLine(
+      world.auditFile,
+      (line) => line.event === 'upgrade' && line.detail['result'] === 'failed',
+    );
+    expect(failed).toMatchObject({
+      detail: { code: 'upgrade-failed', why: expect.stringMatching(/^config-.*sallyport\.yaml:2/) },
+    });
+    await exchange(client);
+    await finish(await tunnel());
+    expect(lockHolder(world.auditFile)?.pid).toBe(world.proxy.pid);
+    expect(branchPaths(world.auditFile)).toEqual([]);
+    // And it can be tried again.
+    world.write({});
+    expect(await upgrade()).toMatchObject({ code: 0 });
+    await exchange(client);
+    await finish(await tunnel());
+    client.close();
+  });
+
+  it('is refused while one is under way', async () => {
+    await start();
+    world.proxy.signal('SIGUSR1');
+    await auditLine(world.auditFile, (line) => line.event === 'upgrade' && line.detail['result'] === 'begun');
+    world.proxy.signal('SIGUSR1');
+    await auditLine(world.auditFile, (line) => line.event === 'start' && line.detail['pid'] !== world.proxy.pid);
+    expect(everything()).toContainEqual(
+      expect.objectContaining({
+        event: 'upgrade',
+        detail: expect.objectContaining({ result: 'refused', code: 'upgrade-running' }),
+      }),
+    );
+    // Nothing is open: the old one ends by itself.
+    await gone(world.proxy.pid);
+  });
+
+  it('that takes longer than upgrade_timeout_ms is ended', async () => {
+    await start({ limits: { upgrade_timeout_ms: 1_000 } });
+    const file = world.configFile;
+    rmSync(file);
+    // Whoever opens it waits for a writer.
+    await run(['mkfifo', file]);
+    world.proxy.signal('SIGUSR1');
+    const failed = await auditLine(
+      world.auditFile,
+      (line) => line.event === 'upgrade' && line.detail['result'] === 'failed',
+    );
+    expect(failed).toMatchObject({ detail: { why: 'it was not ready within 1000 ms' } });
+    const begun = readAudit(world.auditFile).find((line) => line.event === 'upgrade');
+    expect(begun?.event === 'upgrade' && lives(Number(begun.detail['pid']))).toBe(false);
+    await finish(await tunnel());
+  });
+
+  it('opens no debugger, which is what Node.js does at that signal', async () => {
+    await start();
+    world.proxy.signal('SIGUSR1');
+    await auditLine(world.auditFile, (line) => line.event === 'start' && line.detail['pid'] !== world.proxy.pid);
+    expect(world.proxy.stderr()).toContain('an upgrade begins');
+    expect(world.proxy.stderr()).not.toMatch(/debugger/i);
+  });
+
+  it('finds no proxy where none runs', async () => {
+    await start();
+    await world.proxy.kill9();
+    const done = await sallyport(['upgrade', '--config', world.configFile], { cwd: world.dir });
+    expect(done.code).toBe(1);
+    expect(done.stderr).toContain('proxy-not-found');
+  });
+});
