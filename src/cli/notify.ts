@@ -30,12 +30,10 @@ export class Notifier {
     this.#tell('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1_000n}`, 'STATUS=reloading the policy');
   }
 
+  /** Goes out at once, and is the last word: the process may end before what waits has had its turn. */
   stopping(status: string): void {
-    this.#tell('STOPPING=1', `STATUS=${status}`);
-  }
-
-  status(status: string): void {
-    this.#tell(`STATUS=${status}`);
+    this.#waiting.length = 0;
+    if (this.#env['NOTIFY_SOCKET']) this.#send(['STOPPING=1', `STATUS=${status}`]);
   }
 
   #tell(...assignments: string[]): void {
@@ -51,6 +49,10 @@ export class Notifier {
     const assignments = this.#waiting.shift();
     if (!assignments) return;
     this.#sending = true;
+    this.#send(assignments);
+  }
+
+  #send(assignments: readonly string[]): void {
     const { NOTIFY_SOCKET, PATH } = this.#env;
     let problem: string | null = null;
     const child = spawn('systemd-notify', assignments, {

@@ -87,7 +87,9 @@ describe('notification', () => {
     const { said, env } = await receiver(at.dir);
     const proxy = await start(at, { env });
     await said.printed(
-      new RegExp(`got READY=1 \\| MAINPID=${proxy.pid} \\| STATUS=proxy 127.0.0.1:${proxy.proxy.port}`),
+      new RegExp(
+        `got READY=1 \\| MAINPID=${proxy.pid} \\| STATUS=sallyport ready: proxy 127.0.0.1:${proxy.proxy.port}`,
+      ),
     );
     proxy.signal('SIGHUP');
     await said.printed(
