@@ -1,4 +1,4 @@
-// Makes docs/cli.md from the table of commands in src/cli/args.ts; test/cli/doc.test.ts holds the two equal.
+// Makes docs/cli.md from the table of commands in src/cli/table/; test/cli/parse.test.ts holds the two equal.
 // Usage: node scripts/cli-doc.ts            writes the page
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

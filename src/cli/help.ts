@@ -1,5 +1,6 @@
 // Words made from the table of commands: --help for one command, the overview, and docs/cli.md. It knows no command by name.
-import { COMMANDS, COMMON_EXITS, COMMON_OPTIONS, type CommandSpec, FAMILIES, type OptionSpec } from './args.ts';
+import { COMMANDS, COMMON_EXITS, COMMON_OPTIONS, FAMILIES } from './args.ts';
+import type { CommandSpec, OptionSpec } from './table/spec.ts';
 
 const COLUMN = 26;
 const WIDTH = 100;
@@ -44,7 +45,7 @@ export function cliMarkdown(): string {
   const parts = [
     '# Command line',
     '',
-    '<!-- Made by scripts/cli-doc.ts from src/cli/args.ts; a test holds them equal. Do not edit by hand. -->',
+    '<!-- Made by scripts/cli-doc.ts from src/cli/table/; a test holds them equal. Do not edit by hand. -->',
     '',
     'Every command takes `--json` (one JSON object on standard output; an error is `{"error": {"code", "message", "hint", "problems"}}`),',
     '`--no-color` and `--help`. Errors go to standard error as `sallyport: error: …`, with the place and a hint. Exit codes: 0 done,',

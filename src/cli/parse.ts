@@ -2,9 +2,10 @@
 // table in args.ts and runs nothing; what it refuses becomes a `usage` error with the nearest spelling as its hint.
 import { Command, CommanderError, Option } from 'commander';
 import { nearestSpelling } from '../catalog/nearest.ts';
-import { COMMANDS, COMMON_OPTIONS, type CommandName, type CommandSpec, FAMILIES, type OptionSpec } from './args.ts';
+import { COMMANDS, COMMON_OPTIONS, type CommandName, FAMILIES } from './args.ts';
 import { commandHelp, overview } from './help.ts';
 import { Input, type OptionValue, usage } from './input.ts';
+import type { CommandSpec, OptionSpec } from './table/spec.ts';
 
 export type Parsed =
   | { readonly kind: 'command'; readonly input: Input }

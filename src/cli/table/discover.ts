@@ -1,0 +1,94 @@
+// Commands that say what builds reached and what the policy should be for that. Words only; see args.ts.
+import { CONFIG, type CommandSpec, LOG, WHEN } from './spec.ts';
+
+export const DISCOVER_COMMANDS = [
+  {
+    name: 'report',
+    summary: 'Report which hosts were used, never used, denied, or would be denied.',
+    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, required [host rows with group], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, tunnels, denied, hosts}], open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}',
+    about: [
+      'Catches up with the audit log first, then reads the usage store. Counts are kept by the hour: both ends of the window are rounded outwards to whole hours.',
+      'tunnels, denied and failed do not overlap: let through and opened, refused, and let through but failed at DNS, the dial or the origin. would_deny is the part of tunnels and failed that only observe mode let through.',
+    ],
+    arguments: [],
+    options: [
+      CONFIG,
+      {
+        name: 'since',
+        value: 'WHEN',
+        about: `Begin of the window: ${WHEN}. 7d unless given.`,
+      },
+      { name: 'until', value: 'WHEN', about: 'End of the window, written the same way; now unless given.' },
+      { name: 'pipeline', value: 'NAME', about: 'Only requests of this pipeline.' },
+      { name: 'job', value: 'ID', about: 'Only requests of this job.' },
+      { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'csv', 'markdown'], about: 'table unless given.' },
+    ],
+    exits: { 0: 'reported', 1: 'the policy, the audit log or the store could not be read' },
+    examples: [
+      'sallyport report --config config/sallyport.yaml',
+      'sallyport report --config config/sallyport.yaml --since 24h --pipeline web --format markdown',
+    ],
+  },
+  {
+    name: 'suggest',
+    summary: 'Suggest the smallest policy that the records need.',
+    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, forward, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, never-answered]}]',
+    about: [
+      'Prints a policy file with what the policy in force lacks: catalog groups with their parameters, exact hosts, and wildcards where names vary. Each line has its evidence above it.',
+      'What few jobs asked for, what is new, what strangers may own and what is known for carrying data out stands commented out under "review". What a deny rule or expected_denials names is never suggested.',
+    ],
+    arguments: [],
+    options: [
+      CONFIG,
+      {
+        name: 'since',
+        value: 'WHEN',
+        about: `Begin of the window: ${WHEN}. 14d unless given.`,
+      },
+      { name: 'pipeline', value: 'NAME', about: 'Only what this pipeline asked for.' },
+      { name: 'min-builds', value: 'N', about: 'Hosts seen in fewer jobs are a matter for review. 2 unless given.' },
+    ],
+    exits: { 0: 'suggested', 1: 'the policy, the audit log or the store could not be read' },
+    examples: ['sallyport suggest --config config/sallyport.yaml --since 14d'],
+  },
+  {
+    name: 'replay',
+    summary: 'Replay the audit log against a proposed policy: what would newly fail, what would newly pass.',
+    json: 'policy (digest of the proposed one), since, logs, damaged_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}]',
+    about: [
+      'Each request in the log is decided again with its identity, target and method, as of now: a rule that has expired since then lets nothing through. What observe mode lets pass passes here too; --ready judges as if everything were enforced.',
+      'Only rules are replayed: names are not resolved, and paths of plain HTTP, which the log does not have, are counted as not judged.',
+    ],
+    arguments: [],
+    options: [
+      { name: 'policy', value: 'FILE', about: 'The proposed policy file.' },
+      CONFIG,
+      { ...LOG, repeat: true, about: 'An audit log with its rotated files, instead of the one that --config names.' },
+      {
+        name: 'since',
+        value: 'WHEN',
+        about: `Only requests since then: ${WHEN}. All unless given.`,
+      },
+      { name: 'ready', value: null, about: 'Say for each pipeline whether it is safe, would fail, or was not seen.' },
+      { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'markdown'], about: 'table unless given.' },
+    ],
+    exits: {
+      0: 'nothing would newly fail',
+      1: 'a policy or a log could not be read, or nothing would newly fail in what could be read of a damaged log',
+      3: 'something would newly fail (whether the log is damaged or not)',
+    },
+    examples: [
+      'sallyport replay --policy new.yaml --config config/sallyport.yaml --since 7d',
+      'sallyport replay --policy new.yaml --log data/audit.jsonl --ready',
+    ],
+  },
+  {
+    name: 'usage rebuild',
+    summary: 'Make the usage store anew from the audit log.',
+    json: 'store, audit, aside (where the old store is now), lines',
+    arguments: [],
+    options: [CONFIG],
+    exits: { 0: 'rebuilt', 1: 'the audit log or the store failed' },
+    examples: ['sallyport usage rebuild --config config/sallyport.yaml'],
+  },
+] as const satisfies readonly CommandSpec[];

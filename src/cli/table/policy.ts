@@ -1,0 +1,79 @@
+// Commands that read a policy or the catalog and say what it means. Words only; see args.ts.
+import { AS, CONFIG, type CommandSpec } from './spec.ts';
+
+const NO_CONFIG_EXITS = { 0: 'done', 1: 'the catalog could not be read' } as const;
+
+export const POLICY_COMMANDS = [
+  {
+    name: 'check',
+    summary: 'Validate a policy file and say what it holds.',
+    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
+    arguments: [],
+    options: [
+      CONFIG,
+      { name: 'strict', value: null, about: 'Warnings (an expired rule, a useless rule) fail as well.' },
+    ],
+    exits: { 0: 'the file is valid', 1: 'errors, or warnings with --strict' },
+    examples: ['sallyport check --config config/sallyport.yaml --strict'],
+  },
+  {
+    name: 'policy',
+    summary: 'Print the effective policy, each rule with the line it comes from.',
+    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner}]',
+    arguments: [],
+    options: [CONFIG, AS],
+    exits: { 0: 'printed', 1: 'the file is not valid' },
+    examples: [
+      'sallyport policy --config config/sallyport.yaml',
+      'sallyport policy --config config/sallyport.yaml --as queue=deploy',
+    ],
+  },
+  {
+    name: 'explain',
+    summary: 'Say whether a host would be let through, by which rule, or what comes nearest.',
+    json: 'host, port, kind (connect or forward), method, verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
+    about: [
+      'The port is 443 unless given. An http:// URL asks for plain HTTP forwarding instead of a tunnel. Nothing is resolved or contacted.',
+    ],
+    arguments: [
+      {
+        name: 'HOST[:PORT]',
+        about: 'What a client would ask for: host, host:port, or an http:// URL.',
+        required: true,
+      },
+    ],
+    options: [
+      CONFIG,
+      AS,
+      {
+        name: 'method',
+        value: 'METHOD',
+        about: 'Method of a plain HTTP request; GET unless given. CONNECT asks for a tunnel.',
+      },
+    ],
+    exits: { 0: 'allowed', 1: 'denied (observe mode: would be denied, but passes, is 0), or the file is not valid' },
+    examples: [
+      'sallyport explain my-bucket.s3.us-west-2.amazonaws.com --config config/sallyport.yaml',
+      'sallyport explain git.corp.example:22 --as pipeline=deploy-web --config config/sallyport.yaml',
+      'sallyport explain http://mirror.example/pool/ --config config/sallyport.yaml',
+    ],
+  },
+  {
+    name: 'catalog list',
+    summary: 'List the groups of the catalog.',
+    json: 'version, digest, groups [{id, title, need, source, hosts (number)}]',
+    arguments: [],
+    options: [],
+    exits: NO_CONFIG_EXITS,
+    examples: ['sallyport catalog list'],
+  },
+  {
+    name: 'catalog show',
+    summary: 'Show a group: its hosts, ports, purposes, parameters and sources.',
+    json: 'the group as the catalog has it: id, title, need, source, section, parameters, notes, entries',
+    arguments: [{ name: 'GROUP', about: 'Id of a group, as `catalog list` prints it.', required: true }],
+    options: [],
+    exits: { 0: 'shown', 1: 'no such group, or the catalog could not be read' },
+    examples: ['sallyport catalog show amazon-s3'],
+  },
+] as const satisfies readonly CommandSpec[];
