@@ -16,7 +16,8 @@ export const LIMIT_SPECS = {
     default: 20_000,
     min: 100,
     max: 60_000,
-    about: 'Time for a whole request head, counted from the connection or the end of the last request; then 408.',
+    about:
+      'Time for the first byte of a connection, then it is closed; and from there, or the end of the last request, for the whole head, then 408.',
   },
   proxy_header_bytes: {
     default: 4_096,
