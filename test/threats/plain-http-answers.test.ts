@@ -77,11 +77,14 @@ async function answered(
 
 /** The next client of the same origin gets its own answer, and nothing else. */
 async function nextClient(): Promise<void> {
+  const mark = stage.mark();
   const client = await stage.client();
   client.send(stage.bytes('GET http://{web.test}/ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'));
   const got = messages(await client.readAll(), { closed: true });
   client.close();
   expect(got.map(({ body }) => body.toString())).toEqual(['ok']);
+  // Its ended line is no part of the next test.
+  await stage.lines(mark, 2);
 }
 
 /** Refused by the proxy: a whole 502, and not a byte of the origin's. */
