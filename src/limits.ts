@@ -198,6 +198,13 @@ export const LIMIT_SPECS = {
     max: 10_000_000,
     about: 'Different hosts counted by name in one hour; further ones are counted together as overflow.',
   },
+  usage_store_timeout_ms: {
+    default: 30_000,
+    min: 100,
+    max: 3_600_000,
+    about:
+      'Time for an answer of a PostgreSQL usage store; then the connection is dropped and the batch is tried again later.',
+  },
   usage_lag_bytes_warn: {
     default: 67_108_864,
     min: 1_048_576,

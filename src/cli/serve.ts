@@ -105,6 +105,7 @@ async function run({ options, loaded, log, audit, signals, places, sockets, pred
   const projection = startProjection({
     auditFile: settings.audit.file,
     store: settings.usage.store,
+    keep: settings.usage.keep,
     limits: settings.limits,
     onProblem: (problem) => log.warn(problem, 'the usage store lags'),
   });

@@ -11,6 +11,7 @@ import { error, type PathProblem, warning } from './issues.ts';
 import type { Endpoint } from './leaf.ts';
 import type { Parsed } from './parse.ts';
 import type { LOG_LEVELS, ON_RELOAD } from './schema.ts';
+import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
 
@@ -42,7 +43,11 @@ export interface Settings {
     /** 0: never. */
     readonly rotateBytes: number;
   };
-  readonly usage: { readonly store: string };
+  readonly usage: {
+    readonly store: StorePlace;
+    /** Days; hourly is less than daily. */
+    readonly keep: { readonly hourly: number; readonly daily: number };
+  };
   readonly help: { readonly owner: string | null; readonly contact: string | null; readonly requestUrl: string | null };
   readonly expectedDenials: readonly Pattern[];
   readonly log: { readonly level: (typeof LOG_LEVELS)[number] };
@@ -58,6 +63,7 @@ export const DEFAULTS = {
   clients: ['127.0.0.0/8', '::1/128'],
   audit: 'data/audit.jsonl',
   usage: 'data/usage.db',
+  keep: { hourly: 90, daily: 400 },
   logLevel: 'info',
 } as const;
 
@@ -87,6 +93,7 @@ export interface SettingsInput {
 export function buildSettings(input: SettingsInput): { settings: Settings; problems: PathProblem[] } {
   const { raw, overridden } = input.parsed;
   const { dns } = raw;
+  const daily = raw.usage?.keep?.daily ?? DEFAULTS.keep.daily;
   const settings: Settings = {
     file: input.file,
     origins: Object.fromEntries(
@@ -118,7 +125,10 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       sync: raw.audit?.sync ?? 'interval',
       rotateBytes: raw.audit?.rotate_bytes ?? 0,
     },
-    usage: { store: raw.usage?.store ?? DEFAULTS.usage },
+    usage: {
+      store: storeOf(raw.usage),
+      keep: { hourly: raw.usage?.keep?.hourly ?? Math.min(DEFAULTS.keep.hourly, daily), daily },
+    },
     help: {
       owner: raw.help?.owner ?? null,
       contact: raw.help?.contact ?? null,
@@ -129,7 +139,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     node: raw.node ?? input.hostname,
     catalogDirs: input.catalogDirs,
   };
-  return { settings: deepFreeze(settings), problems: relations(settings) };
+  return { settings: deepFreeze(settings), problems: [...relations(settings), ...passwordProblems(raw.usage)] };
 }
 
 /** host:port, with brackets around an IPv6 address. */
@@ -159,11 +169,31 @@ function relations(settings: Settings): PathProblem[] {
       error(
         'config-conflict',
         ['usage', 'store'],
-        `usage.store and audit.file are the same file ${settings.usage.store}`,
+        `usage.store and audit.file are the same file ${settings.audit.file}`,
       ),
     );
   }
+  if (settings.usage.keep.hourly > settings.usage.keep.daily) {
+    const message = 'usage.keep.hourly is longer than usage.keep.daily';
+    problems.push(error('config-conflict', ['usage', 'keep'], message, 'Counts are deleted after `daily`.'));
+  }
   return problems;
+}
+
+/** The place with the file of its password. */
+function storeOf(usage: Parsed['raw']['usage']): StorePlace {
+  const place = usage?.store ?? DEFAULTS.usage;
+  if (typeof place === 'string' || usage?.password_file === undefined) return place;
+  return { ...place, passwordFile: usage.password_file };
+}
+
+function passwordProblems(usage: Parsed['raw']['usage']): PathProblem[] {
+  if (usage?.password_file === undefined) return [];
+  const path = ['usage', 'password_file'];
+  const place = usage.store ?? DEFAULTS.usage;
+  if (typeof place === 'string') return [error('config-conflict', path, 'usage.store is a file and needs no password')];
+  if (place.password === null) return [];
+  return [error('config-conflict', path, 'usage.store has a password in its URL already', 'Remove it from the URL.')];
 }
 
 /** Two listeners on one address: the second would fail at start, after the first has taken traffic. */

@@ -7,6 +7,7 @@ import { type Cidr, parseCidr } from '../policy/address.ts';
 import { parseAuthority, parseHttpTarget } from '../policy/authority.ts';
 import { formatIp, type Ip, parseIp } from '../policy/ip.ts';
 import { type Pattern, parsePattern, parseRuleText } from '../policy/pattern.ts';
+import { parsePostgresUrl, type StorePlace } from './store-place.ts';
 
 /** What a transform hands to the issue mapper: the code of the registry, and what to do. */
 export interface LeafParams {
@@ -216,18 +217,47 @@ export function filePath(about: string) {
   return leaf<string>('config-value', about, (text) => {
     if (text.trim() === '') return { problem: 'the path is empty', hint: 'Write a file path, such as data/usage.db.' };
     if (text.includes('\0')) return { problem: 'a path has no NUL character' };
-    const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
-    if (scheme === 'postgres' || scheme === 'postgresql')
-      return {
-        problem: 'a PostgreSQL store is not supported yet; supported is a file path',
-        hint: 'Write a file path, such as data/usage.db.',
-      };
-    if (scheme !== undefined)
+    const scheme = schemeOf(text);
+    if (scheme !== null)
       return {
         problem: `${scheme}:// is not supported; supported is a file path`,
         hint: 'Write a file path, such as data/usage.db.',
       };
     return { value: text };
+  });
+}
+
+/** A file path, or a postgres:// URL; nothing of a URL is repeated in a message, it may hold a password. */
+export function storePlace(about: string) {
+  return leaf<StorePlace>('config-value', about, (text) => {
+    const scheme = schemeOf(text);
+    if (scheme === 'postgres' || scheme === 'postgresql') {
+      const parsed = parsePostgresUrl(text);
+      return 'place' in parsed ? { value: parsed.place } : parsed;
+    }
+    const hint = 'Write a file path, such as data/usage.db, or postgres://USER@HOST/DATABASE.';
+    if (scheme !== null)
+      return { problem: `${scheme}:// is not supported; supported are a file path and postgres://`, hint };
+    if (text.trim() === '') return { problem: 'the path is empty', hint };
+    if (text.includes('\0')) return { problem: 'a path has no NUL character' };
+    return { value: text };
+  });
+}
+
+function schemeOf(text: string): string | null {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase() ?? null;
+}
+
+/** A number of days: 30d. */
+export function days(about: string) {
+  return leaf<number>('config-value', about, (text) => {
+    const number = Number(/^([1-9]\d{0,4})d$/.exec(text)?.[1] ?? Number.NaN);
+    if (Number.isNaN(number))
+      return {
+        problem: `${JSON.stringify(text.slice(0, 40))} is not a number of days`,
+        hint: 'Write days from 1d to 99999d, such as 30d.',
+      };
+    return { value: number };
   });
 }
 

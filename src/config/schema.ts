@@ -257,7 +257,21 @@ export const SHAPE = {
   usage: z
     .strictObject({
       store: leaf
-        .filePath('The usage store, a SQLite file. Default data/usage.db. Relative to the working directory.')
+        .storePlace(
+          'The usage store: a SQLite file, relative to the working directory, or postgres://USER@HOST/DATABASE for many proxies. Default data/usage.db.',
+        )
+        .optional(),
+      password_file: leaf
+        .filePath('A file whose first line is the password for a PostgreSQL store; read at each connection.')
+        .optional(),
+      keep: z
+        .strictObject({
+          hourly: leaf
+            .days('Days that counts are kept by the hour; older ones are summed up by the day. Default 90d.')
+            .optional(),
+          daily: leaf.days('Days after which counts are deleted. Default 400d.').optional(),
+        })
+        .describe('How long counts are kept; the audit log is not touched.')
         .optional(),
     })
     .describe('What reports are made from; it can be made anew from the audit log.')

@@ -4,6 +4,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { OUTCOMES } from '../errors.ts';
 import type { DecidedLine } from '../policy/record.ts';
+import { DAY_HOURS, dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
 import type { SeenRow } from './suggest.ts';
 import { endOf, NOT_DENIED } from './sums.ts';
@@ -56,6 +57,21 @@ export interface DenialRow {
 
 const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS);
 
+/** The hours of the window, both ends included; whole days where counts are kept, or late ones come, by the day. */
+async function hoursOf(
+  store: Store,
+  { from, to }: Pick<Filter, 'from' | 'to'>,
+): Promise<[first: number, last: number]> {
+  return wholeHours(from, to, await dailyBefore(store));
+}
+
+/** The hours that a window is rounded outwards to, both ends included. */
+export function wholeHours(from: number, to: number, daily: number): [first: number, last: number] {
+  const [first, last] = [hourOf(from), hourOf(to)];
+  const day = (hour: number): number => Math.floor(hour / DAY_HOURS) * DAY_HOURS;
+  return [first < daily ? day(first) : first, last < daily ? day(last) + DAY_HOURS - 1 : last];
+}
+
 /** The conditions on `usage`: the window, and who. */
 async function conditions(store: Store, filter: Filter): Promise<RawBuilder<unknown>> {
   const parts: RawBuilder<unknown>[] = [];
@@ -63,7 +79,7 @@ async function conditions(store: Store, filter: Filter): Promise<RawBuilder<unkn
     parts.push(sql`pipeline_id IN (SELECT id FROM pipeline WHERE name = ${filter.pipeline})`);
   }
   if (filter.job !== null) parts.push(sql`actor_id IN (SELECT id FROM actor WHERE job = ${filter.job})`);
-  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  const [first, last] = await hoursOf(store, filter);
   // The planner would read the table by hour and sort a million rows; the plus takes that choice away. It is the right
   // choice only for a small part of what is stored, or where few rows are looked up by another index.
   const wide = parts.length === 0 && (await isWide(store, first, last));
@@ -141,7 +157,7 @@ export async function readPipelines(store: Store, filter: Filter): Promise<Pipel
 
 /** Different jobs of each pipeline in the window. */
 async function readJobs(store: Store, filter: Filter): Promise<Map<number, number>> {
-  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  const [first, last] = await hoursOf(store, filter);
   const who = [sql`a.job <> ''`];
   if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
   if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
@@ -195,7 +211,7 @@ export async function readWho(
   target: number,
   reason: string,
 ): Promise<{ pipelines: string[]; jobs: string[] }> {
-  const [first, last] = [hourOf(filter.from), hourOf(filter.to)];
+  const [first, last] = await hoursOf(store, filter);
   const who: RawBuilder<unknown>[] = [sql`TRUE`];
   if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
   if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
@@ -221,6 +237,8 @@ export interface Facts {
   readonly last: number | null;
   readonly damagedLines: number;
   readonly missingLines: number;
+  /** Hours before it are kept by the day. */
+  readonly dailyBefore: number;
 }
 
 export async function readFacts(store: Store): Promise<Facts> {
@@ -228,15 +246,18 @@ export async function readFacts(store: Store): Promise<Facts> {
     .selectFrom('window')
     .select(({ fn }) => [fn.min('first').as('first'), fn.max('last').as('last')])
     .executeTakeFirst();
-  const meta = await store.db.selectFrom('meta').selectAll().execute();
-  const number = (key: string): number => Number(meta.find((row) => row.key === key)?.value ?? 0);
+  const lost = await store.db
+    .selectFrom('node')
+    .select(({ fn }) => [fn.sum<number>('damaged_lines').as('damaged'), fn.sum<number>('missing_lines').as('missing')])
+    .executeTakeFirst();
   const numberOrNull = (value: unknown): number | null =>
     value === null || value === undefined ? null : Number(value);
   return {
     first: numberOrNull(window?.first),
     last: numberOrNull(window?.last),
-    damagedLines: number('damaged_lines'),
-    missingLines: number('missing_lines'),
+    damagedLines: Number(lost?.damaged ?? 0),
+    missingLines: Number(lost?.missing ?? 0),
+    dailyBefore: await dailyBefore(store),
   };
 }
 

@@ -4,7 +4,17 @@
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
-import { type Filter, type PipelineRow, readFacts, readOpen, readPipelines, readTargets, readTotals } from './query.ts';
+import {
+  type Facts,
+  type Filter,
+  type PipelineRow,
+  readFacts,
+  readOpen,
+  readPipelines,
+  readTargets,
+  readTotals,
+  wholeHours,
+} from './query.ts';
 import { Refusals } from './refusals.ts';
 import { type RowState, Rows } from './rows.ts';
 import { endOf, Sums } from './sums.ts';
@@ -184,12 +194,13 @@ async function countOpen(store: Store, filter: Filter, rows: Rows, all: Sums): P
   return open;
 }
 
-function windowOf(filter: Filter, facts: { first: number | null; last: number | null }): Report['window'] {
+function windowOf(filter: Filter, facts: Facts): Report['window'] {
   const requested = { from: iso(filter.from), to: iso(filter.to) };
   if (facts.first === null || facts.last === null) return { from: null, to: null, requested };
-  // Counts are kept by the hour, so the hour in which the window begins or ends is whole.
-  const from = Math.max(facts.first, Math.floor(filter.from / HOUR_MS) * HOUR_MS);
-  const to = Math.min(facts.last, Math.floor(filter.to / HOUR_MS) * HOUR_MS + HOUR_MS - 1);
+  // Counts are kept by the hour, long ones by the day: the one in which the window begins or ends is whole.
+  const [firstHour, lastHour] = wholeHours(filter.from, filter.to, facts.dailyBefore);
+  const from = Math.max(facts.first, firstHour * HOUR_MS);
+  const to = Math.min(facts.last, (lastHour + 1) * HOUR_MS - 1);
   return from > to ? { from: null, to: null, requested } : { from: iso(from), to: iso(to), requested };
 }
 

@@ -4,6 +4,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
+import { Keeper } from './keep.ts';
 import type { FromWorker, WorkerData } from './project.ts';
 import { type ProjectionProblem, Projector } from './projector.ts';
 
@@ -23,6 +24,7 @@ port.once('message', () => stop.abort());
 const send = (message: FromWorker): void => port.postMessage(message);
 const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
 const projector = new Projector({ ...data, onProblem: report });
+const keeper = new Keeper(data.keep);
 
 /** Waits, or less where it is told to stop. */
 async function pause(ms: number): Promise<void> {
@@ -68,8 +70,9 @@ async function run(): Promise<void> {
     try {
       await catchUp(() => stop.signal.aborted);
       sendLag();
+      const more = await projector.keep(keeper, Date.now());
       backoff = BACKOFF_MIN_MS;
-      await pause(POLL_MS);
+      await pause(more ? 0 : POLL_MS);
     } catch (error) {
       report(problemOf(error));
       await pause(backoff);

@@ -3,7 +3,9 @@
 // it nothing but a warning.
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
+import type { Keep } from './keep.ts';
 import { type ProjectionOptions, type ProjectionProblem, Projector } from './projector.ts';
 
 /** Worker to main. */
@@ -13,8 +15,9 @@ export type FromWorker =
 
 export interface WorkerData {
   readonly auditFile: string;
-  readonly store: string;
+  readonly store: StorePlace;
   readonly limits: Limits;
+  readonly keep: Keep;
   readonly batchLines?: number;
 }
 
@@ -50,19 +53,19 @@ export async function projectOnce(options: ProjectionOptions): Promise<{ lines: 
 }
 
 /** Starts the worker. Never throws: what goes wrong, now or later, goes to onProblem, and is tried again. */
-export function startProjection(options: ProjectionOptions): Projection {
+export function startProjection(options: ProjectionOptions & { readonly keep: Keep }): Projection {
   return new WorkerProjection(options);
 }
 
 class WorkerProjection implements Projection {
-  readonly #options: ProjectionOptions;
+  readonly #options: ProjectionOptions & { readonly keep: Keep };
   #worker: Worker | null = null;
   #restart: NodeJS.Timeout | null = null;
   #lag = { bytes: 0, seq: 0 };
   #stopping = false;
   #exited: Promise<void> = Promise.resolve();
 
-  constructor(options: ProjectionOptions) {
+  constructor(options: ProjectionOptions & { readonly keep: Keep }) {
     this.#options = options;
     this.#start();
   }
@@ -84,8 +87,14 @@ class WorkerProjection implements Projection {
   }
 
   #start(): void {
-    const { auditFile, store, limits, batchLines } = this.#options;
-    const workerData: WorkerData = { auditFile, store, limits, ...(batchLines === undefined ? {} : { batchLines }) };
+    const { auditFile, store, limits, keep, batchLines } = this.#options;
+    const workerData: WorkerData = {
+      auditFile,
+      store,
+      limits,
+      keep,
+      ...(batchLines === undefined ? {} : { batchLines }),
+    };
     // The same file serves the source (Node strips the types) and the build.
     const entry = new URL(`./project-worker${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(entry, { workerData, name: 'usage' });

@@ -4,12 +4,14 @@
 // the log are counted after the lines before them, each from a checkpoint of its own.
 import { branchPaths, isFinished } from '../audit/branch.ts';
 import { LineReader, type ReadLine } from '../audit/line-reader.ts';
-import { lineHash, parseLine } from '../audit/parse.ts';
+import { lineHash, parseLine, type StoredLine } from '../audit/parse.ts';
 import { identify, lineNumberAt, listSegments, type RawLine, readFileLines } from '../audit/read.ts';
+import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
+import type { Keeper } from './keep.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
-import { fileIdentity, openStore, type Store } from './store.ts';
+import { openStore, type Store } from './store.ts';
 import { type Batch, locate, type Position, Tail } from './tail.ts';
 import { addLine, createTally, type HourNames, hourOf, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
 import { writeBatch } from './write.ts';
@@ -24,8 +26,7 @@ export interface ProjectionProblem {
 
 export interface ProjectionOptions {
   readonly auditFile: string;
-  /** Path of the usage store. */
-  readonly store: string;
+  readonly store: StorePlace;
   readonly limits: Limits;
   readonly onProblem: (problem: ProjectionProblem) => void;
   /** Lines of one transaction. */
@@ -49,6 +50,7 @@ const REPORTS_MAX = 10;
 interface Place {
   readonly tail: Tail;
   readonly node: string;
+  readonly log: string;
   readonly branch: boolean;
   /** The checkpoint as the store has it. */
   checkpoint: Position | null;
@@ -94,6 +96,16 @@ export class Projector {
     }
   }
 
+  /** A step of what the store needs besides. @returns true where there is more */
+  async keep(keeper: Keeper, now: number): Promise<boolean> {
+    try {
+      return await keeper.step(await this.#opened(), now);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
   /** How far the store is behind the log, in bytes, and the last seq it has. */
   lag(): { bytes: number; seq: number } {
     const place = this.#place;
@@ -115,15 +127,15 @@ export class Projector {
     this.#place ??= await this.#located(store);
     if (this.#place === null) return NOTHING;
     const main = await this.#count(store, this.#place);
-    return main.more ? main : this.#countBranches(store, main.lines, this.#place.seq);
+    return main.more ? main : this.#countBranches(store, main.lines, this.#place);
   }
 
   /** One batch of each branch that goes on from a line that is counted: so the requests it ends are known to be open. */
-  async #countBranches(store: Store, mainLines: number, counted: number): Promise<StepResult> {
+  async #countBranches(store: Store, mainLines: number, main: Place): Promise<StepResult> {
     let lines = mainLines;
     for (const branch of branchPaths(this.#options.auditFile)) {
-      if (branch.seq > counted || this.#branches.get(branch.path) === null) continue;
-      const place = this.#branches.get(branch.path) ?? (await this.#locatedBranch(store, branch.path));
+      if (branch.seq > main.seq || this.#branches.get(branch.path) === null) continue;
+      const place = this.#branches.get(branch.path) ?? (await this.#locatedBranch(store, branch.path, main.log));
       if (place === null) continue;
       this.#branches.set(branch.path, place);
       const step = await this.#count(store, place);
@@ -155,50 +167,67 @@ export class Projector {
 
   /** A rebuild puts a new file at the store's path: then the old one is left. */
   async #opened(): Promise<Store> {
-    if (this.#store !== null && fileIdentity(this.#options.store) !== this.#store.identity) await this.close();
-    this.#store ??= openStore(this.#options.store, 'write');
+    if (this.#store?.replaced()) await this.close();
+    this.#store ??= await openStore(this.#options.store, 'write', this.#options.limits.usage_store_timeout_ms);
     return this.#store;
   }
 
   async #located(store: Store): Promise<Place | null> {
     const { segments } = listSegments(this.#options.auditFile);
-    const firstNode = segments[0] === undefined ? null : nodeOf(segments[0].path);
-    if (firstNode === null) return null;
+    const segment = segments[0];
+    const first = segment === undefined ? null : firstOf(segment.path);
+    if (segment === undefined || first === null) return null;
     const rows = await store.db
       .selectFrom('checkpoint')
       .innerJoin('node', 'node.id', 'checkpoint.node_id')
       .leftJoin('window', 'window.node_id', 'checkpoint.node_id')
-      .select(['node.name', 'file_id', 'offset', 'seq', 'hash', 'window.last'])
+      .select(['node.name', 'node.log', 'file_id', 'offset', 'seq', 'hash', 'window.last'])
       .execute();
-    // The checkpoint of this log is the one that stands in one of its segments; failing that, the one of its node.
-    const row =
+    // The checkpoint of this log is the one that stands in one of its segments, or on the line before its first one.
+    const own =
       rows.find(({ file_id }) => segments.some(({ id }) => id === file_id)) ??
-      rows.find(({ name }) => name === firstNode);
+      rows.find(({ name, hash }) => name === first.node && hash === first.prev);
+    const namesakes = rows.filter(({ name }) => name === first.node);
+    // Failing that: a file has one log, so it is what was made of it. A shared store may have another machine of that name.
+    const row = own ?? (store.kind === 'sqlite' ? namesakes[0] : undefined);
+    if (row === undefined && namesakes.length > 0) this.#apart(first.node);
     const checkpoint: Position | null = row === undefined ? null : positionOf(row);
     const untilMs = row?.last ?? Number.NEGATIVE_INFINITY;
-    return this.#placeIn(this.#options.auditFile, row?.name ?? firstNode, false, checkpoint, untilMs);
+    const who = { node: row?.name ?? first.node, log: row?.log ?? segment.id, branch: false };
+    return this.#placeIn(this.#options.auditFile, who, checkpoint, untilMs);
   }
 
-  async #locatedBranch(store: Store, branch: string): Promise<Place | null> {
+  #apart(node: string): void {
+    const message = `the usage store has another log of a node ${node}, which is counted apart; give each proxy a name of its own (\`node\`), or lines were deleted before they were counted`;
+    this.#options.onProblem({ code: 'audit-damaged', message, file: this.#options.auditFile });
+  }
+
+  async #locatedBranch(store: Store, branch: string, log: string): Promise<Place | null> {
     const segment = identify(branch);
-    const node = nodeOf(branch);
-    if (typeof segment !== 'object' || node === null) return null;
+    const first = firstOf(branch);
+    if (typeof segment !== 'object' || first === null) return null;
     const row = await store.db
       .selectFrom('branch_checkpoint')
       .selectAll()
       .where('file_id', '=', segment.id)
       .executeTakeFirst();
     // Its checkpoint was found by its first line, so it is no other log: nothing of it is counted again.
-    return this.#placeIn(branch, node, true, row === undefined ? null : positionOf(row), Number.POSITIVE_INFINITY);
+    const checkpoint = row === undefined ? null : positionOf(row);
+    return this.#placeIn(branch, { node: first.node, log, branch: true }, checkpoint, Number.POSITIVE_INFINITY);
   }
 
-  #placeIn(file: string, node: string, branch: boolean, checkpoint: Position | null, untilMs: number): Place | null {
+  #placeIn(
+    file: string,
+    who: Pick<Place, 'node' | 'log' | 'branch'>,
+    checkpoint: Position | null,
+    untilMs: number,
+  ): Place | null {
     const at = locate(file, checkpoint, untilMs);
     if (at === null) return null;
     if (at.warning !== null) {
       this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });
     }
-    return { tail: new Tail(file, at), node, branch, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
+    return { tail: new Tail(file, at), ...who, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
   }
 
   #read(batch: Batch, place: Place): Reading {
@@ -248,15 +277,16 @@ export class Projector {
   }
 
   async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
-    for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms)))) await this.#loadNames(store, hour);
+    for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms))))
+      await this.#loadNames(store, place.log, hour);
     const tally = createTally();
     const names = (hour: number) => this.#names.get(hour) ?? noNames();
     const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour };
     for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
     const { damaged, missing } = reading;
-    const { node, branch, checkpoint: from } = place;
-    const write = { tally, node, branch, from, to, damagedLines: damaged, missingLines: missing };
+    const { node, log, branch, checkpoint: from } = place;
+    const write = { tally, node, log, branch, from, to, damagedLines: damaged, missingLines: missing };
     place.tail.flush();
     if (!(await writeBatch(store, write))) return false;
     place.checkpoint = to;
@@ -268,14 +298,16 @@ export class Projector {
   }
 
   /** What an hour has counted by name, from the store: after a restart the bound still holds. */
-  async #loadNames(store: Store, hour: number): Promise<void> {
+  async #loadNames(store: Store, log: string, hour: number): Promise<void> {
     if (this.#names.has(hour)) return;
+    const nodes = store.db.selectFrom('node').select('id').where('log', '=', log);
     const targets = await store.db
       .selectFrom('usage')
       .innerJoin('target', 'target.id', 'usage.target_id')
       .select(['target.host', 'target.port'])
       .distinct()
       .where('hour', '=', hour)
+      .where('node_id', 'in', nodes)
       .execute();
     const actors = await store.db
       .selectFrom('usage')
@@ -283,6 +315,7 @@ export class Projector {
       .select(ACTOR_COLUMNS.map((name) => `actor.${name}` as const))
       .distinct()
       .where('hour', '=', hour)
+      .where('node_id', 'in', nodes)
       .execute();
     const named = targets.filter(({ host }) => host !== '' && host !== OVERFLOW);
     this.#names.set(hour, {
@@ -307,12 +340,12 @@ function positionOf({ file_id, offset, seq, hash }: Position): Position {
   return { file_id, offset, seq, hash };
 }
 
-/** The node of a segment's first sound line. */
-function nodeOf(file: string): string | null {
+/** The first sound line of a segment. */
+function firstOf(file: string): StoredLine | null {
   if (typeof identify(file) !== 'object') return null;
   for (const line of readFileLines(file)) {
     const parsed = line.state === 'whole' ? parseLine(line.text) : null;
-    if (parsed !== null) return parsed.node;
+    if (parsed !== null) return parsed;
   }
   return null;
 }

@@ -1,13 +1,17 @@
-// `sallyport usage rebuild`: the store is only a projection, so a damaged one is set aside and made again from the audit log.
+// `sallyport usage rebuild`: the store is only a projection, so a damaged file is set aside and made again from the audit log.
+// In a database that many share, only what was counted of this log is taken out and counted anew.
 // What stood in segments that are rotated away and deleted comes back no more; the result says from where the log begins.
 import fs from 'node:fs';
+import { listSegments } from '../audit/read.ts';
+import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
 import { projectOnce } from './project.ts';
 import type { ProjectionProblem } from './projector.ts';
-import { storeError } from './store.ts';
+import { openStore, storeError } from './store.ts';
+import { forgetNodes } from './write.ts';
 
 export interface RebuildOptions {
-  readonly store: string;
+  readonly store: StorePlace;
   readonly auditFile: string;
   readonly limits: Limits;
   readonly now: () => Date;
@@ -21,20 +25,45 @@ export interface Rebuild {
   readonly lines: number;
 }
 
-/** Safe while the proxy runs: its worker notices the new file. @throws SallyportError */
+/** Safe while the proxy runs: its worker notices the new file, or the checkpoint that is gone. @throws SallyportError */
 export async function rebuildStore(options: RebuildOptions): Promise<Rebuild> {
   const { store, auditFile, limits, onProblem } = options;
-  const aside = fs.existsSync(store) ? `${store}.damaged-${options.now().toISOString().replace(/[:.]/g, '')}` : null;
-  if (aside !== null) {
-    try {
-      // The write-ahead log belongs to the file it was written for: left behind, it would be played into the new one.
-      for (const suffix of ['-wal', '-shm', '']) {
-        if (fs.existsSync(store + suffix)) fs.renameSync(store + suffix, aside + suffix);
-      }
-    } catch (error) {
-      throw storeError(store, error);
-    }
-  }
+  const aside = typeof store === 'string' ? setAside(store, options.now()) : null;
+  if (typeof store !== 'string') await forgetLog(store, auditFile, limits);
   const { lines } = await projectOnce({ auditFile, store, limits, onProblem });
   return { aside, lines };
+}
+
+function setAside(store: string, now: Date): string | null {
+  if (!fs.existsSync(store)) return null;
+  const aside = `${store}.damaged-${now.toISOString().replace(/[:.]/g, '')}`;
+  try {
+    // The write-ahead log belongs to the file it was written for: left behind, it would be played into the new one.
+    for (const suffix of ['-wal', '-shm', '']) {
+      if (fs.existsSync(store + suffix)) fs.renameSync(store + suffix, aside + suffix);
+    }
+  } catch (error) {
+    throw storeError(store, error);
+  }
+  return aside;
+}
+
+/** The log is known by the checkpoint that stands in one of its segments, as in the projector. */
+async function forgetLog(place: StorePlace, auditFile: string, limits: Limits): Promise<void> {
+  const segments = listSegments(auditFile).segments.map(({ id }) => id);
+  if (segments.length === 0) return;
+  const store = await openStore(place, 'write', limits.usage_store_timeout_ms);
+  try {
+    await store.db.transaction().execute(async (trx) => {
+      const nodes = await trx
+        .selectFrom('node')
+        .innerJoin('checkpoint', 'checkpoint.node_id', 'node.id')
+        .select('node.log')
+        .where('file_id', 'in', segments)
+        .execute();
+      for (const { log } of nodes) await forgetNodes(trx, log);
+    });
+  } finally {
+    await store.close();
+  }
 }

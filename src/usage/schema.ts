@@ -4,9 +4,19 @@
 import type { Generated } from 'kysely';
 
 export interface Schema {
-  /** schema_version, damaged_lines, missing_lines. */
+  /** schema_version; daily_before: hours before it are summed up, or being summed up, by the day (keep.ts). */
   meta: { key: string; value: string };
-  node: { id: Generated<number>; name: string };
+  /**
+   * A node's audit log. Two machines with one name are two nodes here: `log` is the Segment.id of the first line that was met.
+   * damaged_lines and missing_lines could not be counted.
+   */
+  node: {
+    id: Generated<number>;
+    name: string;
+    log: Generated<string>;
+    damaged_lines: Generated<number>;
+    missing_lines: Generated<number>;
+  };
   /** host '' = could not be parsed, OVERFLOW = beyond limits.usage_names_per_hour; port 0 = none. */
   target: { id: Generated<number>; host: string; port: number };
   actor: { id: Generated<number> } & ActorColumns;
@@ -18,10 +28,10 @@ export interface Schema {
   denial: { target_id: number; reason: string; nearest: string; rule: string; last_seen: number };
   /** Let through, not ended yet. line: the decided line as in the log. */
   open_request: { id: string; node_id: number; line: string };
-  /** How far the log of a node is counted; written in the transaction that counts. */
+  /** How far the log of a node is counted; written in the transaction that counts. One a log. */
   checkpoint: { node_id: number; file_id: string; offset: number; seq: number; hash: string };
   /** The same for a branch of the log (audit/branch.ts), by its Segment.id. */
-  branch_checkpoint: { file_id: string; offset: number; seq: number; hash: string };
+  branch_checkpoint: { file_id: string; node_id: number; offset: number; seq: number; hash: string };
   /** First and last record of a node, ms. */
   window: { node_id: number; first: number; last: number };
 }
@@ -85,6 +95,7 @@ export const USAGE_KEY = [
   'outcome',
 ] as const satisfies readonly (keyof UsageColumns)[];
 
+/** For SQLite; those for PostgreSQL are in postgres-schema.ts. They run with foreign keys off. */
 export const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -149,5 +160,46 @@ export const MIGRATIONS: readonly string[] = [
     seq INTEGER NOT NULL,
     hash TEXT NOT NULL
   ) WITHOUT ROWID;
+  `,
+  // Nodes are told apart by their log, so that many of them can share one store, or be merged into one.
+  `
+  CREATE TABLE node_new (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    log TEXT NOT NULL DEFAULT '',
+    damaged_lines INTEGER NOT NULL DEFAULT 0,
+    missing_lines INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (name, log)
+  );
+  INSERT INTO node_new (id, name, log)
+    SELECT id, name, coalesce((SELECT file_id FROM checkpoint ORDER BY node_id = node.id DESC LIMIT 1), '') FROM node;
+  UPDATE node_new SET
+    damaged_lines = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'damaged_lines'), 0),
+    missing_lines = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'missing_lines'), 0)
+    WHERE id = (SELECT min(id) FROM node);
+  DELETE FROM meta WHERE key IN ('damaged_lines', 'missing_lines');
+  DROP TABLE node;
+  ALTER TABLE node_new RENAME TO node;
+  CREATE TABLE open_new (
+    node_id INTEGER NOT NULL REFERENCES node (id),
+    id TEXT NOT NULL,
+    line TEXT NOT NULL,
+    PRIMARY KEY (node_id, id)
+  ) WITHOUT ROWID;
+  INSERT INTO open_new SELECT node_id, id, line FROM open_request;
+  DROP TABLE open_request;
+  ALTER TABLE open_new RENAME TO open_request;
+  CREATE TABLE branch_new (
+    file_id TEXT PRIMARY KEY,
+    node_id INTEGER NOT NULL REFERENCES node (id),
+    "offset" INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    hash TEXT NOT NULL
+  ) WITHOUT ROWID;
+  INSERT INTO branch_new
+    SELECT file_id, (SELECT min(node_id) FROM checkpoint), "offset", seq, hash FROM branch_checkpoint
+    WHERE EXISTS (SELECT 1 FROM checkpoint);
+  DROP TABLE branch_checkpoint;
+  ALTER TABLE branch_new RENAME TO branch_checkpoint;
   `,
 ];

@@ -1,19 +1,22 @@
-// The usage store: a SQLite file that is made from the audit log and can be made again from it. Opening it checks that it
-// is ours, sound and of a version we know; what is wrong is said with the command that mends it.
+// The usage store: a SQLite file, or a PostgreSQL database that many proxies share (postgres.ts). It is made from the audit
+// log and can be made again from it. Opening it checks that it is ours, sound and of a version we know; what is wrong is said
+// with the command that mends it.
 // The proxy's own thread never opens it: the projection worker and the CLI do. Readers see a steady picture while it is written (WAL).
 import fs from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Kysely } from 'kysely';
+import type { PostgresPlace, StorePlace } from '../config/store-place.ts';
 import { SallyportError } from '../errors.ts';
+import { DEFAULT_LIMITS } from '../limits.ts';
 import { MIGRATIONS, type Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
 
 export interface Store {
-  readonly path: string;
+  readonly kind: 'sqlite' | 'postgres';
   readonly db: Kysely<Schema>;
-  /** Device and inode at opening: a rebuild puts another file at the same path. */
-  readonly identity: string;
+  /** True where a rebuild has put another file at the same path. */
+  replaced(): boolean;
   close(): Promise<void>;
 }
 
@@ -23,24 +26,43 @@ export type StoreMode = 'read' | 'write';
 const BUSY_MS = 5_000;
 
 /**
- * Opens the store; `write` creates and migrates it, `read` never changes it and works while the projection writes.
+ * Opens the store, a file at once; `write` creates and migrates it, `read` never changes it and works while the projection writes.
  * Transactions of a store opened for writing begin IMMEDIATE.
  * @throws SallyportError `store-damaged` (mended by `sallyport usage rebuild`) or `store-unreadable`
  */
-export function openStore(file: string, mode: StoreMode): Store {
+export function openStore(file: string, mode: StoreMode): Store;
+export function openStore(place: StorePlace, mode: StoreMode, timeoutMs?: number): Store | Promise<Store>;
+export function openStore(
+  place: StorePlace,
+  mode: StoreMode,
+  timeoutMs: number = DEFAULT_LIMITS.usage_store_timeout_ms,
+): Store | Promise<Store> {
+  return typeof place === 'string' ? openFile(place, mode) : openDatabase(place, mode, timeoutMs);
+}
+
+/** pg is loaded only where it is used. */
+async function openDatabase(place: PostgresPlace, mode: StoreMode, timeoutMs: number): Promise<Store> {
+  const { openPostgres } = await import('./postgres.ts');
+  const { db, close } = await openPostgres({ place, mode, timeoutMs });
+  return { kind: 'postgres', db, replaced: () => false, close };
+}
+
+function openFile(file: string, mode: StoreMode): Store {
   let database: DatabaseSync | null = null;
   try {
     if (mode === 'write') fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o750 });
     else if (!fs.existsSync(file))
       throw new Error('there is no such file; the proxy makes it, or `sallyport usage rebuild`');
     database = new DatabaseSync(file, { readOnly: mode === 'read', timeout: BUSY_MS });
-    database.exec('PRAGMA foreign_keys = ON');
     if (mode === 'write') database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
+    // A migration may make a table anew that others refer to.
+    database.exec('PRAGMA foreign_keys = OFF');
     migrate(database, mode);
+    database.exec('PRAGMA foreign_keys = ON');
     const identity = fileIdentity(file);
     const explain = (error: unknown) => storeError(file, error);
     const db = new Kysely<Schema>({ dialect: sqliteDialect({ database, readOnly: mode === 'read', explain }) });
-    return { path: file, db, identity, close: () => db.destroy() };
+    return { kind: 'sqlite', db, replaced: () => fileIdentity(file) !== identity, close: () => db.destroy() };
   } catch (error) {
     database?.close();
     throw storeError(file, error);
@@ -48,7 +70,7 @@ export function openStore(file: string, mode: StoreMode): Store {
 }
 
 /** `dev:ino` of the file at a path; '' where there is none. */
-export function fileIdentity(file: string): string {
+function fileIdentity(file: string): string {
   const stat = fs.statSync(file, { throwIfNoEntry: false });
   return stat === undefined ? '' : `${stat.dev}:${stat.ino}`;
 }

@@ -167,7 +167,7 @@ function deny(tally: Tally, line: Facts, ms: number, bounds: TallyBounds, neares
   const target = targetKey(tally, line, bounds.names(hourOf(ms)), bounds.namesPerHour);
   const known = tally.denials.get(target);
   if (known !== undefined && known.last_seen > ms) return;
-  tally.denials.set(target, { reason: line.reason, nearest, rule: line.rule ?? '', last_seen: ms });
+  tally.denials.set(target, { reason: line.reason, nearest, rule: storable(line.rule), last_seen: ms });
 }
 
 function targetKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
@@ -222,11 +222,12 @@ function ruleKey(tally: Tally, line: Facts): string {
 }
 
 /**
- * '' for none; half a surrogate pair becomes U+FFFD, as it does on its way into the store. Otherwise the key made here would
- * never be found among the rows that come back, and one such claim of a client would stop the counting for good.
+ * '' for none; half a surrogate pair becomes U+FFFD, as it does on its way into the store, and so does NUL, which PostgreSQL
+ * refuses. Otherwise the key made here would never be found among the rows that come back, and one such claim of a client
+ * would stop the counting for good.
  */
 function storable(text: string | null | undefined): string {
-  return (text ?? '').toWellFormed();
+  return (text ?? '').toWellFormed().replaceAll('\0', '\uFFFD');
 }
 
 function admit(names: Set<string>, key: string, max: number): boolean {

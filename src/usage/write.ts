@@ -1,16 +1,21 @@
 // Puts a tally into the store and moves the checkpoint, in one transaction: after a kill at any moment either both have
 // happened or neither. Another process may project the same log (the CLI before a report): the checkpoint is read again
 // inside the transaction, and a batch that someone else has counted meanwhile is not counted twice.
-import { type Insertable, sql, type Transaction } from 'kysely';
-import { ACTOR_COLUMNS, type ActorColumns, type Schema, USAGE_KEY } from './schema.ts';
+// Statements stand in one order and rows in the order of their keys, so that nodes on one PostgreSQL do not lock crosswise;
+// the row of the node is locked first, which is what makes two writers of one log follow each other.
+import { sql } from 'kysely';
+import { idsOf } from './dimensions.ts';
+import { greatest, insertRows, least, parts, type Trx } from './insert.ts';
+import { type ActorColumns, USAGE_KEY } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Position } from './tail.ts';
-import { keyOfActor, keyOfRule, keyOfTarget, type Tally, type TallyRow } from './tally.ts';
+import type { Tally, TallyRow } from './tally.ts';
 
 export interface BatchWrite {
   readonly tally: Tally;
-  /** Whose checkpoint it is: the node's, or that of a branch of its log. */
+  /** Whose checkpoint it is: the log's, or that of a branch of it. */
   readonly node: string;
+  readonly log: string;
   readonly branch: boolean;
   readonly from: Position | null;
   readonly to: Position;
@@ -18,30 +23,36 @@ export interface BatchWrite {
   readonly missingLines: number;
 }
 
-/** Rows of one INSERT; SQLite takes 32,766 parameters, usage rows have 14. */
-const CHUNK = 200;
-
-type Trx = Transaction<Schema>;
-
 /** @returns false where another process has moved the checkpoint: nothing was written, look where it stands now */
 export async function writeBatch(store: Store, batch: BatchWrite): Promise<boolean> {
   return store.db.transaction().execute(async (trx) => {
-    const nodes = await nodeIds(trx, [batch.node, ...batch.tally.windows.keys()]);
+    const nodes = await nodeIds(trx, [batch.node, ...batch.tally.windows.keys()], batch.log);
     const owner = idOf(nodes, batch.node);
     const now = await (batch.branch
       ? trx.selectFrom('branch_checkpoint').selectAll().where('file_id', '=', batch.to.file_id)
       : trx.selectFrom('checkpoint').selectAll().where('node_id', '=', owner)
     ).executeTakeFirst();
     if (!samePosition(now ?? null, batch.from)) return false;
-    await writeTally(trx, batch.tally, nodes);
-    await addToMeta(trx, 'damaged_lines', batch.damagedLines);
-    await addToMeta(trx, 'missing_lines', batch.missingLines);
-    await (batch.branch ? moveBranch(trx, batch.to) : moveNode(trx, owner, batch.to));
+    await writeTally(store, trx, batch.tally, nodes);
+    if (batch.damagedLines + batch.missingLines > 0) await addLost(trx, owner, batch);
+    await (batch.branch ? moveBranch(trx, owner, batch.to) : moveNode(trx, owner, batch.to));
     return true;
   });
 }
 
-async function moveNode(trx: Trx, node_id: number, to: Position): Promise<void> {
+async function addLost(trx: Trx, owner: number, batch: BatchWrite): Promise<void> {
+  await trx
+    .updateTable('node')
+    .set((eb) => ({
+      damaged_lines: eb('damaged_lines', '+', batch.damagedLines),
+      missing_lines: eb('missing_lines', '+', batch.missingLines),
+    }))
+    .where('id', '=', owner)
+    .execute();
+}
+
+/** Where the log of a node is counted to. */
+export async function moveNode(trx: Trx, node_id: number, to: Position): Promise<void> {
   await trx
     .insertInto('checkpoint')
     .values({ node_id, ...to })
@@ -50,10 +61,10 @@ async function moveNode(trx: Trx, node_id: number, to: Position): Promise<void> 
 }
 
 /** A branch is one file, whose id stays. */
-async function moveBranch(trx: Trx, to: Position): Promise<void> {
+export async function moveBranch(trx: Trx, node_id: number, to: Position): Promise<void> {
   await trx
     .insertInto('branch_checkpoint')
-    .values(to)
+    .values({ node_id, ...to })
     .onConflict((on) => on.column('file_id').doUpdateSet(to))
     .execute();
 }
@@ -63,50 +74,54 @@ function samePosition(a: Position | null, b: Position | null): boolean {
   return a.file_id === b.file_id && a.offset === b.offset && a.seq === b.seq;
 }
 
-async function writeTally(trx: Trx, tally: Tally, nodes: ReadonlyMap<string, number>): Promise<void> {
-  const targets = await targetIds(trx, tally);
-  const actors = await actorIds(trx, tally);
-  const rules = await ruleIds(trx, tally);
-  const pipelines = await pipelineIds(trx, tally);
-  for (const rows of chunks([...tally.rows.values()])) {
-    await addRows(
-      trx,
-      rows.map(({ node, target, actor, rule, ...row }: TallyRow) => ({
-        ...row,
-        node_id: idOf(nodes, node),
-        target_id: idOf(targets, target),
-        actor_id: idOf(actors, actor),
-        rule_id: idOf(rules, rule),
-        pipeline_id: idOf(pipelines, actor),
-      })),
-    );
-  }
-  await writeDenials(trx, tally, targets);
-  await writeOpen(trx, tally, nodes);
-  await writeWindows(trx, tally, nodes);
+/** Adds a tally to what is there; `nodes` are ids by name, all of one log. */
+export async function writeTally(
+  store: Store,
+  trx: Trx,
+  tally: Tally,
+  nodes: ReadonlyMap<string, number>,
+): Promise<void> {
+  const targets = await idsOf(store, trx, 'target', tally.targets);
+  const actors = await idsOf(store, trx, 'actor', tally.actors);
+  const rules = await idsOf(store, trx, 'rule', tally.rules);
+  const pipelines = await pipelineIds(store, trx, tally);
+  const rows = [...tally.rows.values()].map(({ node, target, actor, rule, ...row }: TallyRow) => ({
+    ...row,
+    node_id: idOf(nodes, node),
+    target_id: idOf(targets, target),
+    actor_id: idOf(actors, actor),
+    rule_id: idOf(rules, rule),
+    pipeline_id: idOf(pipelines, actor),
+  }));
+  for (const some of parts(store, rows)) await addRows(store, trx, some);
+  await writeOpen(store, trx, tally, nodes);
+  await writeWindows(store, trx, tally, nodes);
+  await writeDenials(store, trx, tally, targets);
 }
 
-async function addRows(trx: Trx, rows: Insertable<Schema['usage']>[]): Promise<void> {
-  await trx
-    .insertInto('usage')
-    .values(rows)
+type UsageRow = Parameters<typeof insertRows<'usage'>>[3][number];
+
+/** Adds rows to those of the same key. */
+export async function addRows(store: Store, trx: Trx, rows: readonly UsageRow[]): Promise<void> {
+  await insertRows(store, trx, 'usage', rows)
     .onConflict((on) =>
       on.columns([...USAGE_KEY]).doUpdateSet((eb) => ({
         requests: eb('usage.requests', '+', eb.ref('excluded.requests')),
         bytes_up: eb('usage.bytes_up', '+', eb.ref('excluded.bytes_up')),
         bytes_down: eb('usage.bytes_down', '+', eb.ref('excluded.bytes_down')),
-        first_seen: sql<number>`min(usage.first_seen, excluded.first_seen)`,
-        last_seen: sql<number>`max(usage.last_seen, excluded.last_seen)`,
+        first_seen: least(store, sql`usage.first_seen`, sql`excluded.first_seen`),
+        last_seen: greatest(store, sql`usage.last_seen`, sql`excluded.last_seen`),
       })),
     )
     .execute();
 }
 
-async function writeDenials(trx: Trx, tally: Tally, targets: ReadonlyMap<string, number>): Promise<void> {
-  for (const some of chunks([...tally.denials])) {
-    await trx
-      .insertInto('denial')
-      .values(some.map(([target, denial]) => ({ target_id: idOf(targets, target), ...denial })))
+/** Last, for these rows are every node's: they stay locked until the commit. */
+async function writeDenials(store: Store, trx: Trx, tally: Tally, targets: ReadonlyMap<string, number>): Promise<void> {
+  const rows = [...tally.denials].map(([target, denial]) => ({ target_id: idOf(targets, target), ...denial }));
+  rows.sort((a, b) => a.target_id - b.target_id);
+  for (const some of parts(store, rows)) {
+    await insertRows(store, trx, 'denial', some)
       .onConflict((on) =>
         on
           .column('target_id')
@@ -122,126 +137,77 @@ async function writeDenials(trx: Trx, tally: Tally, targets: ReadonlyMap<string,
   }
 }
 
-async function writeOpen(trx: Trx, tally: Tally, nodes: ReadonlyMap<string, number>): Promise<void> {
+async function writeOpen(store: Store, trx: Trx, tally: Tally, nodes: ReadonlyMap<string, number>): Promise<void> {
   for (const node of tally.started)
     await trx.deleteFrom('open_request').where('node_id', '=', idOf(nodes, node)).execute();
-  for (const ids of chunks([...tally.closed])) await trx.deleteFrom('open_request').where('id', 'in', ids).execute();
-  for (const some of chunks([...tally.opened])) {
-    await trx
-      .insertInto('open_request')
-      .values(some.map(([id, { node, line }]) => ({ id, node_id: idOf(nodes, node), line })))
-      .onConflict((on) => on.column('id').doUpdateSet((eb) => ({ line: eb.ref('excluded.line') })))
+  const ids = [...nodes.values()];
+  for (const some of parts(store, [...tally.closed])) {
+    const closed =
+      store.kind === 'sqlite' ? sql<boolean>`id IN (${sql.join(some)})` : sql<boolean>`id = ANY(${some}::text[])`;
+    await trx.deleteFrom('open_request').where('node_id', 'in', ids).where(closed).execute();
+  }
+  const opened = [...tally.opened].map(([id, { node, line }]) => ({ node_id: idOf(nodes, node), id, line }));
+  for (const some of parts(store, opened)) {
+    await insertRows(store, trx, 'open_request', some)
+      .onConflict((on) => on.columns(['node_id', 'id']).doUpdateSet((eb) => ({ line: eb.ref('excluded.line') })))
       .execute();
   }
 }
 
-async function writeWindows(trx: Trx, tally: Tally, nodes: ReadonlyMap<string, number>): Promise<void> {
+async function writeWindows(store: Store, trx: Trx, tally: Tally, nodes: ReadonlyMap<string, number>): Promise<void> {
   for (const [node, { first, last }] of tally.windows) {
     await trx
       .insertInto('window')
       .values({ node_id: idOf(nodes, node), first, last })
       .onConflict((on) =>
         on.column('node_id').doUpdateSet({
-          first: sql<number>`min("window".first, excluded.first)`,
-          last: sql<number>`max("window".last, excluded.last)`,
+          first: least(store, sql`"window".first`, sql`excluded.first`),
+          last: greatest(store, sql`"window".last`, sql`excluded.last`),
         }),
       )
       .execute();
   }
 }
 
-async function addToMeta(trx: Trx, key: string, count: number): Promise<void> {
-  if (count === 0) return;
-  await trx
-    .insertInto('meta')
-    .values({ key, value: String(count) })
-    .onConflict((on) => on.column('key').doUpdateSet({ value: sql<string>`cast(meta.value as integer) + ${count}` }))
-    .execute();
-}
-
-// A dimension is inserted or, where it is known, set to what it is: so RETURNING gives the ids of both.
-
-async function nodeIds(trx: Trx, names: readonly string[]): Promise<Map<string, number>> {
+/** Makes or finds the nodes of a log, by name, and locks their rows until the end of the transaction. */
+export async function nodeIds(trx: Trx, names: readonly string[], log: string): Promise<Map<string, number>> {
   const rows = await trx
     .insertInto('node')
-    .values([...new Set(names)].map((name) => ({ name })))
-    .onConflict((on) => on.column('name').doUpdateSet((eb) => ({ name: eb.ref('excluded.name') })))
-    .returningAll()
+    .values([...new Set(names)].sort().map((name) => ({ name, log })))
+    .onConflict((on) => on.columns(['name', 'log']).doUpdateSet((eb) => ({ name: eb.ref('excluded.name') })))
+    .returning(['id', 'name'])
     .execute();
   return new Map(rows.map((row) => [row.name, row.id]));
 }
 
-async function targetIds(trx: Trx, tally: Tally): Promise<Map<string, number>> {
-  const ids = new Map<string, number>();
-  for (const values of chunks([...tally.targets.values()])) {
-    const rows = await trx
-      .insertInto('target')
-      .values(values)
-      .onConflict((on) => on.columns(['host', 'port']).doUpdateSet((eb) => ({ port: eb.ref('excluded.port') })))
-      .returningAll()
-      .execute();
-    for (const row of rows) ids.set(keyOfTarget(row), row.id);
-  }
-  return ids;
-}
-
-async function actorIds(trx: Trx, tally: Tally): Promise<Map<string, number>> {
-  const ids = new Map<string, number>();
-  for (const values of chunks<ActorColumns>([...tally.actors.values()])) {
-    const rows = await trx
-      .insertInto('actor')
-      .values(values)
-      .onConflict((on) => on.columns([...ACTOR_COLUMNS]).doUpdateSet((eb) => ({ kind: eb.ref('excluded.kind') })))
-      .returningAll()
-      .execute();
-    for (const row of rows) ids.set(keyOfActor(row), row.id);
-  }
-  return ids;
-}
-
-async function ruleIds(trx: Trx, tally: Tally): Promise<Map<string, number>> {
-  const ids = new Map<string, number>();
-  for (const values of chunks([...tally.rules.values()])) {
-    const rows = await trx
-      .insertInto('rule')
-      .values(values)
-      .onConflict((on) => on.columns(['rule', 'grp']).doUpdateSet((eb) => ({ grp: eb.ref('excluded.grp') })))
-      .returningAll()
-      .execute();
-    for (const row of rows) ids.set(keyOfRule(row), row.id);
-  }
-  return ids;
+/** Takes out all that was counted of a log. Its nodes stay, without a place: they are counted from the start again. */
+export async function forgetNodes(trx: Trx, log: string): Promise<void> {
+  const nodes = await trx
+    .updateTable('node')
+    .set({ damaged_lines: 0, missing_lines: 0 })
+    .where('log', '=', log)
+    .returning('id')
+    .execute();
+  const ids = nodes.map(({ id }) => id);
+  if (ids.length === 0) return;
+  for (const table of ['usage', 'open_request', 'window', 'branch_checkpoint', 'checkpoint'] as const)
+    await trx.deleteFrom(table).where('node_id', 'in', ids).execute();
 }
 
 /** By key of the actor. */
-async function pipelineIds(trx: Trx, tally: Tally): Promise<Map<string, number>> {
+async function pipelineIds(store: Store, trx: Trx, tally: Tally): Promise<Map<string, number>> {
   const named = new Map<string, { name: string; claimed: 0 | 1 }>();
-  const keyOf = (name: string, claimed: number): string => `${claimed} ${name}`;
+  const keyOf = (actor: ActorColumns): string => `${claimedOf(actor)} ${actor.pipeline}`;
   const claimedOf = (actor: ActorColumns): 0 | 1 => (actor.kind === 'claimed' ? 1 : 0);
-  for (const actor of tally.actors.values()) {
-    const claimed = claimedOf(actor);
-    named.set(keyOf(actor.pipeline, claimed), { name: actor.pipeline, claimed });
-  }
-  const known = new Map<string, number>();
-  for (const values of chunks([...named.values()])) {
-    const rows = await trx
-      .insertInto('pipeline')
-      .values(values)
-      .onConflict((on) => on.columns(['name', 'claimed']).doUpdateSet((eb) => ({ name: eb.ref('excluded.name') })))
-      .returningAll()
-      .execute();
-    for (const row of rows) known.set(keyOf(row.name, row.claimed), row.id);
-  }
-  return new Map([...tally.actors].map(([key, actor]) => [key, idOf(known, keyOf(actor.pipeline, claimedOf(actor)))]));
-}
-
-function* chunks<T>(all: readonly T[]): Generator<T[]> {
-  for (let at = 0; at < all.length; at += CHUNK) yield all.slice(at, at + CHUNK);
+  for (const actor of tally.actors.values())
+    named.set(keyOf(actor), { name: actor.pipeline, claimed: claimedOf(actor) });
+  const known = await idsOf(store, trx, 'pipeline', named);
+  return new Map([...tally.actors].map(([key, actor]) => [key, idOf(known, keyOf(actor))]));
 }
 
 function idOf(ids: ReadonlyMap<string, number>, key: string): number {
   const id = ids.get(key);
   // A dimension that was just inserted must be there: anything else is a bug in the keys.
-  if (id === undefined) throw new Error(`no id for ${key}`);
+  if (id === undefined || Number.isNaN(id)) throw new Error(`no id for ${key}`);
   return id;
 }

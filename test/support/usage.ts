@@ -2,26 +2,39 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { StorePlace } from '../../src/config/store-place.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import type { Keep } from '../../src/usage/keep.ts';
 import type { ProjectionOptions, ProjectionProblem } from '../../src/usage/projector.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord, endedRecord } from './records.ts';
 import { tempDir } from './temp.ts';
 
+/** Days beyond any test's. */
+const FOREVER: Keep = { hourly: 30_000, daily: 30_000 };
+
 export const NOON = () => new Date('2026-01-31T12:00:00.000Z');
 
-export class ScratchUsage {
+/** A SQLite file unless a test says otherwise. */
+export class ScratchUsage<Place extends StorePlace = string> {
   readonly directory = tempDir('usage');
   readonly file = path.join(this.directory, 'audit.jsonl');
-  readonly store = path.join(this.directory, 'usage.db');
   readonly problems: ProjectionProblem[] = [];
-  log: AuditLog = this.reopened();
+  readonly store: Place;
+  readonly node: string;
+  log: AuditLog;
   #next = 0;
+
+  constructor({ store, node, now }: { store?: Place; node?: string; now?: () => Date } = {}) {
+    this.store = store ?? (path.join(this.directory, 'usage.db') as Place);
+    this.node = node ?? 'n1';
+    this.log = this.reopened(now);
+  }
 
   reopened(now = NOON): AuditLog {
     const base = {
       file: this.file,
-      node: 'n1',
+      node: this.node,
       limits: DEFAULT_LIMITS,
       whenFull: 'refuse',
       now,
@@ -31,11 +44,16 @@ export class ScratchUsage {
     return this.log;
   }
 
-  options(over: Partial<ProjectionOptions> = {}): ProjectionOptions {
+  /** Deletes a rotated file, as logrotate does in the end. */
+  dropRotated(to: string): void {
+    fs.rmSync(this.file + to);
+  }
+
+  options(over: Partial<ProjectionOptions> = {}): ProjectionOptions & { keep: Keep } {
     const onProblem = (problem: ProjectionProblem) => this.problems.push(problem);
     // Looking at the figures writes the ended lines of this turn.
     void this.log.stats;
-    return { auditFile: this.file, store: this.store, limits: DEFAULT_LIMITS, onProblem, ...over };
+    return { auditFile: this.file, store: this.store, limits: DEFAULT_LIMITS, keep: FOREVER, onProblem, ...over };
   }
 
   /** Whole requests of 100 bytes up and 2,000 down; one in five is refused. */
@@ -58,9 +76,9 @@ export class ScratchUsage {
   }
 
   async sums() {
-    const { db, close } = openStore(this.store, 'read');
+    const { db, close } = await openStore(this.store as StorePlace, 'read');
     const rows = await db.selectFrom('usage').selectAll().execute();
-    const meta = await db.selectFrom('meta').selectAll().execute();
+    const nodes = await db.selectFrom('node').selectAll().execute();
     const open = await db.selectFrom('open_request').select('id').execute();
     await close();
     const total = (of: typeof rows, key: 'requests' | 'bytes_up' | 'bytes_down') =>
@@ -70,15 +88,15 @@ export class ScratchUsage {
         rows.filter((row) => row.verdict === verdict),
         'requests',
       );
-    const counter = (name: string) => Number(meta.find(({ key }) => key === name)?.value ?? 0);
+    const lost = (name: 'damaged_lines' | 'missing_lines') => nodes.reduce((sum, row) => sum + row[name], 0);
     return {
       allowed: requests('allow'),
       denied: requests('deny'),
       up: total(rows, 'bytes_up'),
       down: total(rows, 'bytes_down'),
       open: open.map(({ id }) => id),
-      damaged: counter('damaged_lines'),
-      missing: counter('missing_lines'),
+      damaged: lost('damaged_lines'),
+      missing: lost('missing_lines'),
     };
   }
 }

@@ -4,6 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { sql } from 'kysely';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SallyportError } from '../../src/errors.ts';
+import { MIGRATIONS } from '../../src/usage/schema.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { tempDir } from '../support/temp.ts';
 
@@ -40,7 +41,7 @@ describe('openStore', () => {
     await withStore('write', (store) => store.db.insertInto('node').values({ name: 'n' }).execute());
     expect(await withStore('read', names)).toEqual([{ name: 'n' }]);
     expect(await withStore('write', (store) => store.db.selectFrom('meta').selectAll().execute())).toEqual([
-      { key: 'schema_version', value: '2' },
+      { key: 'schema_version', value: '3' },
     ]);
   });
 
@@ -103,6 +104,34 @@ describe('openStore', () => {
     const again = new DatabaseSync(file);
     expect(again.prepare("SELECT count(*) AS n FROM sqlite_schema WHERE type = 'table'").get()).toEqual({ n: 1 });
     again.close();
+  });
+
+  it('takes a store of the first versions over, with its place, what is open, and what was lost', async () => {
+    const old = new DatabaseSync(file);
+    for (const migration of MIGRATIONS.slice(0, 2)) old.exec(migration);
+    old.exec(`
+      INSERT INTO meta VALUES ('schema_version', '2'), ('damaged_lines', '3'), ('missing_lines', '4');
+      INSERT INTO node (id, name) VALUES (1, 'n1'), (2, 'renamed');
+      INSERT INTO checkpoint VALUES (1, '1:abc', 100, 7, 'hash');
+      INSERT INTO branch_checkpoint VALUES ('5:def', 10, 9, 'other');
+      INSERT INTO open_request VALUES ('r1', 1, '{}');
+      INSERT INTO "window" VALUES (1, 5, 6);
+    `);
+    old.close();
+    await withStore('write', async ({ db }) => {
+      expect(await db.selectFrom('node').selectAll().orderBy('id').execute()).toEqual([
+        { id: 1, name: 'n1', log: '1:abc', damaged_lines: 3, missing_lines: 4 },
+        { id: 2, name: 'renamed', log: '1:abc', damaged_lines: 0, missing_lines: 0 },
+      ]);
+      expect(await db.selectFrom('open_request').selectAll().execute()).toEqual([{ node_id: 1, id: 'r1', line: '{}' }]);
+      expect(await db.selectFrom('branch_checkpoint').select(['file_id', 'node_id', 'seq']).execute()).toEqual([
+        { file_id: '5:def', node_id: 1, seq: 9 },
+      ]);
+      expect(await db.selectFrom('checkpoint').select(['file_id', 'seq']).execute()).toEqual([
+        { file_id: '1:abc', seq: 7 },
+      ]);
+      expect(await db.selectFrom('meta').select('key').execute()).toEqual([{ key: 'schema_version' }]);
+    });
   });
 
   it('refuses a store of a newer version', async () => {

@@ -1,4 +1,5 @@
 // `sallyport check`: is the file valid, and what does it hold. All problems at once, each with its place and what to do.
+import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
 import { inert } from '../../report/inert.ts';
@@ -32,7 +33,7 @@ export function check(input: Input, ui: Ui, world: World): number {
     listen: settings.listen.map(({ host, port }) => authority(host, port)),
     admin: settings.admin === null ? null : authority(settings.admin.host, settings.admin.port),
     audit: settings.audit.file,
-    usage: settings.usage.store,
+    usage: showStore(settings.usage.store),
   };
   if (ui.json) {
     ui.object({ file, ok, ...facts, problems });

@@ -29,7 +29,7 @@ export async function report(input: Input, ui: Ui, world: World): Promise<number
     onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
   });
   ui.progress('summing up');
-  const store = openStore(settings.usage.store, 'read');
+  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
   try {
     const view = createView({ catalog, rules: new Policy(policy).rules(), expectedDenials: settings.expectedDenials });
     const found = await buildReport(store, view, {

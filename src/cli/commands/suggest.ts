@@ -30,7 +30,7 @@ export async function suggestCommand(input: Input, ui: Ui, world: World): Promis
     limits: settings.limits,
     onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
   });
-  const store = openStore(settings.usage.store, 'read');
+  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
   try {
     const policy = new Policy(compiled);
     const view = createView({ catalog, rules: policy.rules(), expectedDenials: settings.expectedDenials });

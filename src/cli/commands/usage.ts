@@ -1,4 +1,5 @@
 // `sallyport usage rebuild`: makes the usage store anew from the audit log, which is the truth. The work is in usage/rebuild.ts.
+import { showStore } from '../../config/store-place.ts';
 import { inert } from '../../report/inert.ts';
 import { rebuildStore } from '../../usage/rebuild.ts';
 import { EXIT } from '../args.ts';
@@ -17,9 +18,10 @@ export async function usageRebuild(input: Input, ui: Ui, world: World): Promise<
     onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
   });
   ui.settle();
-  if (ui.json) ui.object({ store: settings.usage.store, audit: settings.audit.file, ...done });
+  const store = showStore(settings.usage.store);
+  if (ui.json) ui.object({ store, audit: settings.audit.file, ...done });
   else {
-    ui.line(`${inert(settings.usage.store)} is made anew from ${done.lines} lines of ${inert(settings.audit.file)}`);
+    ui.line(`${inert(store)} is made anew from ${done.lines} lines of ${inert(settings.audit.file)}`);
     if (done.aside !== null) ui.line(`  the old store is now ${inert(done.aside)}`);
   }
   return EXIT.ok;

@@ -1,0 +1,104 @@
+// A real PostgreSQL server in a scratch folder, on a Unix socket, run by an unprivileged user; started, killed and restarted by
+// the tests. `postgresBin` is null where Debian's postgresql is not installed; .ci/run installs it.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type PostgresPlace, parsePostgresUrl } from '../../src/config/store-place.ts';
+import { tempDir } from './temp.ts';
+
+const VERSIONS = '/usr/lib/postgresql';
+const STARTS_MAX = 50;
+
+/** Folder of initdb and postgres, of the newest version. */
+export const postgresBin: string | null = (() => {
+  if (!fs.existsSync(VERSIONS)) return null;
+  const versions = fs.readdirSync(VERSIONS).sort((a, b) => Number(b) - Number(a));
+  return (
+    versions.map((name) => path.join(VERSIONS, name, 'bin')).find((bin) => fs.existsSync(path.join(bin, 'initdb'))) ??
+    null
+  );
+})();
+
+/** The server refuses to run as root. */
+const NOBODY = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+
+export class Postgres {
+  readonly directory: string;
+  readonly #data: string;
+  readonly #settings: readonly string[];
+  #server: ChildProcess | null = null;
+
+  private constructor(settings: readonly string[]) {
+    this.#settings = settings;
+    this.directory = tempDir('pg');
+    this.#data = path.join(this.directory, 'data');
+    if (NOBODY.uid !== undefined) fs.chownSync(this.directory, NOBODY.uid, NOBODY.gid);
+    const init = ['-D', this.#data, '-U', 'sallyport', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'];
+    execFileSync(path.join(postgresBin ?? '', 'initdb'), init, { ...NOBODY, cwd: '/', stdio: 'ignore' });
+  }
+
+  /** `settings` as name=value. It ends with the test. */
+  static async start(settings: readonly string[] = []): Promise<Postgres> {
+    const server = new Postgres(settings);
+    onTestFinished(() => server.kill());
+    await server.restart();
+    return server;
+  }
+
+  /** Where a database on it is: `postgres` is empty at first. */
+  place(database = 'postgres'): PostgresPlace {
+    const parsed = parsePostgresUrl(this.url(database));
+    if ('problem' in parsed) throw new Error(parsed.problem);
+    return parsed.place;
+  }
+
+  url(database = 'postgres'): string {
+    return `postgres:///${database}?host=${this.directory}&user=sallyport`;
+  }
+
+  /** Starts it where it does not run. After a kill the kernel may still hold what the old one had: then again. */
+  async restart(): Promise<void> {
+    for (let attempt = 0; attempt < STARTS_MAX; attempt++) if (await this.#started()) return;
+    throw new Error('PostgreSQL does not start');
+  }
+
+  /** kill -9: what was committed is there after the restart, nothing else. */
+  async kill(): Promise<void> {
+    const server = this.#server;
+    this.#server = null;
+    if (server === null || server.exitCode !== null) return;
+    const exited = new Promise((resolve) => server.once('close', resolve));
+    server.kill('SIGKILL');
+    await exited;
+  }
+
+  /** SIGSTOP and SIGCONT for the server and all its backends: it accepts and never answers. */
+  freeze(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    const pid = this.#server?.pid;
+    if (pid === undefined) throw new Error('it does not run');
+    const children = fs.readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(/\s+/).filter(Boolean);
+    for (const one of [pid, ...children.map(Number)]) process.kill(one, signal);
+  }
+
+  #started(): Promise<boolean> {
+    const settings = ['listen_addresses=', `unix_socket_directories=${this.directory}`, 'fsync=off', ...this.#settings];
+    const args = ['-D', this.#data, ...settings.flatMap((setting) => ['-c', setting])];
+    const server = spawn(path.join(postgresBin ?? '', 'postgres'), args, {
+      ...NOBODY,
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    return new Promise((resolve, reject) => {
+      let said = '';
+      server.stderr?.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+        if (!said.includes('ready to accept connections')) return;
+        this.#server = server;
+        resolve(true);
+      });
+      server.once('error', reject);
+      server.once('exit', () => resolve(false));
+    });
+  }
+}
