@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { unwritable } from './append.ts';
 import { parseLine, type StoredLine } from './parse.ts';
-import { identify, readFileLines } from './read.ts';
+import { identify, listSegments, readFileLines } from './read.ts';
 import { scanTail, type Tail, tornAlone } from './scan.ts';
 
 /** The last line that both sides have: number, and hash as the `prev` of what follows. */
@@ -87,12 +87,17 @@ export function takeOverTail(file: string, fork: Fork): Tail {
   if (first?.event !== 'reopen' || first.prev !== fork.hash)
     throw unwritable(file, new Error(`it was not handed over at line ${fork.seq}: there is no ${branch}`));
   const current = identify(file);
-  if (current === 'empty') {
+  const begun = listSegments(file).segments.find(({ firstSeq }) => firstSeq === fork.seq + 1);
+  if (current === 'empty' && begun === undefined) {
     const torn = tornAlone(file, current);
     return { seq: fork.seq, prev: fork.hash, policy: first.policy, torn, rotated: true, open: [] };
   }
-  const begun = firstLine(file);
-  if (begun?.event !== 'reopen' || begun.prev !== fork.hash)
+  const line = begun === undefined ? null : firstLine(begun.path);
+  if (
+    line?.event !== 'reopen' ||
+    line.prev !== fork.hash ||
+    (typeof current === 'object' && current.firstSeq <= fork.seq)
+  )
     throw unwritable(file, new Error('it is not empty, and does not go on from the line that was handed over'));
-  return scanTail(file);
+  return scanTail(file, fork.seq);
 }

@@ -57,6 +57,8 @@ export interface AuditLog extends Recorder {
   /** Flushes, closes and gives the lock back. Records after it throw. */
   close(): void;
   readonly stats: AuditStats;
+  /** Whether this request was let through here and has no ended line in the kernel yet. */
+  isOpen(id: string): boolean;
   /** Why no new work should be given to this proxy: records cannot be written, or the disk is nearly full. Null when all is well. */
   readonly notReady: string | null;
   /** The last line was cut short by a crash: the fragment now stands in this file. Null when the end was sound. */
@@ -180,9 +182,8 @@ class FileAuditLog implements AuditLog {
     return this.#lastError ?? this.#disk.short;
   }
 
-  durable(): Promise<void> | null {
-    return this.#syncer.durable();
-  }
+  isOpen = (id: string): boolean => this.#open.has(id);
+  durable = (): Promise<void> | null => this.#syncer.durable();
 
   decided(record: Decided): void {
     this.#policy = record.policy;

@@ -3,7 +3,7 @@
 import type net from 'node:net';
 import os from 'node:os';
 import type { Logger } from 'pino';
-import type { AuditLog } from '../audit/log.ts';
+import type { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
@@ -16,7 +16,7 @@ import { PolicyWatch } from './watch.ts';
 
 interface HolderOptions {
   readonly ctx: ProxyContext;
-  readonly audit: AuditLog;
+  readonly audit: ProcessLog;
   readonly log: Logger;
   readonly file: string | null;
   readonly overrides: Overrides;

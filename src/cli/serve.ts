@@ -2,7 +2,7 @@
 // keeps the proxy closed until all stand, obeys the signals, and ends them so that no record is lost.
 import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
-import { type AuditLog, openAuditLog } from '../audit/log.ts';
+import { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { createMeter } from '../limits.ts';
@@ -63,7 +63,7 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
   const places = placesOf(settings);
   const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
   const takeOver = await predecessor?.takeOver();
-  const audit = openAuditLog({
+  const audit = new ProcessLog({
     file: settings.audit.file,
     node: settings.node,
     limits: settings.limits,
@@ -85,7 +85,7 @@ interface Parts {
   readonly options: ServeOptions;
   readonly loaded: LoadedConfig;
   readonly log: Logger;
-  readonly audit: AuditLog;
+  readonly audit: ProcessLog;
   readonly signals: Signals;
   readonly places: readonly Place[];
   readonly sockets: Sockets;
@@ -141,7 +141,7 @@ async function run({ options, loaded, log, audit, signals, places, sockets, pred
   }
 }
 
-function sayRepairs(audit: AuditLog, log: Logger): void {
+function sayRepairs(audit: ProcessLog, log: Logger): void {
   if (audit.repaired)
     log.warn(audit.repaired, 'the last audit line was cut short by a crash; the fragment is set aside');
   if (audit.interrupted > 0)
@@ -154,7 +154,7 @@ function sayRepairs(audit: AuditLog, log: Logger): void {
 function createContext(parts: {
   loaded: LoadedConfig;
   log: Logger;
-  audit: AuditLog;
+  audit: ProcessLog;
   meter: ReturnType<typeof createMeter>;
   engine: JsEngine;
 }): ProxyContext {
@@ -189,7 +189,7 @@ function createContext(parts: {
 interface Running {
   readonly ctx: ProxyContext;
   readonly holder: PolicyHolder;
-  readonly audit: AuditLog;
+  readonly audit: ProcessLog;
   readonly log: Logger;
   readonly notifier: Notifier;
   readonly signals: Signals;
@@ -248,7 +248,7 @@ function obey(running: Running): Promise<void> {
   });
 }
 
-function reopen(audit: AuditLog, log: Logger): void {
+function reopen(audit: ProcessLog, log: Logger): void {
   try {
     audit.reopen();
     log.info('the audit log was reopened');
@@ -257,7 +257,7 @@ function reopen(audit: AuditLog, log: Logger): void {
   }
 }
 
-function note(audit: AuditLog, log: Logger, policy: string, hits: Record<string, number>): void {
+function note(audit: ProcessLog, log: Logger, policy: string, hits: Record<string, number>): void {
   try {
     audit.note({ event: 'stop', policy, detail: { pid: process.pid, ...hits } });
   } catch (error) {

@@ -5,7 +5,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type net from 'node:net';
 import type { Logger } from 'pino';
 import type { Fork } from '../audit/branch.ts';
-import type { AuditLog } from '../audit/log.ts';
+import type { ProcessLog } from '../audit/process-log.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Place } from './places.ts';
@@ -29,7 +29,7 @@ export type FromOld =
 
 interface Parts {
   readonly ctx: ProxyContext;
-  readonly audit: AuditLog;
+  readonly audit: ProcessLog;
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly listening: () => ReadonlyMap<Place, net.Server>;
@@ -68,10 +68,13 @@ export class Upgrade {
         if (child.connected) child.disconnect();
         child.unref();
         log.info({ pid: child.pid, ready }, 'the new process is ready; this one drains');
+        this.#note({ result: 'done', pid: child.pid ?? 0 });
         this.#parts.done(ready);
       })
       .catch(async (error: unknown) => {
         await end(child);
+        // Where it died after the fork, nobody else writes the log now.
+        this.#parts.audit.takeBack();
         this.#running = false;
         this.#say('failed', 'upgrade-failed', error instanceof Error ? error.message : String(error));
       });

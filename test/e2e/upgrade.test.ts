@@ -1,6 +1,7 @@
 // An upgrade under load, from outside: no client is refused, no tunnel breaks, every request is recorded once and counted once.
 // The processes that upgrades start are no children of the test; their pids come from the audit log, and they end with each test.
 import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { branchPaths } from '../../src/audit/branch.ts';
@@ -10,9 +11,10 @@ import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, type Finished, readAudit, run, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
-import type { PolicyFile } from '../support/temp.ts';
+import { type PolicyFile, tempDir } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
+const DIE = new URL('../support/die-in-upgrade.mjs', import.meta.url).href;
 const HOST = 'echo.allowed.test';
 let world: World;
 let origin: Origin;
@@ -27,10 +29,10 @@ afterEach(async () => {
   await origin.close();
 });
 
-async function start(policy: PolicyFile = {}): Promise<void> {
+async function start(policy: PolicyFile = {}, env: Record<string, string> = {}): Promise<void> {
   origin = await startOrigin(echo);
   const allow = [{ host: HOST, ports: [origin.port], protocol: 'any', addresses: LOOPBACK }];
-  world = await startWorld({ allow, ...policy }, { [HOST]: ['127.0.0.1'] });
+  world = await startWorld({ allow, ...policy }, { [HOST]: ['127.0.0.1'] }, env);
 }
 
 function lives(pid: number): boolean {
@@ -47,10 +49,22 @@ async function gone(pid: number): Promise<void> {
   while (lives(pid)) await delay(20);
 }
 
+const command = (...args: string[]): Promise<Finished> =>
+  sallyport([...args, '--config', world.configFile], { cwd: world.dir });
+
 async function upgrade(): Promise<Finished & { pid: number }> {
-  const done = await sallyport(['upgrade', '--json', '--config', world.configFile], { cwd: world.dir });
-  const { pid } = JSON.parse(done.stdout) as { pid?: number };
+  const done = await command('upgrade', '--json');
+  const { pid } = JSON.parse(done.stdout || '{}') as { pid?: number };
   return { ...done, pid: pid ?? 0 };
+}
+
+/** Status and reason of one CONNECT to port 443. */
+async function answer(host: string): Promise<string> {
+  const client = await RawClient.connect(world.proxy.proxy);
+  client.send(`CONNECT ${host}:443 HTTP/1.1\r\nHost: ${host}:443\r\n\r\n`);
+  const { status, reason } = await client.readHead();
+  client.close();
+  return `${status} ${reason}`;
 }
 
 /** Opens a tunnel and proves that it carries bytes. */
@@ -133,7 +147,7 @@ describe('two upgrades under load', () => {
     );
     expect(lines.filter(({ event }) => event === 'stop')).toHaveLength(3);
     expect(new Set(lines.map(({ policy }) => policy))).toEqual(new Set([world.proxy.policy]));
-    const verified = await sallyport(['audit', 'verify', '--config', world.configFile], { cwd: world.dir });
+    const verified = await command('audit', 'verify');
     expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
     const report = await world.report<{ totals: { tunnels: number } }>();
     expect(report.totals.tunnels).toBe(opened);
@@ -167,6 +181,44 @@ describe('an upgrade', { timeout: 120_000 }, () => {
     client.close();
   });
 
+  it.each(['fork', 'socket', 'ready'])(
+    'whose new process dies at the %s leaves the log whole and the old one its writer',
+    async (moment) => {
+      const die = join(tempDir('die'), 'moment');
+      await start({}, { NODE_OPTIONS: `--import ${DIE}`, SALLYPORT_TEST_DIE: die });
+      writeFileSync(die, moment);
+      const before = await tunnel();
+      const failed = await upgrade();
+      expect(failed, failed.stdout + failed.stderr).toMatchObject({
+        code: 1,
+        stdout: expect.stringContaining('it ended with SIGKILL before it was ready'),
+      });
+      await exchange(before);
+      const after = await tunnel();
+      expect(lockHolder(world.auditFile)?.pid).toBe(world.proxy.pid);
+      const observed = await command('mode', 'observe', '--for-minutes', '5', '--reason', 'INC-42');
+      expect(observed, observed.stdout + observed.stderr).toMatchObject({ code: 0 });
+
+      rmSync(die);
+      const second = await upgrade();
+      expect(second, second.stdout + second.stderr).toMatchObject({ code: 0 });
+      const last = await tunnel();
+      for (const client of [before, after, last]) {
+        await exchange(client);
+        await finish(client);
+      }
+      await gone(world.proxy.pid);
+      process.kill(second.pid, 'SIGTERM');
+      await gone(second.pid);
+      const decided = ids(everything(), 'decided');
+      expect(decided).toHaveLength(3);
+      expect(ids(everything(), 'ended')).toEqual(decided);
+      const verified = await command('audit', 'verify');
+      expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
+      expect((await world.report<{ totals: { tunnels: number } }>()).totals.tunnels).toBe(3);
+    },
+  );
+
   it('is refused while one is under way', async () => {
     await start();
     world.proxy.signal('SIGUSR1');
@@ -181,6 +233,37 @@ describe('an upgrade', { timeout: 120_000 }, () => {
     );
     // Nothing is open: the old one ends by itself.
     await gone(world.proxy.pid);
+  });
+
+  it('keeps the override of the mode, and its end', async () => {
+    await start();
+    const set = await command('mode', 'observe', '--for-minutes', '5', '--reason', 'INC-42');
+    expect(set, set.stdout + set.stderr).toMatchObject({ code: 0 });
+    const done = await upgrade();
+    expect(done, done.stdout + done.stderr).toMatchObject({ code: 0 });
+    expect(everything()).toContainEqual(
+      expect.objectContaining({ event: 'start', detail: expect.objectContaining({ pid: done.pid, mode: 'observe' }) }),
+    );
+    // Observed and let through, so that the name is looked up; nobody has it.
+    expect(await answer('other.test')).toBe('502 dns-failed');
+    expect(await command('mode', 'clear')).toMatchObject({ code: 0 });
+    expect(await answer('other.test')).toBe('403 host-not-allowed');
+  });
+
+  it('leaves an old process that two SIGTERMs end at once', async () => {
+    await start({ limits: { drain_timeout_ms: 3_600_000 } });
+    const held = await tunnel();
+    expect(await upgrade()).toMatchObject({ code: 0 });
+    world.proxy.signal('SIGTERM');
+    await exchange(held);
+    world.proxy.signal('SIGTERM');
+    // Its output stays open: the new process has it too.
+    await gone(world.proxy.pid);
+    expect(world.proxy.child.exitCode).toBe(0);
+    await held.readAll();
+    expect(held.state).toBe('reset');
+    expect(everything()).toContainEqual(expect.objectContaining({ event: 'ended', host: HOST, outcome: 'drained' }));
+    await finish(await tunnel());
   });
 
   it('that takes longer than upgrade_timeout_ms is ended', async () => {
@@ -211,7 +294,7 @@ describe('an upgrade', { timeout: 120_000 }, () => {
   it('finds no proxy where none runs', async () => {
     await start();
     await world.proxy.kill9();
-    const done = await sallyport(['upgrade', '--config', world.configFile], { cwd: world.dir });
+    const done = await command('upgrade');
     expect(done.code).toBe(1);
     expect(done.stderr).toContain('proxy-not-found');
   });

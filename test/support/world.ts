@@ -50,8 +50,12 @@ function clientEnvironment(home: string): Record<string, string | undefined> {
   };
 }
 
-/** Starts a world; `policy` is laid over a policy that has only the test's addresses and files in it. */
-export async function startWorld(policy: PolicyFile, names: Names = {}): Promise<World> {
+/** Starts a world; `policy` is laid over a policy that has only the test's addresses and files in it, `env` over the proxy's environment. */
+export async function startWorld(
+  policy: PolicyFile,
+  names: Names = {},
+  env: Readonly<Record<string, string>> = {},
+): Promise<World> {
   const dir = tempDir('e2e');
   const home = join(dir, 'home');
   mkdirSync(home);
@@ -70,7 +74,7 @@ export async function startWorld(policy: PolicyFile, names: Names = {}): Promise
     node: 'test',
   };
   const write = (changes: PolicyFile): void => void writePolicy(configFile, { ...base, ...policy, ...changes });
-  const start = (): Promise<ProxyProcess> => startProxy(['--config', configFile], { cwd: dir });
+  const start = (): Promise<ProxyProcess> => startProxy(['--config', configFile], { cwd: dir, env });
   const client: World['client'] = (command, options = {}) =>
     run(command, {
       cwd: dir,

@@ -54,7 +54,7 @@ export async function upgrade(input: Input, ui: Ui, world: World): Promise<numbe
   }
 }
 
-/** The process that writes the log; after a handover whose new process died, the one that writes the newest branch of it. */
+/** The process that writes the log; while it cannot take the log back after an upgrade that failed, the one that writes the newest branch. */
 function running(file: string): LockHolder {
   const holder = lockHolder(file) ?? lockHolder(branchPaths(file).at(-1)?.path ?? file);
   if (holder === null) throw new SallyportError('proxy-not-found', `no proxy runs with the audit log ${file}`);
@@ -68,6 +68,8 @@ class Watch {
   readonly #pid: number;
   readonly #from = new Map<number, number>();
   #begun = false;
+  #done = false;
+  #started: NoteLine | null = null;
 
   constructor(file: string, pid: number) {
     this.#file = file;
@@ -78,7 +80,7 @@ class Watch {
     }
   }
 
-  /** @returns the `start` of the new process, once it stands there. @throws SallyportError where the upgrade was refused or failed */
+  /** @returns the `start` of the new process, once the old one has given way. @throws SallyportError where the upgrade was refused or failed */
   look(): NoteLine | null {
     for (const path of this.#paths()) {
       const { ino } = statSync(path);
@@ -86,16 +88,18 @@ class Watch {
         const line = raw.state === 'whole' ? parseLine(raw.text) : null;
         if (line === null) continue;
         this.#from.set(ino, raw.end);
-        if (line.event === 'start' && line.detail['pid'] !== this.#pid) return line;
+        if (line.event === 'start' && line.detail['pid'] !== this.#pid) this.#started = line;
         if (line.event === 'upgrade') this.#heed(line);
       }
     }
-    return null;
+    // A new process may die right after its first words: whether it was heard is for the old one to say.
+    return this.#done ? this.#started : null;
   }
 
   /** A refusal after our own beginning is the answer to somebody else. */
   #heed({ detail }: NoteLine): void {
     if (detail['result'] === 'begun') this.#begun = true;
+    else if (detail['result'] === 'done') this.#done = true;
     else if (detail['result'] === 'failed' || !this.#begun)
       throw new SallyportError(detail['code'] as OperatorErrorCode, String(detail['why']));
   }
