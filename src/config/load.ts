@@ -20,7 +20,7 @@ import type { PathProblem } from './issues.ts';
 import { lintRules } from './lint.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
 import { buildPolicySource } from './policy-source.ts';
-import { runTests } from './trial.ts';
+import { runTests, type TestRequest, testRequests } from './trial.ts';
 
 export type { Overrides } from './parse.ts';
 
@@ -36,6 +36,8 @@ const WORKER_MEMORY_MB = 2_048;
 export interface LoadOptions {
   /** The file as it was named; null: the built-in policy (group buildkite-agent), with the overrides. */
   readonly file: string | null;
+  /** Its text, instead of what is on the disk: a proposal that nobody has written yet. */
+  readonly text?: string;
   readonly overrides?: Overrides;
   /** Milliseconds since the epoch, for expiry. */
   readonly now: number;
@@ -53,6 +55,8 @@ export interface LoadedConfig {
 export interface LoadedHere extends LoadedConfig {
   readonly source: PolicySource;
   readonly catalog: Catalog;
+  /** The requests that `tests:` is about. */
+  readonly tests: readonly TestRequest[];
 }
 
 /**
@@ -109,7 +113,7 @@ export type WorkerAnswer =
  */
 export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { file, now } = options;
-  const document = file === null ? BUILT_IN : readFile(file);
+  const document = file === null ? BUILT_IN : options.text === undefined ? readFile(file) : read(file, options.text);
   const parsed = parseRaw(document.value, options.overrides ?? {});
   const findings = new Findings(file, (problem) => placeOf(problem, document, parsed));
   findings.add(parsed.problems);
@@ -138,7 +142,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   findings.add(lintRules({ rules: built.rules, catalog, clientGroups, modes: built.source.modes, now }));
   findings.add(runTests(new Policy(policy), parsed.tests, now));
   if (findings.hasErrors) throw findings.error();
-  return { settings, policy, files, problems: findings.warnings(), source, catalog };
+  const tests = testRequests(parsed.tests, now);
+  return { settings, policy, files, problems: findings.warnings(), source, catalog, tests };
 }
 
 interface ReadDocument extends SourceDocument {
@@ -159,7 +164,7 @@ function originText({ file, line }: SourcePlace): string {
 }
 
 function readFile(file: string): ReadDocument {
-  const { bytes, read } = readBytes(file);
+  const { bytes, read: fresh } = readBytes(file);
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -167,9 +172,13 @@ function readFile(file: string): ReadDocument {
     const { line, column } = invalidPlace(bytes);
     throw failure(file, [problemAt('config-syntax', { file, line, column }, 'the file is not UTF-8 text')], { cause });
   }
+  return { ...read(file, text), bytes: bytes.length, read: fresh };
+}
+
+function read(file: string, text: string): ReadDocument {
   const result = readDocument(file, text);
   if (!result.ok) throw failure(file, result.problems);
-  return { ...result.document, bytes: bytes.length, read };
+  return { ...result.document, bytes: Buffer.byteLength(text), read: null };
 }
 
 /** Reads a regular file up to the limit; never a pipe or a device, which might not end. */

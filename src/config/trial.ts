@@ -15,6 +15,23 @@ const BEFORE_ALL = Number.NEGATIVE_INFINITY;
 
 type Wanted = 'allow' | 'deny' | 'observe';
 
+/** A request that a test of the file is about, and what it wants. */
+export interface TestRequest {
+  readonly wanted: Wanted;
+  readonly request: PolicyRequest;
+}
+
+/** The requests of well-formed tests. */
+export function testRequests(tests: readonly Placed<TestItem>[], now: number): TestRequest[] {
+  return tests.flatMap(({ item }) => {
+    const wanted = (['allow', 'deny', 'observe'] as const).find((key) => item[key] !== undefined);
+    const target = wanted === undefined ? undefined : item[wanted];
+    if (wanted === undefined || target === undefined) return [];
+    const request = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
+    return request === null ? [] : [{ wanted, request }];
+  });
+}
+
 /** Runs every test; a failing one is an error at its place, with the decision and the rule that made it. */
 export function runTests(policy: Policy, tests: readonly Placed<TestItem>[], now: number): PathProblem[] {
   return tests.flatMap(({ index, item }) => runTest(policy, item, ['tests', index], now));

@@ -141,7 +141,7 @@ export class Policy {
       if (rule.kind === 'address' && canonicalAddress(address) === authority.host) return PASS;
       if (containsAny(rule.addresses, address)) return PASS;
     }
-    if (this.#isPrivateUpstream(authority, address)) return PASS;
+    if (this.isPrivateUpstream(authority, address)) return PASS;
     if (decision.mode === 'observe' && containsAny(this.compiled.observeAddresses, address)) return PASS_OBSERVED;
     return prohibited;
   }
@@ -224,7 +224,7 @@ export class Policy {
   }
 
   /** `private_upstreams`: names under a suffix that resolve to internal addresses here, such as VPC endpoints. */
-  #isPrivateUpstream(authority: Authority, address: string): boolean {
+  isPrivateUpstream(authority: Authority, address: string): boolean {
     if (authority.kind !== 'name') return false;
     const { host } = authority;
     return this.compiled.privateUpstreams.some(

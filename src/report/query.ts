@@ -6,13 +6,12 @@ import { OUTCOMES } from '../errors.ts';
 import type { DecidedLine } from '../policy/record.ts';
 import { DAY_HOURS, dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
-import type { SeenRow } from './suggest.ts';
-import { endOf, NOT_DENIED } from './sums.ts';
+import { NOT_DENIED } from './sums.ts';
 
 const HOUR_MS = 3_600_000;
 
 /** Sums of one host, rule and kind of end are at most this many rows; the largest are kept, the rest counts in the totals. */
-const ROWS_MAX = 200_000;
+export const ROWS_MAX = 200_000;
 /** Actors looked at behind one refused host. */
 const ACTORS_MAX = 100;
 const CHUNK = 500;
@@ -73,7 +72,7 @@ export function wholeHours(from: number, to: number, daily: number): [first: num
 }
 
 /** The conditions on `usage`: the window, and who. */
-async function conditions(store: Store, filter: Filter): Promise<RawBuilder<unknown>> {
+export async function conditions(store: Store, filter: Filter): Promise<RawBuilder<unknown>> {
   const parts: RawBuilder<unknown>[] = [];
   if (filter.pipeline !== null) {
     parts.push(sql`pipeline_id IN (SELECT id FROM pipeline WHERE name = ${filter.pipeline})`);
@@ -259,32 +258,4 @@ export async function readFacts(store: Store): Promise<Facts> {
     missingLines: Number(lost?.missing ?? 0),
     dailyBefore: await dailyBefore(store),
   };
-}
-
-/** Refusals that say nothing about what a build needs. */
-const NOT_NEEDED: ReadonlySet<string> = new Set(['client-not-allowed', 'self-prohibited', 'metadata-prohibited']);
-
-/** Who asked for what, for `suggest`: sums by target, kind of request, pipeline, job and kind of end. */
-export async function readSeen(store: Store, filter: Filter): Promise<{ rows: SeenRow[]; truncated: boolean }> {
-  const where = await conditions(store, filter);
-  const { rows } = await sql<
-    Omit<TargetRow, 'target_id' | 'rule' | 'grp'> & { kind: SeenRow['kind']; pipeline: string; job: string }
-  >`
-    SELECT t.host, t.port, u.kind, a.pipeline, a.job, u.verdict, u.reason, u.outcome, sum(u.requests) AS requests,
-      min(u.first_seen) AS first_seen, max(u.last_seen) AS last_seen
-    FROM usage AS u JOIN target AS t ON t.id = u.target_id JOIN actor AS a ON a.id = u.actor_id
-    WHERE ${where}
-    GROUP BY t.host, t.port, u.kind, a.pipeline, a.job, u.verdict, u.reason, u.outcome
-    ORDER BY sum(u.requests) DESC LIMIT ${ROWS_MAX + 1}`.execute(store.db);
-  const seen = rows.slice(0, ROWS_MAX).flatMap((row): SeenRow[] => {
-    const end = endOf(row.verdict, row.reason, row.outcome);
-    if (end === 'challenge' || NOT_NEEDED.has(row.reason) || (end === 'failed' && row.verdict === 'deny')) return [];
-    const { host, port, kind, pipeline, job, reason } = row;
-    const requests = Number(row.requests);
-    // What was refused for not being listed was never tried: that says nothing against it.
-    const answered = end === 'failed' ? 0 : requests;
-    const times = { first_seen: Number(row.first_seen), last_seen: Number(row.last_seen) };
-    return [{ host, port, kind, pipeline, job, requests, answered, denied: reason === 'host-denied', ...times }];
-  });
-  return { rows: seen, truncated: rows.length > ROWS_MAX };
 }

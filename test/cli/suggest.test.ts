@@ -1,5 +1,6 @@
 // `sallyport suggest` over a real audit log and store: what it prints is a policy that loads and lets through what was needed.
-import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadConfigHere } from '../../src/config/load.ts';
@@ -24,6 +25,7 @@ const EVENTS: Event[] = [
   ...both('telemetry.example', { verdict: 'deny' }),
   { host: 'late.example', verdict: 'observe', hour: 71 },
 ];
+const loadText = (file: string, text: string) => loadConfigHere({ file, text, now: NOW }).source;
 const history = writeHistory(
   { allow: [{ group: 'buildkite-agent' }], deny: ['gist.github.com'], expected_denials: ['telemetry.example'] },
   EVENTS,
@@ -41,6 +43,10 @@ describe('suggest', () => {
     expect(
       source.rules.map(({ pattern, ports, group }) => `${pattern.text} ${ports?.join() ?? ''} ${group ?? ''}`.trim()),
     ).toEqual([
+      'gist.github.com',
+      ...['agent-edge.buildkite.com', 'agent.buildkite.com', 'buildkiteartifacts.com'].map(
+        (host) => `${host} 443 buildkite-agent`,
+      ),
       'sts.us-west-2.amazonaws.com 443 amazon-sts',
       'sts.amazonaws.com 443 amazon-sts',
       'github.com 443 github',
@@ -51,8 +57,9 @@ describe('suggest', () => {
     expect(out).toContain('  # - { group: amazon-s3, with: { region: us-west-2 } }');
     expect(out).toContain('b.s3.us-west-2.amazonaws.com:443');
     for (const host of ['typo.example', 'once.example', 'late.example']) expect(out).toContain(`  # - ${host}\n`);
-    expect(out).not.toMatch(/gist|telemetry|^ {2}- pastebin/m);
+    expect(out).not.toMatch(/- gist.*\n.*- gist|# - gist|- telemetry.*\n.*- telemetry|^ {2}- pastebin/m);
     expect(out).toContain(`#   ${history.configFile}:`);
+    expect(out).toContain('# Unused rules are not looked for: the records cover 3 of the 30 days that it takes');
   });
 
   it('gives the same as JSON, and takes other bounds', async () => {
@@ -67,5 +74,81 @@ describe('suggest', () => {
     const { code, err } = await type([...args, '--min-builds', 'two']);
     expect(code).toBe(2);
     expect(err).toContain('--min-builds two');
+  });
+
+  it('makes a patch, with what it knows and does not know before it', async () => {
+    const { code, out } = await type([...args, '--diff'], { now: NOW });
+    expect(code).toBe(0);
+    const [before, diff] = [out.slice(0, out.indexOf('--- ')), out.slice(out.indexOf('--- '))];
+    expect(before).toMatch(/^(?:# .*\n)+$/);
+    expect(diff).toMatch(new RegExp(`^--- ${history.configFile}\\n\\+\\+\\+ ${history.configFile}\\n@@ `));
+    const whole = await type(args, { now: NOW });
+    const file = join(history.dir, 'patched.yaml');
+    writeFileSync(file, readFileSync(history.configFile));
+    const { status } = spawnSync('patch', ['--silent', file], { input: out });
+    expect(status).toBe(0);
+    expect(whole.out).toBe(`${before}${readFileSync(file, 'utf8')}`);
+  });
+});
+
+describe('suggest after a long time', () => {
+  const DAYS = 24;
+  const old = writeHistory(
+    {
+      allow: [
+        { group: 'buildkite-agent' },
+        { group: 'gitlab' },
+        'used.example',
+        'forgotten.example',
+        { host: '*.corp.example', for: { pipeline: 'nightly' } },
+        'tested.example',
+      ],
+      observe: { addresses: ['10.0.0.0/8'] },
+      tests: [{ allow: 'tested.example:443' }],
+    },
+    [
+      ...both('gitlab.com', { verdict: 'allow', hour: -50 * DAYS, rule: 'x', identity: claimed('weekly', 'w') }),
+      ...both('used.example', { verdict: 'allow', rule: 'x' }),
+      ...both('git.corp.example', { verdict: 'deny', reason: 'address-prohibited', dropped: ['10.1.2.3 private'] }),
+      ...both('used.example', {
+        verdict: 'deny',
+        reason: 'address-prohibited',
+        dropped: ['fd00::7 private', '169.254.1.1 metadata'],
+      }),
+      ...both('wiki.corp.example', { addresses: ['10.9.9.9'] }),
+      ...both('public.example', { addresses: ['9.9.9.9'] }),
+      ...both('used.example', { verdict: 'allow', rule: 'x', hour: 71 }),
+    ],
+  );
+  const typed = ['suggest', '--config', old.configFile];
+
+  it('comments out what nothing used, with the last use, and says of whom nothing is known', async () => {
+    const { out } = await type(typed, { now: NOW });
+    expect(out).toContain('  # unused for 30 days, last used 2026-10-01\n  # - group: gitlab\n');
+    expect(out).toContain('  # unused for 30 days, and never before in the records\n  # - forgotten.example\n');
+    expect(out).toContain('#   nightly: never seen\n#   weekly: last seen 2026-10-01\n');
+    const { rules } = loadText(old.configFile, out);
+    expect(rules.map(({ pattern }) => pattern.text)).toEqual(
+      expect.arrayContaining(['used.example', '*.corp.example', 'tested.example', 'public.example']),
+    );
+  });
+
+  it('looks for unused rules only as the operator says', async () => {
+    const { out } = await type([...typed, '--unused-after', '60'], { now: NOW });
+    expect(out).toContain('# Unused rules are not looked for: the records cover 53 of the 60 days that it takes');
+    expect(out).not.toContain('# - group: gitlab');
+    const one = await type([...typed, '--pipeline', 'web'], { now: NOW });
+    expect(one.out).toContain('# Unused rules are not looked for: one pipeline does not say what others need');
+    const long = await type([...typed, '--since', '60d'], { now: NOW });
+    expect(long.out).not.toContain('# - group: gitlab');
+    expect(long.out).toContain('# unused for 60 days, and never before');
+  });
+
+  it('shows internal hosts with the addresses that were met', async () => {
+    const { out } = await type(typed, { now: NOW });
+    expect(out).toContain('# - { host: git.corp.example, ports: [443], addresses: ["10.1.2.3/32"] }');
+    expect(out).toContain('# - { host: wiki.corp.example, ports: [443], addresses: ["10.9.9.9/32"] }');
+    expect(out).toMatch(/# +refused, used\.example:443: internal; add there addresses: \[fd00::7\/128\], or the range/);
+    expect(out).toContain('\n  - public.example\n');
   });
 });

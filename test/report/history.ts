@@ -40,6 +40,9 @@ export interface Event {
   readonly times?: number;
   /** The tunnel is still open. */
   readonly open?: true;
+  /** Answers of the resolver that the address guard dropped. */
+  readonly dropped?: Decided['dropped'];
+  readonly addresses?: Decided['addresses'];
   /** The verdict of the ended line, where a check after the 200 changed it. */
   readonly cut?: Ended['reason'];
 }
@@ -101,13 +104,17 @@ function record(log: ReturnType<typeof openAuditLog>, event: Event, id: string):
     rule: event.rule ?? null,
     policy: 'p1',
   };
-  const nearest = event.nearest === undefined ? {} : { nearest: event.nearest };
+  const more = {
+    ...(event.nearest === undefined ? {} : { nearest: event.nearest }),
+    ...(event.dropped === undefined ? {} : { dropped: event.dropped }),
+    ...(event.addresses === undefined ? {} : { addresses: event.addresses }),
+  };
   if (verdict === 'deny') {
     const reason = base.reason === 'allowed' ? 'host-not-allowed' : base.reason;
-    log.decided({ ...base, ...nearest, outcome: reason });
+    log.decided({ ...base, ...more, outcome: reason });
     return;
   }
-  log.decided({ ...base, ...nearest });
+  log.decided({ ...base, ...more });
   if (event.open) return;
   const cut = event.cut === undefined ? {} : { verdict: 'deny' as const, reason: event.cut };
   const outcome = event.outcome ?? (event.cut === undefined ? 'closed' : (event.cut as Ended['outcome']));

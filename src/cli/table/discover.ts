@@ -32,10 +32,12 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'suggest',
     summary: 'Suggest the smallest policy that the records need.',
-    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, forward, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, never-answered]}]',
+    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, protocol (null: by port), addresses, pipeline, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, internal, tested, expired, reserved, never-answered]}], unused [{origin, group, days, last (ms) or null}], no_removals (why, or null), unknown_pipelines [{pipeline, last_seen (ms) or null}], diff',
     about: [
-      'Prints a policy file with what the policy in force lacks: catalog groups with their parameters, exact hosts, and wildcards where names vary. Each line has its evidence above it.',
-      'What few jobs asked for, what is new, what strangers may own and what is known for carrying data out stands commented out under "review". What a deny rule or expected_denials names is never suggested.',
+      'Prints the policy file with what it lacks: catalog groups with their parameters, exact hosts, and wildcards where names vary. Each entry has its evidence above it. Everything else in the file stays as it is, byte for byte. The file is not written: read the output, or apply --diff with patch(1).',
+      'New entries go behind the last one of allow. A new value for the one parameter of a group goes into the entry that has the group, where that entry says nothing but group and with; everything else gets an entry of its own.',
+      'Commented out under "review" stands what few jobs asked for, what is new, what strangers may own, what is internal, what a rule reserves for others or let through until it expired, what a test of the file wants to be refused, and what is known for carrying data out. What a deny rule or expected_denials names is never suggested.',
+      'Entries that nothing used for so many days are commented out, with the day of the last use. Required groups, rules that a test needs, and rules for pipelines that were not seen stay.',
     ],
     arguments: [],
     options: [
@@ -47,9 +49,24 @@ export const DISCOVER_COMMANDS = [
       },
       { name: 'pipeline', value: 'NAME', about: 'Only what this pipeline asked for.' },
       { name: 'min-builds', value: 'N', about: 'Hosts seen in fewer jobs are a matter for review. 2 unless given.' },
+      {
+        name: 'unused-after',
+        value: 'DAYS',
+        about:
+          'Days without use after which an entry may go: the records must go back as far, and what was used in the window stays. 30 unless given: what runs weekly has then run four times.',
+      },
+      {
+        name: 'scoped',
+        value: null,
+        about: 'What one pipeline alone asked for, and proved to be it, is suggested for that pipeline alone.',
+      },
+      { name: 'diff', value: null, about: 'Print the difference to the file as a patch, instead of the whole file.' },
     ],
     exits: { 0: 'suggested', 1: 'the policy, the audit log or the store could not be read' },
-    examples: ['sallyport suggest --config config/sallyport.yaml --since 14d'],
+    examples: [
+      'sallyport suggest --config config/sallyport.yaml --since 14d',
+      'sallyport suggest --config config/sallyport.yaml --diff | patch config/sallyport.yaml',
+    ],
   },
   {
     name: 'replay',

@@ -1,0 +1,157 @@
+// Everything that `suggest` says, from the store, the audit log and the policy file: the lines, the rules that nothing uses,
+// the pipelines of which nothing is known, and the edits of the file. What it proposes has been loaded before it is shown.
+import { type LoadedHere, loadConfigHere } from '../config/load.ts';
+import { Policy } from '../policy/decide.ts';
+import type { Store } from '../usage/store.ts';
+import { readInternal } from './internal.ts';
+import { editPolicy } from './policy-edit.ts';
+import { type Facts, readFacts } from './query.ts';
+import { readBegin, readPipelinesSeen, readSeen, readUses } from './seen.ts';
+import { standingOf } from './standing.ts';
+import { namesOf, type SeenRow, type SuggestedLine, suggest } from './suggest.ts';
+import { additionsOf, headingOf, remarksOf, unusedComments } from './suggest-yaml.ts';
+import { applyEdits, unifiedDiff } from './text-edits.ts';
+import { type UnusedRule, unusedRules } from './unused.ts';
+import { createView } from './view.ts';
+
+const DAY_MS = 86_400_000;
+
+export interface SuggestionInput {
+  readonly file: string;
+  /** Its text as it stands on the disk, a byte-order mark included. */
+  readonly text: string;
+  readonly loaded: LoadedHere;
+  readonly from: number;
+  readonly now: number;
+  readonly pipeline: string | null;
+  readonly jobsMin: number;
+  readonly scoped: boolean;
+  readonly unusedDays: number;
+}
+
+export interface UnknownPipeline {
+  readonly pipeline: string;
+  /** ms; null where only the policy names it. */
+  readonly last_seen: number | null;
+}
+
+export interface Suggestion {
+  readonly window: { readonly from: number; readonly to: number };
+  readonly truncated: boolean;
+  readonly lines: readonly SuggestedLine[];
+  readonly unused: readonly UnusedRule[];
+  /** Why unused rules were not looked for; null where they were. */
+  readonly no_removals: string | null;
+  readonly unknown_pipelines: readonly UnknownPipeline[];
+  /** What does not belong into the file, as lines. */
+  readonly remarks: readonly string[];
+  /** The whole file with the edits. */
+  readonly policy: string;
+  /** The edits as a unified diff; '' without one. */
+  readonly diff: string;
+}
+
+/** @throws Error where the proposed policy would not load: a fault of ours */
+export async function buildSuggestion(store: Store, input: SuggestionInput): Promise<Suggestion> {
+  const { loaded, from, now, text, file } = input;
+  const policy = new Policy(loaded.policy);
+  const facts = await readFacts(store);
+  const window = { from: Math.max(from, facts.first ?? from), to: Math.min(now, facts.last ?? now) };
+  const { rows, truncated } = await readSeen(store, { from, to: now, pipeline: input.pipeline, job: null });
+  const lines = linesOf(input, policy, rows, window);
+  const { unused, noRemovals } = await unusedOf(store, input, policy, facts);
+  const additions = additionsOf(lines, text);
+  const removals = unused.map((rule) => ({ line: lineOf(rule.origin), comments: unusedComments(rule), rule }));
+  const edited = editPolicy(text, headingOf(window), additions, removals);
+  const proposed = applyEdits(text, edited.edits);
+  checkLoads(file, proposed, now);
+  const unknown = await unknownPipelines(store, input, policy, rows);
+  const remarks = remarksOf({
+    ...{ window, lines, unknown, noRemovals, truncated, pipeline: input.pipeline },
+    extended: new Map(
+      [...edited.extended].map(([{ extend, item }, line]) => [extend?.values.join(', ') ?? item, line]),
+    ),
+    stuck: removals.filter((removal) => !edited.removed.has(removal)).map(({ rule }) => rule),
+  });
+  const diff = unifiedDiff(text, edited.edits, file);
+  const found = { window, truncated, lines, unused, no_removals: noRemovals, unknown_pipelines: unknown };
+  return { ...found, remarks, policy: proposed, diff };
+}
+
+function linesOf(
+  { loaded, now, jobsMin, scoped }: SuggestionInput,
+  policy: Policy,
+  rows: readonly SeenRow[],
+  window: Suggestion['window'],
+): SuggestedLine[] {
+  const { catalog, settings } = loaded;
+  const view = createView({ catalog, rules: policy.rules(), expectedDenials: settings.expectedDenials });
+  const guarded = loaded.tests
+    .filter(({ wanted, request }) => wanted !== 'allow' && policy.decide(request).reason !== 'host-denied')
+    .map(({ request: { authority } }) => ({ host: authority.host, port: authority.port }));
+  return suggest({
+    ...{ rows, catalog, window, jobsMin, scoped, guarded },
+    standing: (row) => standingOf(policy, row, now),
+    isExpected: (host) => view.isExpected(host),
+    internal: readInternal(settings.audit.file, policy, window),
+  });
+}
+
+/** Unused rules, where the records go back far enough and are whole. */
+async function unusedOf(
+  store: Store,
+  { loaded, from, now, pipeline, unusedDays }: SuggestionInput,
+  policy: Policy,
+  facts: Facts,
+): Promise<{ unused: UnusedRule[]; noRemovals: string | null }> {
+  const none = (noRemovals: string) => ({ unused: [], noRemovals });
+  const longAgo = now - unusedDays * DAY_MS;
+  const begin = await readBegin(store);
+  if (pipeline !== null) return none('one pipeline does not say what others need');
+  if (begin === null || begin > longAgo) {
+    const days = begin === null ? 0 : Math.floor((now - begin) / DAY_MS);
+    return none(`the records cover ${days} of the ${unusedDays} days that it takes (--unused-after)`);
+  }
+  if (facts.damagedLines + facts.missingLines > 0) return none('lines of the audit log are damaged or missing');
+  const { rows: uses, truncated } = await readUses(store);
+  if (truncated) return none('there are more hosts than can be looked at');
+  const tested = new Set(loaded.tests.flatMap(({ request }) => policy.decide(request).rule?.origin ?? []));
+  const standing = (row: Parameters<typeof standingOf>[1]) => standingOf(policy, row, now);
+  // What was used in the window stays, however long that is.
+  const before = Math.min(longAgo, from);
+  const days = Math.floor((now - before) / DAY_MS);
+  const unused = unusedRules({ rules: policy.rules(), uses, standing, before, days, tested });
+  return { unused, noRemovals: null };
+}
+
+/** Pipelines of the store or of the policy that asked for nothing in the window. */
+async function unknownPipelines(
+  store: Store,
+  { loaded, pipeline }: SuggestionInput,
+  policy: Policy,
+  rows: readonly SeenRow[],
+): Promise<UnknownPipeline[]> {
+  const seen = new Set(rows.map(({ identity }) => namesOf(identity).pipeline));
+  const known = new Map<string, number | null>(await readPipelinesSeen(store));
+  const selectors = [...policy.rules()].map((rule) => rule.for).concat(policy.compiled.modes.map((mode) => mode.for));
+  const named = selectors.flatMap((selector) => selector?.pipeline ?? []).filter((name) => !name.includes('*'));
+  const given = loaded.settings.clientGroups.flatMap(({ attributes }) => attributes.pipeline ?? []);
+  for (const name of [...named, ...given]) if (!known.has(name)) known.set(name, null);
+  return [...known]
+    .filter(([name]) => !seen.has(name) && (pipeline === null || pipeline === name))
+    .map(([name, last_seen]) => ({ pipeline: name, last_seen }))
+    .sort((a, b) => (a.pipeline < b.pipeline ? -1 : 1));
+}
+
+function checkLoads(file: string, text: string, now: number): void {
+  try {
+    loadConfigHere({ file, text, now });
+  } catch (cause) {
+    throw new Error('the suggested policy would not load', { cause });
+  }
+}
+
+/** The line of a `file:line`. */
+function lineOf(origin: string): number {
+  return Number(origin.slice(origin.lastIndexOf(':') + 1));
+}
