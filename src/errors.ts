@@ -131,6 +131,8 @@ export const OPERATOR_ERRORS = {
   'audit-locked': { source: 'operator', title: 'Another process writes this audit log.', hint: 'Give each proxy an audit file of its own.' },
   'store-unreadable': { source: 'operator', title: 'The usage store cannot be opened.', hint: 'Check the path and its permissions.' },
   'store-damaged': { source: 'operator', title: 'The usage store is damaged.', hint: '`sallyport usage rebuild` makes it anew from the audit log.' },
+  'export-unwritable': { source: 'operator', title: 'The usage export cannot be written.', hint: 'Check the directory, its permissions and the free space.' },
+  'export-invalid': { source: 'operator', title: 'The file is not a whole usage export.', hint: 'Write it again: `sallyport usage export FILE`.' },
   'listen-failed': { source: 'operator', title: 'The address cannot be listened on.', hint: 'Another process has the port, or the address is not of this host.' },
   'upgrade-failed': { source: 'operator', title: 'The new process did not become ready; the old one goes on.', hint: 'Mend what the message names; the operational log has the whole of it.' },
   'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },

@@ -63,7 +63,10 @@ export function cliMarkdown(): string {
 /** How a command is typed: `sallyport explain HOST[:PORT] [--config FILE] …`. */
 export function usageLine(spec: CommandSpec): string {
   const words = ['sallyport', spec.name];
-  for (const argument of spec.arguments) words.push(argument.required ? argument.name : `[${argument.name}]`);
+  for (const argument of spec.arguments) {
+    const name = argument.repeat ? `${argument.name}…` : argument.name;
+    words.push(argument.required ? name : `[${name}]`);
+  }
   for (const option of spec.options) words.push(`[${optionText(option)}]${option.repeat ? '…' : ''}`);
   return words.join(' ');
 }

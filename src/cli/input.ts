@@ -23,6 +23,11 @@ export class Input {
     return this.#arguments[index] ?? null;
   }
 
+  /** The argument that may stand several times, and what follows it. */
+  arguments(from: number): readonly string[] {
+    return this.#arguments.slice(from).filter((value) => value !== undefined);
+  }
+
   text(option: string): string | null {
     const value = this.#options.get(option);
     return typeof value === 'string' ? value : null;

@@ -22,7 +22,7 @@ export function parseArguments(argv: readonly string[]): Parsed {
   for (const spec of COMMANDS) {
     const command = commandOf(program, spec);
     command.action(() => {
-      found = new Input(spec.name, command.processedArgs, optionsOf(spec, command));
+      found = new Input(spec.name, command.processedArgs.flat(), optionsOf(spec, command));
     });
   }
   try {
@@ -69,8 +69,10 @@ function commandOf(program: Command, spec: CommandSpec): Command {
       quiet(program.command(first ?? '')).helpCommand(false);
   }
   const command = quiet(parent.command(second ?? first ?? ''));
-  for (const argument of spec.arguments)
-    command.argument(argument.required ? `<${argument.name}>` : `[${argument.name}]`);
+  for (const { name, required, repeat } of spec.arguments) {
+    const word = repeat ? `${name}...` : name;
+    command.argument(required ? `<${word}>` : `[${word}]`);
+  }
   for (const option of [...spec.options, ...COMMON_OPTIONS]) command.addOption(optionFor(option));
   return command;
 }

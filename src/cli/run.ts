@@ -31,6 +31,8 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'mode clear': async () => (await import('./commands/mode.ts')).modeClear,
   'audit verify': async () => (await import('./commands/audit.ts')).auditVerify,
   'audit repair': async () => (await import('./commands/audit.ts')).auditRepair,
+  'usage export': async () => (await import('./commands/usage.ts')).usageExport,
+  'usage import': async () => (await import('./commands/usage.ts')).usageImport,
   'usage rebuild': async () => (await import('./commands/usage.ts')).usageRebuild,
 };
 

@@ -226,7 +226,7 @@ function ruleKey(tally: Tally, line: Facts): string {
  * refuses. Otherwise the key made here would never be found among the rows that come back, and one such claim of a client
  * would stop the counting for good.
  */
-function storable(text: string | null | undefined): string {
+export function storable(text: string | null | undefined): string {
   return (text ?? '').toWellFormed().replaceAll('\0', '\uFFFD');
 }
 

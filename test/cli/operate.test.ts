@@ -211,6 +211,32 @@ describe('report', () => {
   });
 });
 
+describe('usage', () => {
+  it('export and import: one report over proxies that share no network', async () => {
+    // A log is known by its first line: those of two proxies differ.
+    const written = [1, 2].map((times) =>
+      writeHistory({ allow: ['ok.example'] }, [{ host: `ok-${times}.example`, rule: 'x:1', times }]),
+    );
+    const files = written.map(({ configFile }, n) => ({ configFile, file: join(tempDir('cli'), `${n}.jsonl`) }));
+    for (const { configFile, file } of files) {
+      const { out } = await type(['usage', 'export', file, '--config', configFile]);
+      expect(out).toMatch(/has 1 rows of 1 logs/);
+    }
+    const { file: all } = policyFile({ allow: ['ok.example'] });
+    const { code, json } = await typeJson(['usage', 'import', ...files.map(({ file }) => file), '--config', all]);
+    expect(code).toBe(0);
+    expect(json).toMatchObject({
+      files: [
+        { taken: 1, rows: 1 },
+        { taken: 1, rows: 1 },
+      ],
+    });
+    const args = ['report', '--config', all, '--since', '2026-11-20'];
+    expect((await typeJson<Report>(args)).json.totals.tunnels).toBe(3);
+    expect((await type(['usage', 'import', '--config', all])).code).toBe(2);
+  });
+});
+
 describe('audit', () => {
   it('verify: complete, then the line that was changed; repair: the tail set aside', async () => {
     const { configFile, auditFile } = writeHistory({ allow: ['ok.example'] }, [

@@ -1,7 +1,12 @@
-// `sallyport usage rebuild`: makes the usage store anew from the audit log, which is the truth. The work is in usage/rebuild.ts.
+// `sallyport usage rebuild|export|import`: makes the usage store anew from the audit log, which is the truth, and carries counts
+// from store to store. The work is in usage/.
 import { showStore } from '../../config/store-place.ts';
 import { inert } from '../../report/inert.ts';
+import { exportUsage } from '../../usage/export.ts';
+import { type Imported, importUsage } from '../../usage/import.ts';
+import { projectOnce } from '../../usage/project.ts';
 import { rebuildStore } from '../../usage/rebuild.ts';
+import { openStore } from '../../usage/store.ts';
 import { EXIT } from '../args.ts';
 import type { Input } from '../input.ts';
 import { loadFor } from '../load.ts';
@@ -25,4 +30,47 @@ export async function usageRebuild(input: Input, ui: Ui, world: World): Promise<
     if (done.aside !== null) ui.line(`  the old store is now ${inert(done.aside)}`);
   }
   return EXIT.ok;
+}
+
+export async function usageExport(input: Input, ui: Ui, world: World): Promise<number> {
+  const { settings } = loadFor(input, ui, world, { quiet: true });
+  const file = input.argument(0) ?? '';
+  ui.progress(`counting ${settings.audit.file}`);
+  await projectOnce({
+    auditFile: settings.audit.file,
+    store: settings.usage.store,
+    limits: settings.limits,
+    onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
+  });
+  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
+  try {
+    ui.progress(`writing ${file}`);
+    const done = await exportUsage(store, file, new Date(world.now()));
+    ui.settle();
+    if (ui.json) ui.object({ file, ...done });
+    else ui.line(`${inert(file)} has ${done.rows} rows of ${done.logs} logs`);
+    return EXIT.ok;
+  } finally {
+    await store.close();
+  }
+}
+
+export async function usageImport(input: Input, ui: Ui, world: World): Promise<number> {
+  const { settings } = loadFor(input, ui, world, { quiet: true });
+  const store = await openStore(settings.usage.store, 'write', settings.limits.usage_store_timeout_ms);
+  const files: Imported[] = [];
+  try {
+    for (const file of input.arguments(0)) {
+      ui.progress(`reading ${file}`);
+      const done = await importUsage(store, file);
+      files.push(done);
+      ui.settle();
+      const known = done.known > 0 ? `; ${done.known} logs were known` : '';
+      if (!ui.json) ui.line(`${inert(file)}: ${done.rows} rows of ${done.taken} logs taken${known}`);
+    }
+    if (ui.json) ui.object({ store: showStore(settings.usage.store), files });
+    return EXIT.ok;
+  } finally {
+    await store.close();
+  }
 }

@@ -108,4 +108,28 @@ export const DISCOVER_COMMANDS = [
     exits: { 0: 'rebuilt', 1: 'the audit log or the store failed' },
     examples: ['sallyport usage rebuild --config config/sallyport.yaml'],
   },
+  {
+    name: 'usage export',
+    summary: 'Write what the usage store has into a file, for another store.',
+    json: 'file, logs, rows',
+    about: [
+      'Catches up with the audit log first. The file has one JSON object a line (docs/usage-export.md) and appears whole or not at all.',
+    ],
+    arguments: [{ name: 'FILE', about: 'Where to write it; an existing file is replaced.', required: true }],
+    options: [CONFIG],
+    exits: { 0: 'written', 1: 'the audit log, the store or the file failed' },
+    examples: ['sallyport usage export usage-proxy-1.jsonl --config config/sallyport.yaml'],
+  },
+  {
+    name: 'usage import',
+    summary: 'Take exports of other proxies into the usage store, so that a report speaks of all.',
+    json: 'store, files [{file, taken, known (logs), rows}]',
+    about: [
+      'Each log counts once: of several exports the one that counts further wins as a whole, so a file may come twice, late, or in any order. A file that is not whole is refused, and nothing of it is taken.',
+    ],
+    arguments: [{ name: 'FILE', about: 'An export, or several.', required: true, repeat: true }],
+    options: [CONFIG],
+    exits: { 0: 'taken, or known already', 1: 'a file or the store failed; the files before it are taken' },
+    examples: ['sallyport usage import usage-proxy-1.jsonl usage-proxy-2.jsonl --config config/sallyport.yaml'],
+  },
 ] as const satisfies readonly CommandSpec[];

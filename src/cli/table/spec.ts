@@ -5,6 +5,8 @@ export interface ArgumentSpec {
   readonly name: string;
   readonly about: string;
   readonly required: boolean;
+  /** May stand several times; the last argument only. */
+  readonly repeat?: true;
 }
 
 export interface OptionSpec {
