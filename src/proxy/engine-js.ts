@@ -5,7 +5,7 @@ import type net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Dial, dial } from '../net/dial.ts';
-import type { ConnectHead, DialOrder, DialResult, Exchange, TunnelEnd, TunnelHandle } from './engine.ts';
+import type { ConnectHead, DialOrder, DialResult, Exchange, TunnelEnd } from './engine.ts';
 import type { FirstMessage } from './first-message.ts';
 import { refuseSocket } from './refuse.ts';
 import { ORIGIN_ONREAD, resetSocket, Tunnel } from './tunnel.ts';
@@ -19,6 +19,7 @@ export class JsEngine {
   readonly kind = 'js';
   readonly limits: Limits;
   readonly meter: Meter;
+  /** What is open, by request id. */
   readonly tunnels = new Map<string, Tunnel>();
   /** Exchanges and tunnels that hold a slot: counted from the head's arrival. */
   load = 0;
@@ -67,11 +68,6 @@ export class JsEngine {
       },
     });
     if (!tunnel.ended) tunnels.set(options.id, tunnel);
-  }
-
-  /** Open tunnels, for the operator's list and for the drain. */
-  handles(): TunnelHandle[] {
-    return [...this.tunnels].map(([id, tunnel]) => ({ id, kill: (outcome) => tunnel.cut(outcome) }));
   }
 
   close(): void {

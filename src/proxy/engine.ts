@@ -48,9 +48,3 @@ export interface Exchange {
    */
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void;
 }
-
-/** An open tunnel as an operator sees it. */
-export interface TunnelHandle {
-  readonly id: string;
-  kill(outcome: 'killed' | 'drained'): void;
-}

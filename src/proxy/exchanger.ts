@@ -8,7 +8,7 @@ import type { ProxyContext } from './context.ts';
 import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
-import { DialError, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
+import { DialError, type Dialler, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
 import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
 import { recordEnd } from './route.ts';
 import { resetSocket } from './tunnel.ts';
@@ -23,11 +23,12 @@ interface ExchangeOrder extends ForwardRequest {
   readonly open: OpenRequest;
 }
 
-export class Exchanger implements Carrier {
+export class Exchanger implements Carrier, Dialler {
   readonly #ctx: ProxyContext;
   readonly #agent: OriginAgent;
   readonly #order: ExchangeOrder;
   #origin: http.ClientRequest | null = null;
+  cancelDial: (() => void) | null = null;
   #status: number | undefined;
   bytesUp = 0;
   bytesDown = 0;
@@ -78,6 +79,7 @@ export class Exchanger implements Carrier {
       // The second try gets a connection of its own: another kept one may be as stale as the first.
       poolKey: poolKey(authority.text, open.addresses) + (this.#retried ? `|${this.#order.id}` : ''),
       addresses: open.addresses,
+      dialler: this,
       host: authority.host,
       port: authority.port,
       method: req.method ?? 'GET',
@@ -242,6 +244,7 @@ export class Exchanger implements Carrier {
   #end(outcome: RequestErrorCode | OutcomeCode): void {
     if (this.#recorded) return;
     this.#recorded = true;
+    this.cancelDial?.();
     recordEnd(this.#ctx, this.#order.open, {
       outcome,
       bytesUp: this.bytesUp,

@@ -1,5 +1,6 @@
 // Connections to origins for plain HTTP: dialled to checked addresses only, kept alive per authority AND address set, so that
-// a pooled connection never serves another name, nor a name whose checked addresses have changed.
+// a pooled connection never serves another name, nor a name whose checked addresses have changed. Node's agent would let a
+// connection come for a request that has ended: its dial is cancelled.
 import http from 'node:http';
 import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
@@ -19,7 +20,14 @@ export class DialError extends Error {
   }
 }
 
+/** Who asks for a connection, and may end before it is there. */
+export interface Dialler {
+  /** Set while it is being dialled. */
+  cancelDial: (() => void) | null;
+}
+
 export interface OriginOptions extends http.RequestOptions {
+  readonly dialler: Dialler;
   readonly poolKey: string;
   readonly addresses: readonly string[];
 }
@@ -40,8 +48,11 @@ export class OriginAgent extends http.Agent {
     options: http.ClientRequestArgs,
     callback?: (error: Error | null, socket: net.Socket) => void,
   ): net.Socket | null | undefined {
-    const { addresses, port } = options as OriginOptions;
-    dial(
+    const { addresses, port, dialler } = options as OriginOptions;
+    // Node reads the error first and never touches the socket argument then.
+    const fail = (code: RequestErrorCode, detail: string): void =>
+      callback?.(new DialError(code, detail), undefined as unknown as net.Socket);
+    const race = dial(
       {
         addresses,
         port: Number(port),
@@ -49,18 +60,22 @@ export class OriginAgent extends http.Agent {
         attemptDelayMs: this.#limits.connect_attempt_delay_ms,
       },
       (dialled) => {
-        if (dialled.ok) {
-          // An origin that ends a kept connection must leave the pool with it: a half-open one would eat the next request.
-          dialled.socket.allowHalfOpen = false;
-          // Where Node sends a head ahead of its body (flushHeaders, Expect) it names no encoding, and a Latin-1 byte in a field
-          // would go on as the two bytes of UTF-8. Bodies are buffers.
-          dialled.socket.setDefaultEncoding('latin1');
-          callback?.(null, dialled.socket);
-        }
-        // Node reads the error first and never touches the socket argument then.
-        else callback?.(new DialError(dialled.code, dialled.detail), undefined as unknown as net.Socket);
+        dialler.cancelDial = null;
+        if (!dialled.ok) return fail(dialled.code, dialled.detail);
+        // An origin that ends a kept connection must leave the pool with it: a half-open one would eat the next request.
+        dialled.socket.allowHalfOpen = false;
+        // Where Node sends a head ahead of its body (flushHeaders, Expect) it names no encoding, and a Latin-1 byte in a field
+        // would go on as the two bytes of UTF-8. Bodies are buffers.
+        dialled.socket.setDefaultEncoding('latin1');
+        callback?.(null, dialled.socket);
       },
     );
+    dialler.cancelDial = () => {
+      dialler.cancelDial = null;
+      race.cancel();
+      // Node's request waits for one or the other before it is over.
+      fail('connect-failed', 'the request has ended');
+    };
     return undefined;
   }
 }

@@ -93,7 +93,7 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     const client = await bareTunnel(rig, target);
     const peer = await origin.peer();
     const flood = pump(peer.socket, new Pattern(1), 100 * MB);
-    await eventually(() => rig.engine.handles().length === 1 && peer.socket.writableNeedDrain, 'the pipe is full');
+    await eventually(() => rig.engine.tunnels.size === 1 && peer.socket.writableNeedDrain, 'the pipe is full');
     client.resetAndDestroy();
     await expect(flood).rejects.toThrow('closed after');
     expect(peer.state).toBe('reset');
@@ -155,16 +155,13 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     const clients = [await rig.tunnel(target), await rig.tunnel(target)];
     const peers = [await origin.peer(1), await origin.peer(2)];
     const [doomed] = rig.recorder.allDecided;
-    rig.engine
-      .handles()
-      .find(({ id }) => id === doomed?.id)
-      ?.kill('killed');
+    rig.engine.tunnels.get(doomed?.id ?? '')?.cut('killed');
     const end = await rig.recorder.endedAt(1);
     expect(end).toMatchObject({ id: doomed?.id, outcome: 'killed' });
     await eventually(() => clients[0]?.state === 'reset' && peers[0]?.state === 'reset', 'both ends are reset');
     clients[1]?.send('still here');
     expect((await peers[1]?.read(10))?.toString()).toBe('still here');
-    expect(rig.engine.handles()).toHaveLength(1);
+    expect(rig.engine.tunnels.size).toBe(1);
     expect(rig.engine.load).toBe(1);
   });
 
@@ -192,12 +189,12 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     rig.engine.cutIdle(1_000 + IDLE_MS);
     expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'idle' });
     await eventually(() => quiet.state !== 'open' && peers[0]?.state !== 'open', 'both ends are told');
-    expect(rig.engine.handles()).toHaveLength(1);
+    expect(rig.engine.tunnels.size).toBe(1);
     expect(rig.meter.hits.get('tunnel_idle_ms')).toBe(1);
     busy.send('y');
     await peers[1]?.read(1);
     rig.engine.cutIdle(1_000 + 2 * IDLE_MS);
-    expect(rig.engine.handles()).toHaveLength(1);
+    expect(rig.engine.tunnels.size).toBe(1);
   });
 
   it('gives the dial up when the client goes before the answer', async () => {
@@ -286,8 +283,8 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
       await turns();
       answer({ ok: true, addresses: ['127.0.0.1'] });
       // The client's end is passed on as the tunnel opens; the kill comes in the same turn of the loop.
-      await eventually(() => rig.engine.handles().length === 1, 'the tunnel is open');
-      rig.engine.handles()[0]?.kill('killed');
+      await eventually(() => rig.engine.tunnels.size === 1, 'the tunnel is open');
+      for (const tunnel of rig.engine.tunnels.values()) tunnel.cut('killed');
       expect(await rig.recorder.endedAt(i)).toMatchObject({ outcome: 'killed' });
       client.close();
       (await origin.peer(i)).close();

@@ -189,6 +189,22 @@ describe('an origin that cannot be had', () => {
     expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'connect-timeout' });
   });
 
+  it.each(['leaves', 'is cut'])('is not dialled any more for a request that %s', async (how) => {
+    const w = await world();
+    const client = await w.rig.client();
+    const dials = holdDials();
+    client.send(`POST ${w.base}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe`);
+    await eventually(() => dials.sockets.length === 1, 'it is being dialled');
+    if (how === 'leaves') client.close();
+    else for (const open of w.rig.ctx.open.values()) open.cut('policy-changed', 'host-not-allowed');
+    expect(await w.rig.recorder.endedAt(1)).toMatchObject({
+      outcome: how === 'leaves' ? 'client-gone' : 'policy-changed',
+    });
+    expect(dials.sockets[0]?.destroyed).toBe(true);
+    if (how === 'is cut') expect(await client.readResponse()).toMatchObject({ status: 403 });
+    expect(w.origin.connections()).toBe(0);
+  });
+
   it('is a 502 where it refuses', async () => {
     const w = await world();
     await w.origin.close();

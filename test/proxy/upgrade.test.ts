@@ -40,7 +40,7 @@ describe('a WebSocket', () => {
     peer.send(bytes);
     expect((await peer.read(bytes.length)).equals(bytes)).toBe(true);
     expect((await client.read(bytes.length)).equals(bytes)).toBe(true);
-    expect(w.rig.engine.handles()).toHaveLength(1);
+    expect(w.rig.engine.tunnels.size).toBe(1);
     client.end();
     expect((await peer.readAll()).length).toBe(0);
     peer.send('last words');

@@ -69,7 +69,7 @@ function* events(world: World, chance: Chance, count: number): Script {
     else if (event === 'names') world.releaseNames();
     else if (event === 'clock') world.advance(chance.pick([100, 300, 2_500, 5_100, 10_100]));
     else if (event === 'idle') world.advance(2 * world.limits.tunnel_idle_ms);
-    else if (event === 'kills') chance.pick(world.engine.handles())?.kill('killed');
+    else if (event === 'kills') chance.pick([...world.engine.tunnels.values()])?.cut('killed');
     else if (event === 'cuts') {
       const open = [...world.ctx.open.values()];
       if (open.length > 0) chance.pick(open).cut('policy-changed', chance.pick(['host-not-allowed', null]));
@@ -143,7 +143,7 @@ async function finish(world: World, sessions: readonly Session[], fdsBefore: num
   await zero('slots are still taken', () => world.slots.open);
   await zero('the engine still counts', () => world.engine.load);
   await zero('requests are still registered', () => world.ctx.open.size);
-  await zero('tunnels are still listed', () => world.engine.handles().length);
+  await zero('tunnels are still listed', () => world.engine.tunnels.size);
   if (!world.server.idle) world.wrong('the proxy is not idle');
   world.ctx.resolver.close();
   try {
