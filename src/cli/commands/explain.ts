@@ -3,7 +3,7 @@
 import { OPERATOR_ERRORS, requestError } from '../../errors.ts';
 import { type Authority, parseAuthority, parseHttpTarget } from '../../policy/authority.ts';
 import { type Decision, Policy } from '../../policy/decide.ts';
-import { ANONYMOUS } from '../../policy/record.ts';
+import { ANONYMOUS, type Nearest } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import { type Input, identityOf, usage } from '../input.ts';
@@ -56,12 +56,22 @@ export function explain(input: Input, ui: Ui, world: World): number {
     );
   }
   if (passes) ui.line(`  protocol ${protocolText(decision.protocol, asked.kind)}`);
-  if (nearest !== null) ui.line(`  nearest  ${inert(nearest.pattern)}: ${inert(nearest.why)}`);
+  if (nearest !== null)
+    ui.line(`  nearest  ${inert(nearest.pattern)}${placeOf(policy, nearest)}: ${inert(nearest.why)}`);
   if (nearest !== null && nearest.fix !== '')
     ui.line(`  fix      under allow: ${ui.paint('bold', `- ${inert(nearest.fix)}`)}`);
   else if (hint !== null) ui.line(`  hint     ${inert(hint)}`);
   if (decision.verdict === 'observe') ui.line('  mode     observe: it passes and is recorded as would-deny');
   return passes ? EXIT.ok : EXIT.failed;
+}
+
+/** Where the nearest rule stands; '' for what no rule says, and where the sentence says it. */
+function placeOf(policy: Policy, { rule, pattern, why }: Nearest): string {
+  if (rule === null) return '';
+  for (const { id, pattern: own, origin } of policy.rules()) {
+    if (id === rule && own === pattern) return why.includes(origin) ? '' : ` at ${inert(origin)}`;
+  }
+  return '';
 }
 
 function verdictText(decision: Decision, ui: Ui): string {
