@@ -37,16 +37,19 @@ export function segmentPath(file: string, seq: number): string {
   return `${file}.${digits(seq)}`;
 }
 
-/** Where the branches beside FILE are, and the lines they go on from; oldest first. */
-export function branchPaths(file: string): Pick<Branch, 'path' | 'seq'>[] {
+const PLAIN = /^\d{12,}$/;
+const PACKED = /^\d{12,}(?:\.gz)?$/;
+
+/** Where the branches beside FILE are, and the lines they go on from; oldest first. `packed`: those with .gz too. */
+export function branchPaths(file: string, packed = false): Pick<Branch, 'path' | 'seq'>[] {
   const directory = path.dirname(file);
   const stem = `${path.basename(file)}.drain-`;
   if (!fs.existsSync(directory)) return [];
   return fs
     .readdirSync(directory)
-    .filter((name) => name.startsWith(stem) && /^\d{12,}$/.test(name.slice(stem.length)))
+    .filter((name) => name.startsWith(stem) && (packed ? PACKED : PLAIN).test(name.slice(stem.length)))
     .sort()
-    .map((name) => ({ path: path.join(directory, name), seq: Number(name.slice(stem.length)) }));
+    .map((name) => ({ path: path.join(directory, name), seq: Number.parseInt(name.slice(stem.length), 10) }));
 }
 
 /** The same with their first lines. */
@@ -59,18 +62,23 @@ function firstLine(file: string): StoredLine | null {
   return null;
 }
 
-/** A stop note is short: it stands in the last bytes. */
+/** Most lines are shorter, a stop note by far. */
 const LAST_BYTES = 16_384;
 
 /** True where the branch ends with its process's `stop` note: nothing will follow. */
 export function isFinished(branch: string): boolean {
-  const fd = fs.openSync(branch, 'r');
+  return lastLine(branch)?.event === 'stop';
+}
+
+/** The last line of a file; null where it is torn, damaged, or too long to stand in the last bytes. */
+export function lastLine(file: string): StoredLine | null {
+  const fd = fs.openSync(file, 'r');
   try {
     const { size } = fs.fstatSync(fd);
     const bytes = Buffer.alloc(Math.min(size, LAST_BYTES));
     fs.readSync(fd, bytes, 0, bytes.length, size - bytes.length);
     const lines = bytes.toString('latin1').split('\n');
-    return lines.at(-1) === '' && parseLine(lines.at(-2) ?? '')?.event === 'stop';
+    return lines.at(-1) === '' ? parseLine(lines.at(-2) ?? '') : null;
   } finally {
     fs.closeSync(fd);
   }

@@ -4,13 +4,15 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { LINE_BYTES_MAX } from './line.ts';
-import { lineHash, parseLine } from './parse.ts';
+import { lineHash, parseLine, type StoredLine } from './parse.ts';
 
 export interface Segment {
   readonly path: string;
   /** Stays the same when the file is renamed, copied or restored: its first seq and the hash of its first line. */
   readonly id: string;
   readonly firstSeq: number;
+  /** Its first sound line. */
+  readonly first: StoredLine;
 }
 
 export interface RawLine {
@@ -23,42 +25,71 @@ export interface RawLine {
   readonly state: 'whole' | 'torn' | 'oversize';
 }
 
-const CHUNK_BYTES = 1_048_576;
+/** So much is read at once. */
+export const CHUNK_BYTES = 1_048_576;
 const EXCERPT = 200;
+
+/** Cuts the text of a file (Latin-1) into lines, chunk after chunk; holds one unfinished line at most. */
+export class LineSplitter {
+  #carry = '';
+  /** Where the unfinished line begins, and where the next chunk does. */
+  #offset: number;
+  #position: number;
+  #oversize = false;
+
+  constructor(from = 0) {
+    this.#offset = from;
+    this.#position = from;
+  }
+
+  /** The lines that end in this chunk. */
+  push(text: string): RawLine[] {
+    const lines: RawLine[] = [];
+    let start = 0;
+    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', start)) {
+      const end = this.#position + at + 1;
+      const long = this.#oversize || this.#carry.length + at - start > LINE_BYTES_MAX;
+      const line = this.#carry === '' ? text.slice(start, at) : this.#carry + text.slice(start, at);
+      const offset = this.#offset;
+      lines.push(
+        long
+          ? { text: line.slice(0, EXCERPT), offset, end, state: 'oversize' }
+          : { text: line, offset, end, state: 'whole' },
+      );
+      this.#carry = '';
+      this.#oversize = false;
+      this.#offset = end;
+      start = at + 1;
+    }
+    this.#position += text.length;
+    if (!this.#oversize) this.#carry += text.slice(start);
+    if (this.#carry.length > LINE_BYTES_MAX) {
+      this.#oversize = true;
+      this.#carry = this.#carry.slice(0, EXCERPT);
+    }
+    return lines;
+  }
+
+  /** What stands after the last newline: one line or none. */
+  end(): RawLine[] {
+    if (this.#position === this.#offset) return [];
+    const state = this.#oversize ? 'oversize' : 'torn';
+    return [{ text: this.#carry, offset: this.#offset, end: this.#position, state }];
+  }
+}
 
 /** Yields the lines of an open file from a byte offset to its present end. */
 export function* readLines(fd: number, from = 0): Generator<RawLine> {
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  let carry = '';
-  let carryOffset = from;
+  const splitter = new LineSplitter(from);
   let position = from;
-  let oversize = false;
   for (;;) {
     const got = fs.readSync(fd, chunk, 0, CHUNK_BYTES, position);
     if (got === 0) break;
     position += got;
-    const text = chunk.toString('latin1', 0, got);
-    let start = 0;
-    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', start)) {
-      const end = position - got + at + 1;
-      const long = oversize || carry.length + at - start > LINE_BYTES_MAX;
-      const line = carry === '' ? text.slice(start, at) : carry + text.slice(start, at);
-      yield long
-        ? { text: line.slice(0, EXCERPT), offset: carryOffset, end, state: 'oversize' }
-        : { text: line, offset: carryOffset, end, state: 'whole' };
-      carry = '';
-      oversize = false;
-      carryOffset = end;
-      start = at + 1;
-    }
-    if (!oversize) carry += text.slice(start);
-    if (carry.length > LINE_BYTES_MAX) {
-      oversize = true;
-      carry = carry.slice(0, EXCERPT);
-    }
+    for (const line of splitter.push(chunk.toString('latin1', 0, got))) yield line;
   }
-  if (position > carryOffset)
-    yield { text: carry, offset: carryOffset, end: position, state: oversize ? 'oversize' : 'torn' };
+  for (const line of splitter.end()) yield line;
 }
 
 /** Opens a file, yields its lines from an offset, closes it. */
@@ -73,7 +104,7 @@ export function* readFileLines(file: string, from = 0): Generator<RawLine> {
 
 /** logrotate's names: FILE.1, FILE-20260131, FILE-2026-01-31T00…; not FILE.lock, FILE.torn-…, FILE.damaged-…. */
 const ROTATED = /^[.-][0-9][0-9A-Za-z:._-]*$/;
-const COMPRESSED = /\.(?:gz|bz2|xz|zst|lz4)$/;
+export const COMPRESSED = /\.(?:gz|bz2|xz|zst|lz4)$/;
 
 /** Paths of FILE and its rotated siblings, in no certain order; compressed ones apart. */
 export function siblings(file: string): { plain: string[]; compressed: string[] } {
@@ -109,13 +140,18 @@ export function listSegments(file: string): { segments: Segment[]; unreadable: s
 /** Which segment a file is. A file whose only line is still being written counts as empty. */
 export function identify(file: string): Segment | 'empty' | 'unreadable' {
   if (!fs.existsSync(file) || !fs.statSync(file).isFile()) return 'empty';
+  return segmentOf(file, readFileLines(file));
+}
+
+/** Which segment a file is, by its first lines. */
+export function segmentOf(file: string, lines: Iterable<RawLine>): Segment | 'empty' | 'unreadable' {
   let first: string | null = null;
-  for (const line of readFileLines(file)) {
+  for (const line of lines) {
     if (line.state === 'torn' && first === null) return 'empty';
     first ??= line.text;
     const parsed = line.state === 'whole' ? parseLine(line.text) : null;
     if (parsed !== null) {
-      return { path: file, id: `${parsed.seq}:${lineHash(first).slice(0, 32)}`, firstSeq: parsed.seq };
+      return { path: file, id: `${parsed.seq}:${lineHash(first).slice(0, 32)}`, firstSeq: parsed.seq, first: parsed };
     }
     if (line.end > CHUNK_BYTES) break;
   }

@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { SallyportError } from '../errors.ts';
 import type { DecidedLine } from '../policy/record.ts';
 import { FIRST_PREV } from './line.ts';
-import { lineHash, parseLine, type StoredLine } from './parse.ts';
+import { lineHash, parseLine } from './parse.ts';
 import { identify, listSegments, type RawLine, readFileLines, type Segment } from './read.ts';
 
 export interface Tail {
@@ -77,19 +77,14 @@ export function tornAlone(file: string, current: Segment | 'empty'): Tail['torn'
 function firstNeeded(segments: readonly Segment[]): number {
   for (let index = segments.length - 1; index > 0; index--) {
     const segment = segments[index] as Segment;
-    const note = firstLine(segment.path);
-    if (note === null || note.event !== 'reopen') continue;
+    const note = segment.first;
+    if (note.event !== 'reopen') continue;
     const oldest = note.detail['oldest_open'];
     if (typeof oldest !== 'number') return index;
     const holding = segments.findLastIndex((candidate) => candidate.firstSeq <= oldest);
     return Math.max(0, holding);
   }
   return 0;
-}
-
-function firstLine(file: string): StoredLine | null {
-  for (const line of readFileLines(file)) return line.state === 'whole' ? parseLine(line.text) : null;
-  return null;
 }
 
 // `{"time":"2026-01-31T00:00:00.000Z","seq":` is 41 characters in every line.

@@ -1,5 +1,6 @@
 // From argv to an exit code: parse, run the one command, show what went wrong. Main path: run → parseArguments → the command.
 // It never ends the process (main.ts does) and never lets an error through as a stack trace.
+import { once } from 'node:events';
 import { userInfo } from 'node:os';
 import { SallyportError } from '../errors.ts';
 import { type CommandName, EXIT } from './args.ts';
@@ -30,6 +31,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'mode status': async () => (await import('./commands/mode.ts')).modeStatus,
   'mode clear': async () => (await import('./commands/mode.ts')).modeClear,
   'audit verify': async () => (await import('./commands/audit.ts')).auditVerify,
+  'audit query': async () => (await import('./commands/audit-query.ts')).auditQuery,
   'audit repair': async () => (await import('./commands/audit.ts')).auditRepair,
   'usage export': async () => (await import('./commands/usage.ts')).usageExport,
   'usage import': async () => (await import('./commands/usage.ts')).usageImport,
@@ -84,6 +86,11 @@ function sinkOf(stream: NodeJS.WriteStream): Sink {
   return {
     write: (text) => {
       if (!gone) stream.write(text);
+    },
+    taken: async () => {
+      // A reader that goes away ends the waiting too, with an error that the listener above has taken.
+      if (!gone && stream.writableNeedDrain) await once(stream, 'drain').catch(() => undefined);
+      return !gone;
     },
     get isTTY() {
       return stream.isTTY;

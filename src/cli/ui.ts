@@ -9,6 +9,8 @@ export interface Sink {
   write(text: string): void;
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
+  /** Settles when what was written has been taken, so that a long answer does not pile up; false where the reader has gone. */
+  taken?(): Promise<boolean>;
 }
 
 /** What a command may know of the world around it; tests hand in their own. */
@@ -41,6 +43,8 @@ export interface Ui {
   line(text?: string): void;
   /** Text that carries its own line ends (a finished report, a file). */
   raw(text: string): void;
+  /** Waits until the results so far have been taken; false where their reader has gone. */
+  taken(): Promise<boolean>;
   object(value: unknown): void;
   /** A line for the person, not for a pipe. */
   note(text: string): void;
@@ -101,6 +105,7 @@ export function createUi(world: World, options: { readonly json: boolean; readon
       settle();
       world.stdout.write(text);
     },
+    taken: async () => (await world.stdout.taken?.()) ?? true,
     object,
     note: error,
     problem,

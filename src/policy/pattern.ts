@@ -172,3 +172,11 @@ export function parseRuleText(raw: string): RuleTextResult {
   if (port === null) return { ok: false, problem: PORT_PROBLEM, suggestion: repaired(raw, true) };
   return { ok: true, pattern: result.pattern, port };
 }
+
+/**
+ * True where the pattern holds for a host in canonical spelling (an IPv6 address without brackets). For one pattern; a policy's
+ * many stand in a trie.
+ */
+export function patternMatches(pattern: Pattern, host: string): boolean {
+  return pattern.kind === 'wildcard' ? host.endsWith(`.${pattern.host}`) : host === pattern.host;
+}

@@ -2,11 +2,10 @@
 import { existsSync } from 'node:fs';
 import { repairAudit } from '../../audit/repair.ts';
 import { verifyAudit } from '../../audit/verify.ts';
-import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { type Input, usage } from '../input.ts';
-import { loadFor } from '../load.ts';
+import { auditFile, noAuditLog } from '../audit-file.ts';
+import type { Input } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 
 export function auditVerify(input: Input, ui: Ui, world: World): number {
@@ -16,9 +15,7 @@ export function auditVerify(input: Input, ui: Ui, world: World): number {
   ui.settle();
   // A log of which nothing can be read must not be called complete.
   if (found.files.length === 0 && found.problemCount === 0 && !existsSync(file)) {
-    throw new SallyportError('audit-damaged', `there is no audit log ${file}`, {
-      hint: 'Check audit.file in the policy, or name the log: --log FILE.',
-    });
+    throw noAuditLog(file);
   }
   if (ui.json) {
     const { problemCount, ...rest } = found;
@@ -58,11 +55,4 @@ export function auditRepair(input: Input, ui: Ui, world: World): number {
       `${inert(file)} is repaired: ${done.movedBytes} bytes after line ${done.lastSeq} are now in ${inert(done.movedTo)}`,
     );
   return EXIT.ok;
-}
-
-function auditFile(input: Input, ui: Ui, world: World): string {
-  const log = input.text('log');
-  if (log === null) return loadFor(input, ui, world, { quiet: true }).settings.audit.file;
-  if (input.text('config') !== null) throw usage('--config and --log both name an audit log', 'Give one of the two.');
-  return log;
 }

@@ -1,5 +1,5 @@
 // Commands that look after the audit log. Words only; see args.ts.
-import { CONFIG, type CommandSpec, LOG } from './spec.ts';
+import { CONFIG, type CommandSpec, LOG, WHEN } from './spec.ts';
 
 export const AUDIT_COMMANDS = [
   {
@@ -12,6 +12,42 @@ export const AUDIT_COMMANDS = [
     examples: [
       'sallyport audit verify --config config/sallyport.yaml',
       'sallyport audit verify --log data/audit.jsonl',
+    ],
+  },
+  {
+    name: 'audit query',
+    summary: 'Print the records that match, and say whether the log is complete for that time.',
+    json: 'one object a line: each record as the log has it, then {from, to, complete, files, lines, matched, first and last {seq, time} or null, problems [{file, line, why}], problem_count, unopened}',
+    about: [
+      'Reads the log, its rotated files and the branches of upgrades, packed with gzip or not, as far as the time touches them, and checks what it reads as `audit verify` does. Prints decided and ended lines in the order of the log, those of a branch after the others; notes (start, policy, mode, gap) where nothing but the time is asked for.',
+      'A time is a span back from now (90m, 24h, 7d, 4w) or an ISO 8601 date or time, UTC unless it says otherwise; a date alone is its first moment.',
+      'The last thing it says is whether the log is complete for that time: gaps, damaged lines, missing branches and archives that could not be read are named. With csv that stands on standard error. A log cut off at its end looks complete.',
+    ],
+    arguments: [],
+    options: [
+      CONFIG,
+      LOG,
+      { name: 'from', value: 'WHEN', about: `Only from then on: ${WHEN}. All there is unless given.` },
+      { name: 'to', value: 'WHEN', about: 'Only before then, written the same way.' },
+      {
+        name: 'host',
+        value: 'PATTERN',
+        about: 'Only this host, written as in the policy: an exact host, *.domain, an address; :PORT may follow.',
+      },
+      { name: 'job', value: 'ID', about: 'Only this job; * stands for any characters.' },
+      { name: 'pipeline', value: 'NAME', about: 'Only this pipeline; * stands for any characters.' },
+      { name: 'client', value: 'CIDR', about: 'Only clients of this address or range.' },
+      { name: 'verdict', value: 'VERDICT', choices: ['allow', 'deny', 'observe'], about: 'Only this verdict.' },
+      { name: 'id', value: 'ID', about: 'Only the request with this id, which its refusal shows.' },
+      { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'csv'], about: 'table unless given.' },
+    ],
+    exits: {
+      0: 'the log is complete for that time, whether anything matched or not',
+      1: 'it is not complete, or could not be read',
+    },
+    examples: [
+      "sallyport audit query --host '*.example.com' --verdict deny --from 24h --config config/sallyport.yaml",
+      'sallyport audit query --job 0190-4f2a --from 2026-01-01 --to 2026-02-01 --format csv --log data/audit.jsonl',
     ],
   },
   {

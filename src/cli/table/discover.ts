@@ -71,7 +71,7 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'replay',
     summary: 'Replay the audit log against a proposed policy: what would newly fail, what would newly pass.',
-    json: 'policy (digest of the proposed one), since, logs, damaged_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}]',
+    json: 'policy (digest of the proposed one), since, logs, damaged_lines, missing_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}], pipelines_overflow',
     about: [
       'Each request in the log is decided again with its identity, target and method, as of now: a rule that has expired since then lets nothing through. What observe mode lets pass passes here too; --ready judges as if everything were enforced.',
       'Only rules are replayed: names are not resolved, and paths of plain HTTP, which the log does not have, are counted as not judged.',
@@ -80,7 +80,11 @@ export const DISCOVER_COMMANDS = [
     options: [
       { name: 'policy', value: 'FILE', about: 'The proposed policy file.' },
       CONFIG,
-      { ...LOG, repeat: true, about: 'An audit log with its rotated files, instead of the one that --config names.' },
+      {
+        ...LOG,
+        repeat: true,
+        about: 'An audit log with its rotated files (also packed with gzip), instead of the one that --config names.',
+      },
       {
         name: 'since',
         value: 'WHEN',
@@ -91,7 +95,7 @@ export const DISCOVER_COMMANDS = [
     ],
     exits: {
       0: 'nothing would newly fail',
-      1: 'a policy or a log could not be read, or nothing would newly fail in what could be read of a damaged log',
+      1: 'a policy or a log could not be read, or nothing would newly fail in what could be read of a log that is damaged or has gaps',
       3: 'something would newly fail (whether the log is damaged or not)',
     },
     examples: [

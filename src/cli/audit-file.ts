@@ -1,0 +1,20 @@
+// Which audit log a command reads: the one that the policy names, or --log.
+import { SallyportError } from '../errors.ts';
+import { type Input, usage } from './input.ts';
+import { loadFor } from './load.ts';
+import type { Ui, World } from './ui.ts';
+
+/** @throws SallyportError `usage` where --config and --log are both given */
+export function auditFile(input: Input, ui: Ui, world: World): string {
+  const log = input.text('log');
+  if (log === null) return loadFor(input, ui, world, { quiet: true }).settings.audit.file;
+  if (input.text('config') !== null) throw usage('--config and --log both name an audit log', 'Give one of the two.');
+  return log;
+}
+
+/** Nothing of the log is there: it must not be called empty or complete. */
+export function noAuditLog(file: string): SallyportError {
+  return new SallyportError('audit-damaged', `there is no audit log ${file}`, {
+    hint: 'Check audit.file in the policy, or name the log: --log FILE.',
+  });
+}
