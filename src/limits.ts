@@ -211,6 +211,31 @@ export const LIMIT_SPECS = {
     max: 10_737_418_240,
     about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.',
   },
+  replay_rows_max: {
+    default: 20_000,
+    min: 100,
+    max: 1_000_000,
+    about:
+      'Rows of a replay (host, asker, answer), for each of newly fail and newly pass; requests beyond are counted in no row.',
+  },
+  replay_pipelines_max: {
+    default: 10_000,
+    min: 10,
+    max: 1_000_000,
+    about: 'Pipelines that a replay tells apart; requests of further ones are counted for none.',
+  },
+  replay_hosts_max: {
+    default: 1_000,
+    min: 1,
+    max: 100_000,
+    about: 'Hosts that a replay names for one pipeline; further ones are not named.',
+  },
+  replay_jobs_max: {
+    default: 1_000,
+    min: 1,
+    max: 100_000,
+    about: 'Jobs that a replay tells apart in one row; its count stops there.',
+  },
 } as const satisfies Record<string, LimitSpec>;
 
 export type LimitName = keyof typeof LIMIT_SPECS;

@@ -1,8 +1,8 @@
 // Reads line after line of our own log without parsing each: the projection and the replay look at every line
-// ever written. It judges exactly as parseLine does. LineWriter's two most frequent lines (let through, and its end) have a
-// fixed shape; what is alike in them is parsed once and remembered by its text, the rest is scanned character by character.
-// Whatever differs from that shape in anything (another key, an escape, damage) is given to parseLine.
-import type { EndedLine } from '../policy/record.ts';
+// ever written. It judges exactly as parseLine does. LineWriter's lines of a request have a fixed shape; what is alike in many
+// of them is parsed once and remembered by its text, the rest is scanned character by character. Whatever differs from that
+// shape in anything (another key, an escape, damage) is given to parseLine.
+import type { DecidedLine, EndedLine, NoteLine } from '../policy/record.ts';
 import { isCode, parseFacts, parseLine, type StoredLine } from './parse.ts';
 
 /** What both lines of a request say. The same text gives the same object, so it can be a key. */
@@ -11,17 +11,19 @@ export type Facts = Pick<
   'node' | 'identity' | 'client' | 'host' | 'port' | 'method' | 'verdict' | 'reason' | 'group' | 'rule' | 'policy'
 >;
 
+/** What a decided line says besides: the nearest miss, and how the request ended where it ended with this line. */
+export type DecidedFacts = Facts & Pick<DecidedLine, 'nearest' | 'outcome'>;
+
 interface Read {
   readonly seq: number;
   /** The line's time, milliseconds since 1970. */
   readonly ms: number;
 }
 
-/** A decided line that let the request through: it will have an ended line. */
-export interface OpenedRead extends Read {
-  readonly kind: 'opened';
+export interface DecidedRead extends Read {
+  readonly kind: 'decided';
   readonly id: string;
-  readonly facts: Facts;
+  readonly facts: DecidedFacts;
 }
 
 export interface EndedRead extends Read {
@@ -33,18 +35,15 @@ export interface EndedRead extends Read {
   readonly bytes_down: number;
 }
 
-/** Any other line, and these two where they are not in the expected shape. */
-interface ParsedRead extends Read {
-  readonly kind: 'parsed';
-  readonly line: StoredLine;
+interface NoteRead extends Read {
+  readonly kind: 'note';
+  readonly line: NoteLine;
 }
 
-export type ReadLine = OpenedRead | EndedRead | ParsedRead;
+export type ReadLine = DecidedRead | EndedRead | NoteRead;
 
 /** Distinct facts that are remembered, some 1 KB each: hosts times askers of the lines at hand. */
 const FACTS_MAX = 8_192;
-/** Texts whose keys are alike by chance or by somebody's wish; the newest are kept. */
-const ALIKE_MAX = 16;
 
 // `{"time":"2026-01-31T12:00:00.000Z","seq":` is 41 characters in every line; the first 29 change once a second.
 const SECOND = /^\{"time":"(\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)\.$/;
@@ -57,6 +56,7 @@ const DECIDED = ',"event":"decided","id":"';
 const ENDED = ',"event":"ended","id":"';
 const NODE = ',"node":';
 const ADDRESSES = ',"addresses":[';
+const USER_AGENT = ',"user_agent":';
 const OUTCOME = ',"outcome":"';
 const BYTES_UP = ',"bytes_up":';
 const BYTES_DOWN = ',"bytes_down":';
@@ -67,13 +67,24 @@ const TEXT = '"[ !#-\\[\\]-~]*"';
 const LIST = `\\[(?:${TEXT}(?:,${TEXT})*)?\\]`;
 const COUNT = '(?:0|[1-9][0-9]{0,14})';
 const PREV = ',"prev":"[0-9a-f]{64}"\\}$';
-const DECIDED_REST = new RegExp(`,"addresses":${LIST}(?:,"dropped":${LIST})?(?:,"user_agent":${TEXT})?${PREV}`, 'y');
+const PREV_LENGTH = 75;
+const ADDRESSES_REST = `(?:,"addresses":${LIST}(?:,"dropped":${LIST})?)?`;
+const DECIDED_REST = new RegExp(`${ADDRESSES_REST}(?:,"user_agent":${TEXT})?${PREV}`, 'y');
 const ENDED_REST = new RegExp(`(?:,"address":${TEXT})?(?:,"status":${COUNT})?${PREV}`, 'y');
 
+/** A parsed line as the reader gives it. */
+export function asRead(line: StoredLine): ReadLine {
+  const { seq } = line;
+  const ms = Date.parse(line.time);
+  if (line.event === 'decided') return { kind: 'decided', seq, ms, id: line.id, facts: line };
+  if (line.event !== 'ended') return { kind: 'note', seq, ms, line };
+  const { id, outcome, bytes_up, bytes_down } = line;
+  return { kind: 'ended', seq, ms, id, facts: line, outcome, bytes_up, bytes_down };
+}
+
 export class LineReader {
-  /** By key of the text. */
-  readonly #known = new Map<number, readonly { readonly text: string; readonly facts: Facts }[]>();
-  #size = 0;
+  /** By their text in the line. */
+  readonly #known = new Map<string, DecidedFacts>();
   /** The first 29 characters of the last line, and what they mean. */
   #second = '\n';
   #secondMs = 0;
@@ -81,7 +92,7 @@ export class LineReader {
 
   /** How many facts are held, at most FACTS_MAX. */
   get remembered(): number {
-    return this.#size;
+    return this.#known.size;
   }
 
   /** @returns the line (its text as Latin-1), or null where parseLine gives null */
@@ -89,11 +100,11 @@ export class LineReader {
     const expected = this.#expected(text);
     if (expected !== null) return expected;
     const line = parseLine(text);
-    return line === null ? null : { kind: 'parsed', seq: line.seq, ms: Date.parse(line.time), line };
+    return line === null ? null : asRead(line);
   }
 
   /** The line where it has the expected shape to the last character. */
-  #expected(text: string): OpenedRead | EndedRead | null {
+  #expected(text: string): DecidedRead | EndedRead | null {
     const ms = this.#ms(text);
     if (ms === null) return null;
     this.#at = MILLIS_END;
@@ -105,14 +116,14 @@ export class LineReader {
     const idAt = comma + (ended ? ENDED.length : DECIDED.length);
     const idEnd = endOfText(text, idAt);
     if (idEnd < 0 || !text.startsWith(NODE, idEnd + 1)) return null;
-    const factsEnd = text.indexOf(ended ? OUTCOME : ADDRESSES, idEnd + 1);
-    if (factsEnd < 0) return null;
-    const facts = this.#factsOf(text, idEnd + 1, factsEnd);
+    const factsEnd = ended ? text.indexOf(OUTCOME, idEnd) : endOfFacts(text, idEnd);
+    if (factsEnd < idEnd) return null;
+    const facts = this.#factsOf(text.slice(idEnd + 1, factsEnd));
     if (facts === null) return null;
     const id = text.slice(idAt, idEnd);
     if (!ended) {
       DECIDED_REST.lastIndex = factsEnd;
-      return facts.verdict === 'allow' && DECIDED_REST.test(text) ? { kind: 'opened', seq, ms, id, facts } : null;
+      return DECIDED_REST.test(text) ? { kind: 'decided', seq, ms, id, facts } : null;
     }
     const outcomeAt = factsEnd + OUTCOME.length;
     const outcomeEnd = text.indexOf('"', outcomeAt);
@@ -158,19 +169,13 @@ export class LineReader {
     return this.#secondMs + millis;
   }
 
-  #factsOf(text: string, from: number, to: number): Facts | null {
-    const key = keyOf(text, from, to);
-    const piece = text.slice(from, to);
-    const alike = this.#known.get(key) ?? [];
-    for (const known of alike) if (known.text === piece) return known.facts;
+  #factsOf(piece: string): DecidedFacts | null {
+    const known = this.#known.get(piece);
+    if (known !== undefined) return known;
     const facts = parseFacts(piece);
     if (facts === null) return null;
-    if (this.#size >= FACTS_MAX) {
-      this.#known.clear();
-      this.#size = 0;
-    }
-    this.#size++;
-    this.#known.set(key, [{ text: own(piece), facts }, ...alike.slice(0, ALIKE_MAX - 1)]);
+    if (this.#known.size >= FACTS_MAX) this.#known.clear();
+    this.#known.set(own(piece), facts);
     return facts;
   }
 }
@@ -187,11 +192,12 @@ function endOfText(text: string, from: number): number {
   return -1;
 }
 
-/** A key of a piece of text. All of it counts: askers and hosts may differ in one character anywhere. */
-function keyOf(text: string, from: number, to: number): number {
-  let key = to - from;
-  for (let at = from; at < to; at++) key = (Math.imul(key, 31) + text.charCodeAt(at)) | 0;
-  return key;
+/** Where the facts of a decided line end: before what each such line has of its own. */
+function endOfFacts(text: string, from: number): number {
+  const addresses = text.indexOf(ADDRESSES, from);
+  if (addresses >= 0) return addresses;
+  const agent = text.indexOf(USER_AGENT, from);
+  return agent >= 0 ? agent : text.length - PREV_LENGTH;
 }
 
 /** A copy: a slice would keep the whole chunk of the file in memory. */

@@ -2,7 +2,7 @@
 // and its file can be edited by anyone who has the disk: nothing is believed that was not checked here.
 import { hash } from 'node:crypto';
 import type { Line } from '../policy/record.ts';
-import type { Facts } from './line-reader.ts';
+import type { DecidedFacts } from './line-reader.ts';
 
 /** A line with its chain hash, as it stands in the file. */
 export type StoredLine = Line & { readonly prev: string };
@@ -33,12 +33,14 @@ export function parseLine(text: string): StoredLine | null {
 }
 
 const FACTS = ['node', 'identity', 'client', 'host', 'port', 'method', 'verdict', 'reason', 'group', 'rule', 'policy'];
+/** What may follow them in a decided line. */
+const MORE: ReadonlySet<string> = new Set(['nearest', 'dropped', 'outcome']);
 
 /**
- * Reads the members of a request's line from `,"node":` to the end of `policy`.
+ * Reads the members of a request's line from `,"node":` to the end of `policy`, or of what may follow it in a decided line.
  * @returns null where they are not exactly these, in this order, and valid as in parseLine
  */
-export function parseFacts(members: string): Facts | null {
+export function parseFacts(members: string): DecidedFacts | null {
   let value: unknown;
   try {
     value = JSON.parse(`{"id":""${members}}`);
@@ -46,11 +48,12 @@ export function parseFacts(members: string): Facts | null {
     return null;
   }
   if (!isObject(value)) return null;
-  const { id: _, ...facts } = value;
+  const { id, ...facts } = value;
   const keys = Object.keys(facts);
-  if (keys.length !== FACTS.length || !FACTS.every((key, at) => key === keys[at])) return null;
+  const expected = FACTS.every((key, at) => key === keys[at]) && keys.slice(FACTS.length).every((key) => MORE.has(key));
+  if (!expected || id !== '') return null;
   const sound = typeof facts['node'] === 'string' && typeof facts['policy'] === 'string' && isRequest(value);
-  return sound ? (facts as Facts) : null;
+  return sound && isOutcome(facts['outcome'], true) ? (facts as DecidedFacts) : null;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -93,14 +93,15 @@ export class Policy {
   readonly digest: string;
   readonly #matcher: Matcher;
   readonly #views: RuleViews;
-  readonly #nearest: NearestFinder;
+  readonly #nearest: NearestFinder | null;
 
-  constructor(compiled: CompiledPolicy) {
+  /** @param explains whether decisions name the nearest miss; finding it costs more than all the rest of a refusal */
+  constructor(compiled: CompiledPolicy, { explains = true }: { readonly explains?: boolean } = {}) {
     this.compiled = compiled;
     this.digest = compiled.digest;
     this.#matcher = new Matcher(compiled);
     this.#views = new RuleViews(compiled);
-    this.#nearest = new NearestFinder(compiled, this.#matcher, this.#views);
+    this.#nearest = explains ? new NearestFinder(compiled, this.#matcher, this.#views) : null;
   }
 
   /** Decides one request. `nearest` is worked out only where the request is not on the allowlist. */
@@ -174,7 +175,7 @@ export class Policy {
   }
 
   #deny(reason: RequestErrorCode, rule: number, request: PolicyRequest): Decision {
-    const nearest = this.#nearest.find(reason, request, rule);
+    const nearest = this.#nearest?.find(reason, request, rule) ?? null;
     return { verdict: 'deny', reason, rule: rule < 0 ? null : this.#views.at(rule), nearest };
   }
 
@@ -187,7 +188,7 @@ export class Policy {
     }
     const reason = challenge >= 0 ? 'credentials-required' : this.#reason(request.authority);
     if (!lifted) return this.#deny(reason, -1, request);
-    const nearest = this.#nearest.find(reason, request, -1);
+    const nearest = this.#nearest?.find(reason, request, -1) ?? null;
     // No rule stands behind it, so nothing but public addresses and observe.addresses is reached, and nothing is checked.
     return { verdict: 'observe', reason, rule: null, nearest, protocol: 'any', mode: 'observe' };
   }

@@ -10,6 +10,7 @@ export interface ShownReplay extends Replay {
   readonly since: string | null;
   readonly ready: boolean;
   readonly damaged_lines: number;
+  readonly missing_lines: number;
   readonly unread_files: readonly string[];
 }
 
@@ -86,7 +87,10 @@ function words(replay: ShownReplay): string[] {
       `not judged: ${replay.not_judged} (refused for another reason than a rule, or by a path that is not recorded)`,
     );
   if (replay.overflow > 0) lines.push(`${replay.overflow} requests are counted above and in no row: too many names`);
+  if (replay.ready && replay.pipelines_overflow > 0)
+    lines.push(`${replay.pipelines_overflow} requests are of pipelines that are not listed: too many names`);
   if (replay.damaged_lines > 0) lines.push(`the log is damaged: ${replay.damaged_lines} lines could not be replayed`);
+  if (replay.missing_lines > 0) lines.push(`the log has gaps: ${replay.missing_lines} lines are missing`);
   if (replay.unread_files.length > 0) lines.push(`not read: ${replay.unread_files.join(', ')}`);
   return lines;
 }

@@ -3,8 +3,10 @@
 // asker and target. `now` is the moment of the replay, not that of the record: a rule that has expired since lets nothing through.
 // Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
 import type { Facts, ReadLine } from '../audit/line-reader.ts';
+import type { Limits } from '../limits.ts';
 import { type Authority, parseAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
+import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
 
 export interface ReplayOptions {
@@ -15,6 +17,7 @@ export interface ReplayOptions {
   readonly to: number;
   /** Judges as if everything were enforced: what would only be observed fails. */
   readonly enforce: boolean;
+  readonly limits: Pick<Limits, 'replay_rows_max' | 'replay_pipelines_max' | 'replay_hosts_max' | 'replay_jobs_max'>;
 }
 
 export interface ReplayRow {
@@ -30,7 +33,7 @@ export interface ReplayRow {
   readonly reason: string;
   readonly rule: string | null;
   readonly requests: number;
-  /** Distinct jobs, counted up to JOBS_MAX. */
+  /** Distinct jobs, counted up to replay_jobs_max. */
   readonly jobs: number;
   readonly first_seen: number;
   readonly last_seen: number;
@@ -58,13 +61,11 @@ export interface Replay {
   /** Requests that no row had room for; those that would fail are in newly_fail_requests. */
   readonly overflow: number;
   readonly pipelines: readonly Readiness[];
+  /** Requests of pipelines that are not among them, for lack of room. */
+  readonly pipelines_overflow: number;
 }
 
-const JOBS_MAX = 1_000;
-/** Hosts that are named for one pipeline. */
-const HOSTS_MAX = 1_000;
-const ROWS_MAX = 20_000;
-const PIPELINES_MAX = 10_000;
+/** Answers that are remembered: hosts times what the rules know of askers. */
 const DECISIONS_MAX = 65_536;
 
 /** Refusals that rules give; another one (grammar, client, limits, addresses) stays what it is under any policy. */
@@ -122,24 +123,28 @@ export class Replayer {
   #pass = 0;
   #notJudged = 0;
   #overflow = 0;
+  #pipelinesOverflow = 0;
+  /** The attributes that the policy's selectors look at: askers who agree in them are answered alike. */
+  readonly #selected: readonly Attribute[];
 
+  /** @param policy the proposed one; it need not explain */
   constructor(policy: Policy, options: ReplayOptions) {
     this.#policy = policy;
     this.#options = options;
+    this.#selected = selectedAttributes(policy.compiled);
   }
 
   /** Takes one line; only decided lines count, of which each request has exactly one. */
   add(read: ReadLine): void {
-    if (read.kind === 'ended') return;
-    const facts = read.kind === 'opened' ? read.facts : read.line;
-    if (!('verdict' in facts) || (read.kind === 'parsed' && read.line.event !== 'decided')) return;
-    let judged = read.kind === 'opened' ? this.#judged.get(facts) : undefined;
+    if (read.kind !== 'decided') return;
+    const { facts, ms } = read;
+    let judged = this.#judged.get(facts);
     if (judged === undefined) {
       judged = this.#judge(facts);
-      if (read.kind === 'opened') this.#judged.set(facts, judged);
+      this.#judged.set(facts, judged);
     }
-    const { ms } = read;
-    if (ms < this.#options.from || ms > this.#options.to) return;
+    const { from, to, limits } = this.#options;
+    if (ms < from || ms > to) return;
     this.#requests++;
     if (judged.change === 'none') {
       this.#notJudged++;
@@ -148,15 +153,17 @@ export class Replayer {
     // The same facts are of the same job: its name is added once.
     const job = judged.named ? '' : judged.job;
     judged.named = true;
-    if (judged.pipeline !== null) {
-      count(judged.pipeline, ms, job);
-      if (judged.fails && judged.pipeline.failing.size < HOSTS_MAX) judged.pipeline.failing.add(judged.target);
+    if (judged.pipeline === null) this.#pipelinesOverflow++;
+    else {
+      this.#count(judged.pipeline, ms, job);
+      if (judged.fails && judged.pipeline.failing.size < limits.replay_hosts_max)
+        judged.pipeline.failing.add(judged.target);
     }
     if (judged.change === 'same') return;
     if (judged.change === 'fail') this.#fail++;
     else this.#pass++;
     if (judged.row === null) this.#overflow++;
-    else count(judged.row, ms, job);
+    else this.#count(judged.row, ms, job);
   }
 
   result(): Replay {
@@ -180,6 +187,7 @@ export class Replayer {
       not_judged: this.#notJudged,
       overflow: this.#overflow,
       pipelines: this.#readiness(),
+      pipelines_overflow: this.#pipelinesOverflow,
     };
   }
 
@@ -215,9 +223,10 @@ export class Replayer {
   #decide(facts: Facts, kind: 'connect' | 'forward'): Decision | null {
     const { identity, host, port, method } = facts;
     if (host === null || port === null) return null;
+    let key = `${kind} ${method} ${host} ${port} ${identity.kind}`;
     // A claim proves nothing, so all claims are answered alike.
-    const proven = isUnproven(identity) ? identity.kind : JSON.stringify(identity.attributes);
-    const key = JSON.stringify([kind, method, host, port, proven]);
+    if (!isUnproven(identity))
+      for (const name of this.#selected) key += ` ${JSON.stringify(identity.attributes[name] ?? null)}`;
     const known = this.#decisions.get(key);
     if (known !== undefined) return known;
     const authority = authorityOf(host, port);
@@ -237,11 +246,18 @@ export class Replayer {
     return decision;
   }
 
+  #count(sum: Sum, ms: number, job: string): void {
+    sum.requests++;
+    if (ms < sum.first) sum.first = ms;
+    if (ms > sum.last) sum.last = ms;
+    if (job !== '' && sum.jobs.size < this.#options.limits.replay_jobs_max) sum.jobs.add(job);
+  }
+
   #rowOf(change: 'fail' | 'pass', shown: Row['shown']): Row | null {
     const rows = this.#rows[change];
     const key = JSON.stringify(Object.values(shown));
     const known = rows.get(key);
-    if (known !== undefined || rows.size >= ROWS_MAX) return known ?? null;
+    if (known !== undefined || rows.size >= this.#options.limits.replay_rows_max) return known ?? null;
     const row: Row = { shown, ...noSum() };
     rows.set(key, row);
     return row;
@@ -250,7 +266,7 @@ export class Replayer {
   #pipelineOf(name: string, claimed: boolean): Pipeline | null {
     const key = `${claimed} ${name}`;
     const known = this.#pipelines.get(key);
-    if (known !== undefined || this.#pipelines.size >= PIPELINES_MAX) return known ?? null;
+    if (known !== undefined || this.#pipelines.size >= this.#options.limits.replay_pipelines_max) return known ?? null;
     const pipeline: Pipeline = { name, claimed, failing: new Set(), ...noSum() };
     this.#pipelines.set(key, pipeline);
     return pipeline;
@@ -283,11 +299,9 @@ function noSum(): Sum {
   return { requests: 0, jobs: new Set(), first: Number.POSITIVE_INFINITY, last: 0 };
 }
 
-function count(sum: Sum, ms: number, job: string): void {
-  sum.requests++;
-  if (ms < sum.first) sum.first = ms;
-  if (ms > sum.last) sum.last = ms;
-  if (job !== '' && sum.jobs.size < JOBS_MAX) sum.jobs.add(job);
+function selectedAttributes({ selectors, modes }: Policy['compiled']): Attribute[] {
+  const selected = new Set([...selectors, ...modes.map((scope) => scope.for)].flatMap((of) => Object.keys(of ?? {})));
+  return ATTRIBUTES.filter((name) => selected.has(name));
 }
 
 /** The host of a record is canonical, so it parses to itself; what does not was not written by this proxy. */

@@ -3,8 +3,7 @@
 // ended line, whose verdict counts (a tunnel that was cut for its server name is a denial).
 // What clients can invent without end (hosts, ports, claimed names) is bounded for each hour: beyond it the requests are
 // still counted, under OVERFLOW, so that a flood of names cannot fill the disk or hide the sum.
-import type { EndedRead, Facts, OpenedRead, ReadLine } from '../audit/line-reader.ts';
-import type { DecidedLine } from '../policy/record.ts';
+import type { DecidedRead, EndedRead, Facts, ReadLine } from '../audit/line-reader.ts';
 import type { ActorColumns, UsageColumns } from './schema.ts';
 
 export const OVERFLOW = '(overflow)';
@@ -86,13 +85,11 @@ export function hourOf(ms: number): number {
 
 /** Adds one line; `text` is the line as in the log. */
 export function addLine(tally: Tally, read: ReadLine, text: string, bounds: TallyBounds): void {
-  if (read.kind === 'opened') addOpened(tally, read, text);
+  if (read.kind === 'decided') addDecided(tally, read, text, bounds);
   else if (read.kind === 'ended') addEnded(tally, read, bounds);
   else {
-    const { line, ms, seq } = read;
-    if (line.event === 'decided') addDecided(tally, line, ms, text, bounds);
-    else if (line.event === 'ended') addEnded(tally, { ...line, kind: 'ended', seq, ms, facts: line }, bounds);
-    else widen(tally, line.node, ms);
+    const { line, ms } = read;
+    widen(tally, line.node, ms);
     // While an old process drains, what is open may be its own; it ends each by itself.
     if (line.event !== 'start' || line.detail['draining'] !== undefined) return;
     tally.started.add(line.node);
@@ -109,33 +106,30 @@ function widen(tally: Tally, node: string, ms: number): void {
   }
 }
 
-function addOpened(tally: Tally, { facts, id, ms }: Pick<OpenedRead, 'facts' | 'id' | 'ms'>, line: string): void {
+function addDecided(tally: Tally, { facts, id, ms }: DecidedRead, line: string, bounds: TallyBounds): void {
   widen(tally, facts.node, ms);
-  tally.opened.set(id, { node: facts.node, line });
-}
-
-function addDecided(tally: Tally, line: DecidedLine, ms: number, text: string, bounds: TallyBounds): void {
-  if (line.verdict === 'deny' || line.outcome !== undefined) {
-    widen(tally, line.node, ms);
-    add(rowOf(tally, line, ms, bounds, line.outcome ?? ''), ms, 0, 0);
-  } else addOpened(tally, { facts: line, id: line.id, ms }, text);
-  if (line.verdict === 'allow') return;
-  const nearest = line.nearest === undefined ? '' : JSON.stringify(line.nearest);
-  deny(tally, line, ms, bounds, nearest);
+  if (facts.verdict !== 'deny' && facts.outcome === undefined) tally.opened.set(id, { node: facts.node, line });
+  else add(rowFor(tally, facts, ms, bounds, facts.outcome ?? ''), ms, 0, 0);
+  if (facts.verdict === 'allow') return;
+  deny(tally, facts, ms, bounds, facts.nearest === undefined ? '' : JSON.stringify(facts.nearest));
 }
 
 function addEnded(tally: Tally, ended: EndedRead, bounds: TallyBounds): void {
   const { facts, ms, outcome } = ended;
   widen(tally, facts.node, ms);
   if (!tally.opened.delete(ended.id)) tally.closed.add(ended.id);
-  let row = tally.latest.get(facts);
-  if (row === undefined || row.outcome !== outcome || row.hour !== hourOf(ms)) {
-    row = rowOf(tally, facts, ms, bounds, outcome);
-    tally.latest.set(facts, row);
-  }
-  add(row, ms, ended.bytes_up, ended.bytes_down);
+  add(rowFor(tally, facts, ms, bounds, outcome), ms, ended.bytes_up, ended.bytes_down);
   // An observed request's nearest miss stands in its decided line; only a cut after the 200 is news.
   if (facts.verdict === 'deny') deny(tally, facts, ms, bounds, '');
+}
+
+/** The row where requests with these facts were counted last, where that is the row for this one too. */
+function rowFor(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds, outcome: string): TallyRow {
+  const latest = tally.latest.get(facts);
+  if (latest !== undefined && latest.outcome === outcome && latest.hour === hourOf(ms)) return latest;
+  const row = rowOf(tally, facts, ms, bounds, outcome);
+  tally.latest.set(facts, row);
+  return row;
 }
 
 function rowOf(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds, outcome: string): TallyRow {

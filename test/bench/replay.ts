@@ -1,16 +1,20 @@
-// How fast history is replayed against a policy. `node test/bench/replay.ts [--quick]` prints requests a second for lines that
-// are read already, and for a log on disk; the sums are checked in both cases.
+// How fast history is replayed against a policy, by processor time. `node test/bench/replay.ts [--quick]` prints requests a
+// second for records that are read already, for lines in memory, and for a log on disk, plain and packed; the sums are checked in
+// each case. Of ten requests, six are let through, two are refused and two are only observed, as in a log of observe mode.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { LineReader, type ReadLine } from '../../src/audit/line-reader.ts';
+import { gzipSync } from 'node:zlib';
+import { LineReader } from '../../src/audit/line-reader.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { readFileLines } from '../../src/audit/read.ts';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
+import type { Decided } from '../../src/policy/record.ts';
 import { Replayer } from '../../src/report/replay.ts';
+import { replayLog } from '../../src/report/replay-log.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { writePolicy } from '../support/temp.ts';
 
@@ -20,67 +24,75 @@ const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'sallyport-bench-'));
 const file = path.join(directory, 'audit.jsonl');
 const now = Date.now();
 
-/** Runs it and prints how many a second, by processor time: the machine may be shared. */
-function timed(what: string, count: number, act: () => void): void {
+/** Runs it and prints how many requests a second, by processor time: the machine may be shared. */
+async function timed(what: string, act: (replayer: Replayer) => unknown): Promise<void> {
+  const replayer = new Replayer(policy, { now, from: 0, to: now, enforce: false, limits: DEFAULT_LIMITS });
   const before = process.cpuUsage();
-  act();
+  await act(replayer);
   const { user, system } = process.cpuUsage(before);
-  if (!quick) console.log(`${what}: ${Math.round(count / ((user + system) / 1e6))} a CPU second`);
+  if (!quick) console.log(`replay of ${what}: ${Math.round(requests / ((user + system) / 1e6))} requests a CPU second`);
+  const { requests: seen, newly_fail_requests, newly_pass_requests } = replayer.result();
+  assert.deepEqual([seen, newly_fail_requests, newly_pass_requests], [requests, requests * 0.4, requests * 0.1]);
 }
 
-try {
-  const log = openAuditLog({
-    file,
-    node: 'bench',
-    limits: DEFAULT_LIMITS,
-    whenFull: 'refuse',
-    now: () => new Date(now),
-    sync: 'none',
+/** Six of ten hosts were let through, of which the policy allows three; of the others it allows one refused and one observed. */
+function asked(n: number): Decided {
+  const kind = n % 10;
+  // A job makes 200 requests to 20 hosts.
+  const job = { pipeline: `p${Math.floor(n / 200) % 7}`, job: `j${Math.floor(n / 200)}`, step: 'test' };
+  const record = decidedRecord({
+    id: `r${n}`,
+    host: `host${n % 20}.example.com`,
+    identity: { kind: 'job', attributes: job, claimed: {} },
+    user_agent: 'curl/8.5.0',
   });
+  if (kind < 6) return record;
+  const nearest = { pattern: '*.example.net', rule: 'net', why: `${record.host} is not below example.net`, fix: 'x' };
+  const { addresses, ...missed } = { ...record, group: null, rule: null, reason: 'host-not-allowed', nearest } as const;
+  return kind < 8
+    ? { ...missed, verdict: 'deny' }
+    : { ...missed, ...(addresses === undefined ? {} : { addresses }), verdict: 'observe' };
+}
+
+const proposed = writePolicy(path.join(directory, 'new.yaml'), {
+  version: 1,
+  listen: '127.0.0.1:0',
+  admin: '127.0.0.1:0',
+  allow: Array.from({ length: 20 }, (_, n) => n)
+    .filter((n) => [0, 1, 2, 6, 8].includes(n % 10))
+    .map((n) => ({ host: `host${n}.example.com`, for: { pipeline: ['p*', 'web'] } })),
+});
+const policy = new Policy(loadConfigHere({ file: proposed, now }).policy, { explains: false });
+
+try {
+  const base = { file, node: 'bench', limits: DEFAULT_LIMITS, whenFull: 'refuse', sync: 'none' } as const;
+  const log = openAuditLog({ ...base, now: () => new Date(now) });
   for (let n = 0; n < requests; n++) {
-    const asked = {
-      id: `r${n}`,
-      host: `host${n % 100}.example.com`,
-      identity: { kind: 'job', attributes: { pipeline: `p${n % 7}`, job: `j${n % 500}` }, claimed: {} },
-    } as const;
-    log.decided(decidedRecord(asked));
-    log.ended(endedRecord(asked));
+    const record = asked(n);
+    const { id, host, identity, verdict, reason } = record;
+    log.decided(record);
+    if (verdict !== 'deny') log.ended(endedRecord({ id, host, identity, verdict, reason }));
   }
   log.close();
-  const proposed = writePolicy(path.join(directory, 'new.yaml'), {
-    version: 1,
-    listen: '127.0.0.1:0',
-    admin: '127.0.0.1:0',
-    allow: Array.from({ length: 50 }, (_, n) => `host${n}.example.com`),
-  });
-  const policy = new Policy(loadConfigHere({ file: proposed, now }).policy);
-  const options = { now, from: 0, to: now, enforce: false };
-  const check = (replayer: Replayer): void => {
-    const { requests: seen, newly_fail_requests } = replayer.result();
-    assert.deepEqual([seen, newly_fail_requests], [requests, requests / 2]);
-  };
 
-  const lines: ReadLine[] = [];
+  const texts = [...readFileLines(file)].map(({ text }) => text);
   const reader = new LineReader();
-  for (const { text } of readFileLines(file)) {
-    const read = reader.read(text);
-    if (read !== null && read.kind === 'opened') lines.push({ ...read });
-  }
-  const pure = new Replayer(policy, options);
-  timed('replay of records', requests, () => {
-    for (const read of lines) pure.add(read);
+  const reads = texts.flatMap((text) => reader.read(text) ?? []);
+  await timed('records', (replayer) => {
+    for (const read of reads) replayer.add(read);
   });
-  check(pure);
-
-  const whole = new Replayer(policy, options);
-  timed('replay of a log on disk, lines', 2 * requests, () => {
+  await timed('lines in memory', (replayer) => {
     const fresh = new LineReader();
-    for (const { text } of readFileLines(file)) {
+    for (const text of texts) {
       const read = fresh.read(text);
-      if (read !== null) whole.add(read);
+      if (read !== null) replayer.add(read);
     }
   });
-  check(whole);
+  const whole = { from: 0, to: Number.POSITIVE_INFINITY };
+  await timed('a log on disk', (replayer) => replayLog(file, replayer, whole, () => undefined));
+  fs.writeFileSync(`${file}.1.gz`, gzipSync(fs.readFileSync(file), { level: 1 }));
+  fs.rmSync(file);
+  await timed('a packed log', (replayer) => replayLog(file, replayer, whole, () => undefined));
 } finally {
   fs.rmSync(directory, { recursive: true });
 }

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { appendFileSync, existsSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
@@ -78,6 +79,32 @@ describe('sallyport replay', () => {
     expect(safe.out).toContain('the log is damaged: 1 lines could not be replayed');
     const failing = policyFile({ allow: ['a.example'] });
     expect(await type(['replay', '--policy', failing.file, '--log', log])).toMatchObject({ code: 3 });
+  });
+
+  it('reads what gzip has packed, and says how many lines are missing', async () => {
+    const log = history();
+    const [first = '', second = '', ...rest] = readFileSync(log, 'latin1').split('\n');
+    writeFileSync(`${log}.1.gz`, gzipSync(`${first}\n${second}\n`));
+    writeFileSync(log, rest.join('\n'));
+    const { file } = policyFile({ allow: ['a.example', 'b.example'] });
+    expect(await typeJson(['replay', '--policy', file, '--log', log])).toMatchObject({
+      code: 0,
+      json: { requests: 3, missing_lines: 0, unread_files: [] },
+    });
+    writeFileSync(log, rest.slice(1).join('\n'));
+    const gap = await type(['replay', '--policy', file, '--log', log]);
+    expect(gap.code).toBe(1);
+    expect(gap.out).toContain('the log has gaps: 1 lines are missing');
+    // An archive that cannot be opened is named where its lines are missed; the window of the rest is whole without it.
+    writeFileSync(`${log}.1.gz`, 'rubbish');
+    writeFileSync(log, rest.join('\n'));
+    const unread = { json: { unread_files: [`${log}.1.gz`] } };
+    expect(await typeJson(['replay', '--policy', file, '--log', log])).toMatchObject({ code: 1, ...unread });
+    const since = new Date(NOW - 90 * 60_000).toISOString();
+    expect(await typeJson(['replay', '--policy', file, '--log', log, '--since', since])).toMatchObject({
+      code: 0,
+      json: { requests: 1, unread_files: [] },
+    });
   });
 
   it('reads several logs, and says which one is not there', async () => {

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { LineWriter } from '../../src/audit/line.ts';
 import { LineReader } from '../../src/audit/line-reader.ts';
 import { loadConfigHere } from '../../src/config/load.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import type { Decided, Ended, Identity } from '../../src/policy/record.ts';
 import { Replayer, type ReplayOptions } from '../../src/report/replay.ts';
@@ -9,7 +10,7 @@ import { decidedRecord, endedRecord } from '../support/records.ts';
 import { tempDir, writePolicy } from '../support/temp.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00.000Z');
-const ALL = { now: NOW, from: 0, to: NOW, enforce: false };
+const ALL = { now: NOW, from: 0, to: NOW, enforce: false, limits: DEFAULT_LIMITS };
 const writer = new LineWriter(1_024);
 let seq = 0;
 
@@ -30,7 +31,7 @@ function policyOf(rules: Readonly<Record<string, unknown>>): Policy {
     admin: '127.0.0.1:0',
     ...rules,
   });
-  return new Policy(loadConfigHere({ file, now: NOW }).policy);
+  return new Policy(loadConfigHere({ file, now: NOW }).policy, { explains: false });
 }
 
 function replay(
@@ -164,6 +165,39 @@ describe('Replayer', () => {
       { pipeline: 'release', state: 'not-seen' },
       { pipeline: 'web', state: 'safe', jobs: 1 },
     ]);
+  });
+
+  it('answers askers alike who differ only in what no selector looks at', () => {
+    const rules = {
+      allow: ['a.example', { host: 'q.example', for: { queue: 'canary' } }],
+      modes: [{ for: { branch: 'main' }, mode: 'observe' }],
+    };
+    const asks = (attributes: Identity['attributes']): Recorded =>
+      decided({ host: 'q.example', identity: { kind: 'job', attributes, claimed: {} } });
+    const lines = ['j1', 'j2'].flatMap((id) => [
+      asks({ job: id }),
+      asks({ job: id, queue: 'canary' }),
+      asks({ job: id, branch: 'main' }),
+      asks({ job: id, branch: 'main" "canary' }),
+    ]);
+    const found = replay(rules, lines);
+    expect(found).toMatchObject({ requests: 8, newly_fail_requests: 4 });
+    expect(replay(rules, lines, { enforce: true })).toMatchObject({ newly_fail_requests: 6 });
+  });
+
+  it('stops at its bounds and says what is beyond', () => {
+    const lines = Array.from({ length: 8 }, (_, n) =>
+      decided({ host: `h${n % 4}.example`, identity: job(`p${n >> 2}`, `j${n}`) }),
+    );
+    const limits = { replay_rows_max: 8, replay_pipelines_max: 2, replay_hosts_max: 4, replay_jobs_max: 4 };
+    expect(replay({ allow: ['a.example'] }, lines, { limits })).toMatchObject({
+      ...{ overflow: 0, pipelines_overflow: 0, newly_fail: { length: 8 }, pipelines: [{ jobs: 4 }, { jobs: 4 }] },
+    });
+    const tight = { replay_rows_max: 7, replay_pipelines_max: 1, replay_hosts_max: 3, replay_jobs_max: 3 };
+    const found = replay({ allow: ['a.example'] }, lines, { limits: tight });
+    expect(found).toMatchObject({ newly_fail_requests: 8, overflow: 1, pipelines_overflow: 4 });
+    expect(found.newly_fail.length).toBe(7);
+    expect(found.pipelines).toMatchObject([{ pipeline: 'p0', requests: 4, jobs: 3, hosts: { length: 3 } }]);
   });
 
   it('gives each answer that decide gives, whatever stood before', () => {

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { asRead } from '../../src/audit/line-reader.ts';
 import type { Decided, DecidedLine, Ended, EndedLine, Identity, Line } from '../../src/policy/record.ts';
 import {
   addLine,
@@ -39,8 +40,7 @@ function fold(lines: readonly (readonly [Line, number])[], max?: number): Tally 
   const tally = createTally();
   const bounds = bounded(max);
   for (const [line, ms] of lines) {
-    const read = { kind: 'parsed', seq: line.seq, ms, line: { ...line, prev: '' } } as const;
-    addLine(tally, read, `text of ${'id' in line ? line.id : ''}`, bounds);
+    addLine(tally, { ...asRead({ ...line, prev: '' }), ms }, `text of ${'id' in line ? line.id : ''}`, bounds);
   }
   return tally;
 }

@@ -1,20 +1,18 @@
 // `sallyport replay`: the audit log's history against a proposed policy, for a person or for a CI check. The log is read as a
-// stream; the work is in report/replay.ts. A damaged line cannot be replayed, so it is counted and said.
+// stream; the work is in report/replay.ts. What cannot be replayed (a damaged line, a missing one) is counted and said.
 import { existsSync } from 'node:fs';
-import { listBranches } from '../../audit/branch.ts';
-import { LineReader } from '../../audit/line-reader.ts';
-import { listSegments, readFileLines } from '../../audit/read.ts';
 import { loadConfigHere } from '../../config/load.ts';
-import { SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
 import { renderReplay, renderReplayMarkdown } from '../../report/render-replay.ts';
 import { Replayer } from '../../report/replay.ts';
+import { replayLog } from '../../report/replay-log.ts';
 import { EXIT } from '../args.ts';
+import { noAuditLog } from '../audit-file.ts';
 import { type Input, moment, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 
-export function replay(input: Input, ui: Ui, world: World): number {
+export async function replay(input: Input, ui: Ui, world: World): Promise<number> {
   const now = world.now();
   const since = input.text('since');
   const from = since === null ? Number.NEGATIVE_INFINITY : moment(since, 'since', now);
@@ -24,9 +22,19 @@ export function replay(input: Input, ui: Ui, world: World): number {
   const proposed = loadConfigHere({ file: input.need('policy', 'FILE'), now });
   const files = logs.length > 0 ? logs : [loadFor(input, ui, world, { quiet: true }).settings.audit.file];
   const ready = input.flag('ready');
-  const replayer = new Replayer(new Policy(proposed.policy), { now, from, to: now, enforce: ready });
-  const read = { logs: files, damaged_lines: 0, unread_files: [] as string[] };
-  for (const file of files) readLog(file, replayer, read, ui);
+  const { limits } = proposed.settings;
+  const policy = new Policy(proposed.policy, { explains: false });
+  const replayer = new Replayer(policy, { now, from, to: now, enforce: ready, limits });
+  const read = { logs: files, damaged_lines: 0, missing_lines: 0, unread_files: [] as string[] };
+  for (const file of files) {
+    // Pipelines that were not seen in the window are found in what came before it.
+    const window = { from: ready ? Number.NEGATIVE_INFINITY : from, to: Number.POSITIVE_INFINITY };
+    const { found, ...rest } = await replayLog(file, replayer, window, (path) => ui.progress(`reading ${path}`));
+    if (!found && !existsSync(file)) throw noAuditLog(file);
+    read.damaged_lines += rest.damaged_lines;
+    read.missing_lines += rest.missing_lines;
+    read.unread_files.push(...rest.unread_files);
+  }
   ui.settle();
   const result = replayer.result();
   const shown = {
@@ -41,31 +49,5 @@ export function replay(input: Input, ui: Ui, world: World): number {
   else if (format === 'markdown') ui.raw(renderReplayMarkdown(shown));
   else ui.raw(renderReplay(shown, { width: ui.width, paint: ui.paint }));
   if (result.newly_fail_requests > 0) return EXIT.changed;
-  return read.damaged_lines > 0 || read.unread_files.length > 0 ? EXIT.failed : EXIT.ok;
-}
-
-/** One log: its segments in order, then the branches that upgrades left. */
-function readLog(
-  file: string,
-  replayer: Replayer,
-  read: { damaged_lines: number; unread_files: string[] },
-  ui: Ui,
-): void {
-  const { segments, unreadable, compressed } = listSegments(file);
-  read.unread_files.push(...unreadable, ...compressed);
-  if (segments.length === 0 && read.unread_files.length === 0 && !existsSync(file)) {
-    throw new SallyportError('audit-damaged', `there is no audit log ${file}`, {
-      hint: 'Check audit.file in the policy, or name the log: --log FILE.',
-    });
-  }
-  const reader = new LineReader();
-  for (const { path } of [...segments, ...listBranches(file)]) {
-    ui.progress(`reading ${path}`);
-    for (const line of readFileLines(path)) {
-      const known = line.state === 'whole' ? reader.read(line.text) : null;
-      if (known !== null) replayer.add(known);
-      // A torn last line is being written now, or its request was never answered.
-      else if (line.state !== 'torn') read.damaged_lines++;
-    }
-  }
+  return read.damaged_lines + read.missing_lines + read.unread_files.length > 0 ? EXIT.failed : EXIT.ok;
 }
