@@ -100,8 +100,13 @@ const WHO = [
   ...[proven('deploy', 'd1'), proven('deploy', 'd2'), proven('w*', 'e1'), proven('"# - x', 'f1')],
 ];
 
+const targets = fc.array(fc.oneof(fc.constantFrom(...CATALOG), fc.constantFrom(...ODD)), {
+  minLength: 1,
+  maxLength: 12,
+});
 const asked = fc.record({
-  target: fc.oneof(fc.constantFrom(...CATALOG), fc.constantFrom(...ODD)),
+  /** Which of the targets of a run: few, so that a host is asked for in several ways. */
+  pick: fc.nat({ max: 11 }),
   port: fc.oneof({ weight: 6, arbitrary: fc.constant(null) }, fc.constantFrom(80, 22, 8443)),
   method: fc.oneof({ weight: 8, arbitrary: fc.constant(null) }, fc.constantFrom('GET', 'CONNECT')),
   identity: fc.constantFrom(...WHO),
@@ -186,6 +191,7 @@ it('is closed under replay', { timeout: 300_000 }, async () => {
     jobsMin: fc.constantFrom(1, 2),
     scoped: fc.boolean(),
     unusedDays: fc.constantFrom(30, 2),
+    targets,
     requests: fc.array(asked, { minLength: 1, maxLength: 60 }),
   });
   let waved = 0;
@@ -197,6 +203,7 @@ it('is closed under replay', { timeout: 300_000 }, async () => {
     jobsMin,
     scoped,
     unusedDays,
+    targets: hosts,
     requests,
   }: typeof runs extends fc.Arbitrary<infer T> ? T : never) => {
     const body = file(entries);
@@ -208,7 +215,8 @@ it('is closed under replay', { timeout: 300_000 }, async () => {
     const first = writeHistory({}, []);
     writeFileSync(first.configFile, text);
     const before = new Policy(loadConfigHere({ file: first.configFile, now: NOW }).policy);
-    const events = requests.flatMap(({ target, port, method, identity, passes: through, hour }) => {
+    const events = requests.flatMap(({ pick, port, method, identity, passes: through, hour }) => {
+      const target = hosts[pick % hosts.length] ?? { host: '', port: 0, method: '' };
       const one = { host: target.host, port: port ?? target.port, method: method ?? target.method, identity };
       return eventOf(before, one, through, hour) ?? [];
     });
