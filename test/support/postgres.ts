@@ -1,11 +1,15 @@
 // A real PostgreSQL server in a scratch folder, on a Unix socket, run by an unprivileged user; started, killed and restarted by
 // the tests. `postgresBin` is null where Debian's postgresql is not installed; .ci/run installs it.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
+import pg from 'pg';
 import { onTestFinished } from 'vitest';
 import { type PostgresPlace, parsePostgresUrl } from '../../src/config/store-place.ts';
 import { tempDir } from './temp.ts';
+import type { Certificate } from './tls.ts';
 
 const VERSIONS = '/usr/lib/postgresql';
 const STARTS_MAX = 50;
@@ -26,7 +30,7 @@ const NOBODY = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 export class Postgres {
   readonly directory: string;
   readonly #data: string;
-  readonly #settings: readonly string[];
+  #settings: readonly string[];
   #server: ChildProcess | null = null;
 
   private constructor(settings: readonly string[]) {
@@ -55,6 +59,34 @@ export class Postgres {
 
   url(database = 'postgres'): string {
     return `postgres:///${database}?host=${this.directory}&user=sallyport`;
+  }
+
+  /** From the next start on: TLS on a loopback port, and a password for everybody there. Gives that port. */
+  async overTls({ key, cert }: Certificate, password: string): Promise<number> {
+    await this.#execute(`ALTER USER sallyport PASSWORD '${password}'`);
+    const files = [
+      ['server.key', key],
+      ['server.crt', cert],
+      ['pg_hba.conf', 'local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n'],
+    ] as const;
+    for (const [name, text] of files) {
+      const file = path.join(this.#data, name);
+      fs.writeFileSync(file, text, { mode: 0o600 });
+      if (NOBODY.uid !== undefined) fs.chownSync(file, NOBODY.uid, NOBODY.gid);
+    }
+    const listener = net.createServer().listen(0, '127.0.0.1');
+    await once(listener, 'listening');
+    const { port } = listener.address() as net.AddressInfo;
+    listener.close();
+    this.#settings = [...this.#settings, 'listen_addresses=127.0.0.1', `port=${port}`, 'ssl=on'];
+    return port;
+  }
+
+  async #execute(statement: string): Promise<void> {
+    const client = new pg.Client({ host: this.directory, user: 'sallyport', database: 'postgres' });
+    await client.connect();
+    await client.query(statement);
+    await client.end();
   }
 
   /** Starts it where it does not run. After a kill the kernel may still hold what the old one had: then again. */
