@@ -93,6 +93,9 @@ describe('M3 tunnels beyond their number are refused with a record', () => {
 
   it('the fourth', { timeout: CASE_MS }, async () => {
     const open = await Promise.all(Array.from({ length: 3 }, () => stage.tunnel()));
+    // An echo shows that the origin has taken each of them from its queue.
+    for (const one of open) one.send('x');
+    for (const one of open) await one.read(1);
     const mark = stage.mark();
     const client = await stage.client();
     client.send(stage.bytes(connect(`${ALLOWED}:{p}`)));

@@ -206,7 +206,11 @@ describe('T5 a hundred resets right behind the request crash nothing and leave o
       await flushed(client, stage.bytes(connect(`${host}:{p}`)));
       client.socket.resetAndDestroy();
     }
-    await stage.good();
+    // How many of the hundred the origin still meets in its queue nobody knows, so only the bytes of a good one are looked at.
+    const good = await stage.tunnel();
+    good.send('ping');
+    expect((await good.read(4)).toString()).toBe('ping');
+    good.close();
     const lines = stage.since(mark);
     const ids = lines.filter(isDecided).map(({ id }) => id);
     expect(new Set(ids).size).toBe(ids.length);
