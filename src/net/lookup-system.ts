@@ -28,9 +28,9 @@ export function systemLookups(parts: SystemParts = {}): LookupSource {
   const hosts = new HostsFile(parts.hostsFile ?? HOSTS_FILE);
   const queue = new Queue(parts.getaddrinfo ?? ((name) => getaddrinfo(name, { all: true, order: 'verbatim' })));
   return {
-    lookup(host: string): Lookup {
+    lookup(host: string, client: string): Lookup {
       const listed = hosts.addresses(host);
-      if (listed.length === 0) return queue.lookup(host);
+      if (listed.length === 0) return queue.lookup(host, client);
       return { answer: Promise.resolve(found(listed)), cancel: () => {} };
     },
   };
@@ -40,34 +40,81 @@ function found(addresses: readonly string[]): Answer {
   return { ok: true, addresses, ttlMs: SYSTEM_TTL_MS, partial: false };
 }
 
-/** Runs as many look-ups as libuv really does; the others wait here and can leave. */
+interface Waiting {
+  readonly host: string;
+  /** Whose turns it may take; empty once it runs, or has left. */
+  readonly clients: Set<string>;
+  readonly settle: (answer: Answer) => void;
+}
+
+/**
+ * Runs as many look-ups as libuv really does; the others wait here and can leave. Clients take turns, and where there are two
+ * threads or more no client has all of them: names that never answer hold up those who ask for them.
+ */
 class Queue {
   readonly #getaddrinfo: GetAddrInfo;
   readonly #runningMax: number;
-  #running = 0;
-  readonly #waiting = new Set<() => void>();
+  readonly #shareMax: number;
+  readonly #running: string[] = [];
+  /** By client, the next turn first. */
+  readonly #waiting = new Map<string, Set<Waiting>>();
 
   constructor(getaddrinfo: GetAddrInfo) {
     this.#getaddrinfo = getaddrinfo;
     const threads = Number(process.env['UV_THREADPOOL_SIZE']) || THREADS_DEFAULT;
     this.#runningMax = Math.max(1, Math.floor((threads + 1) / 2));
+    this.#shareMax = Math.max(1, this.#runningMax - 1);
   }
 
-  lookup(host: string): Lookup {
+  lookup(host: string, client: string): Lookup {
     const { promise, resolve } = Promise.withResolvers<Answer>();
-    const start = (): void => {
-      this.#running += 1;
-      void this.#run(host).then(resolve);
+    const waiting: Waiting = { host, clients: new Set(), settle: resolve };
+    this.#add(waiting, client);
+    return {
+      answer: promise,
+      join: (other) => {
+        if (waiting.clients.size > 0) this.#add(waiting, other);
+      },
+      cancel: () => {
+        if (this.#leave(waiting)) resolve(lookupFailure('ECANCELLED'));
+      },
     };
-    if (this.#running < this.#runningMax) start();
-    else this.#waiting.add(start);
-    const cancel = (): void => {
-      if (this.#waiting.delete(start)) resolve(lookupFailure('ECANCELLED'));
-    };
-    return { answer: promise, cancel };
   }
 
-  async #run(host: string): Promise<Answer> {
+  #add(waiting: Waiting, client: string): void {
+    waiting.clients.add(client);
+    const queue = this.#waiting.get(client);
+    if (queue === undefined) this.#waiting.set(client, new Set([waiting]));
+    else queue.add(waiting);
+    this.#fill();
+  }
+
+  /** @returns false where it waits no more */
+  #leave(waiting: Waiting): boolean {
+    if (waiting.clients.size === 0) return false;
+    for (const client of waiting.clients) {
+      const queue = this.#waiting.get(client);
+      queue?.delete(waiting);
+      if (queue?.size === 0) this.#waiting.delete(client);
+    }
+    waiting.clients.clear();
+    return true;
+  }
+
+  #fill(): void {
+    for (const [client, queue] of this.#waiting) {
+      if (this.#running.length >= this.#runningMax) return;
+      if (this.#running.filter((other) => other === client).length >= this.#shareMax) continue;
+      const [next] = queue;
+      if (next === undefined) continue;
+      this.#leave(next);
+      if (this.#waiting.delete(client)) this.#waiting.set(client, queue);
+      this.#running.push(client);
+      void this.#run(next.host, client).then(next.settle);
+    }
+  }
+
+  async #run(host: string, client: string): Promise<Answer> {
     try {
       const addresses = await this.#getaddrinfo(`${host}.`);
       return found(addresses.map(({ address }) => address));
@@ -75,12 +122,8 @@ class Queue {
       const { code, name } = error as NodeJS.ErrnoException;
       return lookupFailure(code ?? name);
     } finally {
-      this.#running -= 1;
-      const [next] = this.#waiting;
-      if (next !== undefined) {
-        this.#waiting.delete(next);
-        next();
-      }
+      this.#running.splice(this.#running.indexOf(client), 1);
+      this.#fill();
     }
   }
 }

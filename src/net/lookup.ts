@@ -17,12 +17,15 @@ export type Answer =
 export interface Lookup {
   /** Settles when the source has really finished; never rejects. */
   readonly answer: Promise<Answer>;
+  /** Another client waits too: where clients take turns, the look-up comes with the first of them. */
+  join?(client: string): void;
   /** Nobody waits any more. The answer still settles: at once where the source can be stopped, else when it is done. */
   cancel(): void;
 }
 
 export interface LookupSource {
-  lookup(host: string): Lookup;
+  /** @param client whose turn it takes, where the source can ask for few names at once */
+  lookup(host: string, client: string): Lookup;
 }
 
 const WORDS: Readonly<Record<string, string>> = {

@@ -123,6 +123,7 @@ class CachingResolver implements Resolver {
     const flight = this.#flights.get(host);
     if (flight !== undefined) {
       this.#merged += 1;
+      flight.lookup.join?.(client);
       return flight.late ?? flight.promise;
     }
     if (this.#flights.size >= this.#limits.dns_pending_max) return this.#full('dns_pending_max', '');
@@ -168,7 +169,7 @@ class CachingResolver implements Resolver {
     const flight: Flight = {
       host,
       client,
-      lookup: this.#source.lookup(host),
+      lookup: this.#source.lookup(host, client),
       promise,
       settle: resolve,
       timer: setTimeout(() => this.#overdue(flight), this.#limits.dns_timeout_ms),

@@ -102,7 +102,7 @@ describe('getaddrinfo', () => {
   test('runs as often at once as libuv lets it (half of 4 threads); the rest waits its turn', async () => {
     const { resolver, calls } = world();
     const names = ['a.test', 'b.test', 'c.test', 'd.test'];
-    const all = names.map((name) => resolver.resolve(name));
+    const all = names.map((name, n) => resolver.resolve(name, `client ${n % 2}`));
     expect(calls.map(({ name }) => name)).toEqual(['a.test.', 'b.test.']);
     calls[0]?.resolve(four('192.0.2.1'));
     await all[0];
@@ -111,6 +111,47 @@ describe('getaddrinfo', () => {
     expect(calls.map(({ name }) => name)).toEqual(['a.test.', 'b.test.', 'c.test.', 'd.test.']);
     for (const call of calls) call.resolve(four('192.0.2.1'));
     expect(await all[3]).toEqual(ok('192.0.2.1'));
+  });
+});
+
+describe('clients take turns', () => {
+  const asked = ({ calls }: World) => calls.map(({ name }) => name.slice(0, -1));
+  const turns = () => new Promise(setImmediate);
+
+  test('one with names that never answer holds up nobody, and never has all threads', async () => {
+    const w = world();
+    for (let n = 0; n < 128; n++) void w.resolver.resolve(`slow${n}.test`, 'hostile');
+    expect(asked(w)).toEqual(['slow0.test']);
+    for (const name of ['a.test', 'b.test']) {
+      const answer = w.resolver.resolve(name, 'other');
+      expect(asked(w).at(-1)).toBe(name);
+      w.calls.at(-1)?.resolve(four('192.0.2.1'));
+      expect(await answer).toEqual(ok('192.0.2.1'));
+      await turns();
+    }
+    expect(asked(w)).toEqual(['slow0.test', 'a.test', 'b.test']);
+  });
+
+  test('they are asked for in turn, not in the order of arrival', async () => {
+    const w = world();
+    for (const client of ['a', 'b', 'c']) for (let n = 0; n < 3; n++) void w.resolver.resolve(`${client}${n}`, client);
+    for (let n = 0; n < 9; n++) {
+      w.calls[n]?.resolve(four('192.0.2.1'));
+      await turns();
+    }
+    expect(asked(w)).toEqual(['a0', 'b0', 'a1', 'b1', 'c0', 'a2', 'b2', 'c1', 'c2']);
+  });
+
+  test('a name that another waits for as well comes with the first turn of either', async () => {
+    const w = world();
+    for (const name of ['slow0.test', 'slow1.test', 'both.test']) void w.resolver.resolve(name, 'hostile');
+    const joined = w.resolver.resolve('both.test', 'other');
+    expect(asked(w)).toEqual(['slow0.test', 'both.test']);
+    w.calls[1]?.resolve(four('192.0.2.1'));
+    expect(await joined).toEqual(ok('192.0.2.1'));
+    w.calls[0]?.resolve(four('192.0.2.1'));
+    await turns();
+    expect(asked(w)).toEqual(['slow0.test', 'both.test', 'slow1.test']);
   });
 });
 
@@ -138,7 +179,7 @@ describe('a getaddrinfo that hangs', () => {
 
   test('makes others wait only until their own deadline; they leave the queue and are never run', async () => {
     const { resolver, calls } = world({ dns_timeout_ms: 100 });
-    const all = ['a.test', 'b.test', 'c.test'].map((name) => resolver.resolve(name));
+    const all = ['a.test', 'b.test', 'c.test'].map((name) => resolver.resolve(name, name));
     expect(await Promise.all(all)).toMatchObject(all.map(() => ({ ok: false, code: 'dns-timeout' })));
     for (const call of calls) call.resolve(four('192.0.2.1'));
     await new Promise(setImmediate);
@@ -182,7 +223,7 @@ describe('the hosts file', () => {
     const path = join(tempDir('hosts'), 'hosts');
     const source = systemLookups({ hostsFile: path, getaddrinfo: () => Promise.reject(refusal('ENOTFOUND')) });
     const addresses = async (): Promise<unknown> => {
-      const answer = await source.lookup('a.test').answer;
+      const answer = await source.lookup('a.test', 'client').answer;
       return answer.ok ? answer.addresses : answer.detail;
     };
     expect(await addresses()).toBe('the name does not exist');
