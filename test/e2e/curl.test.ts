@@ -2,14 +2,16 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type http from 'node:http';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { decided, ended } from '../support/lines.ts';
 import { type Origin, startHttpOrigin } from '../support/origin.ts';
-import { auditLine, readAudit } from '../support/proxy-process.ts';
+import { auditLine, PROCESSES_MS, readAudit } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { writeFile } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 interface Seen {
   readonly url: string;

@@ -1,13 +1,15 @@
 // The built proxy on a disk that is really full (needs root to mount it): nothing passes unrecorded, and it goes on when there is room.
 import { join } from 'node:path';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { echo, startOrigin } from '../support/origin.ts';
-import { readAudit, startProxy } from '../support/proxy-process.ts';
+import { PROCESSES_MS, readAudit, startProxy } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writePolicy } from '../support/temp.ts';
 import { canMount, SmallDisk } from '../support/tmpfs.ts';
 import { LOOPBACK } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 const open: (() => unknown)[] = [];
 afterEach(async () => {

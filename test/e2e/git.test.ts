@@ -3,13 +3,15 @@
 import { spawn } from 'node:child_process';
 import type http from 'node:http';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { ended } from '../support/lines.ts';
 import { type Origin, startHttpOrigin } from '../support/origin.ts';
-import { auditLine } from '../support/proxy-process.ts';
+import { auditLine, PROCESSES_MS } from '../support/proxy-process.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 let world: World;
 let server: Origin;

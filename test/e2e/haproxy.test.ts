@@ -4,13 +4,15 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { ended } from '../support/lines.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, type Endpoint, readAudit } from '../support/proxy-process.ts';
+import { auditLine, type Endpoint, PROCESSES_MS, readAudit } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { writeFile } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 const HAPROXY = ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find((path) => existsSync(path)) ?? 'haproxy';
 const HOST = 'a.allowed.test';

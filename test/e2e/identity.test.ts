@@ -1,10 +1,12 @@
 // Who asked, as the client says it in the proxy URL: recorded as a claim, never believed, and reported by pipeline and job.
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import type { Report } from '../../src/report/report.ts';
 import { decided, ended } from '../support/lines.ts';
 import { type Origin, startHttpOrigin } from '../support/origin.ts';
-import { auditLines, readAudit } from '../support/proxy-process.ts';
+import { auditLines, PROCESSES_MS, readAudit } from '../support/proxy-process.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 let world: World;
 let origin: Origin;

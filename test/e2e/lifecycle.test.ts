@@ -1,14 +1,16 @@
 // The life of the process as an operator drives it: start, signals, crash, restart, and every way in which it must refuse to start.
 import { existsSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Line } from '../../src/policy/record.ts';
 import { decided, ended } from '../support/lines.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, auditLines, MAIN, readAudit, run, sallyport } from '../support/proxy-process.ts';
+import { auditLine, auditLines, MAIN, PROCESSES_MS, readAudit, run, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 let world: World;
 let origin: Origin;

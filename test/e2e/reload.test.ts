@@ -2,12 +2,14 @@
 // the old policy; and a policy of 100,000 rules is taken while an open tunnel goes on.
 import { mkdirSync, readFileSync, renameSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLines, readAudit, sallyport } from '../support/proxy-process.ts';
+import { auditLines, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 const A = 'a.allowed.test';
 const B = 'b.allowed.test';

@@ -2,8 +2,8 @@
 // through systemd's own systemd-notify where the machine has it, else through a stand-in that sends the same datagram.
 import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { launch, type ProxyProcess, run, sallyport, startProxy } from '../support/proxy-process.ts';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { launch, PROCESSES_MS, type ProxyProcess, run, sallyport, startProxy } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
 
@@ -153,6 +153,8 @@ if names != ['-'] * len(names):
     os.environ['LISTEN_FDNAMES'] = ':'.join(names)
 os.execv(command[0], command)
 `;
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 describe('an upgrade under systemd', () => {
   it('is refused without notification: systemd would end the new process with the old one', async () => {

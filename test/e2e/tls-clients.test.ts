@@ -1,10 +1,10 @@
 // Clients that speak TLS through the built proxy in their own ways: Python's HTTP/1.0 CONNECT and openssl s_client, with the right
 // server name and with another one.
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { decided, ended } from '../support/lines.ts';
 import { type Origin, startHttpOrigin, startOrigin } from '../support/origin.ts';
-import { auditLine, readAudit } from '../support/proxy-process.ts';
+import { auditLine, PROCESSES_MS, readAudit } from '../support/proxy-process.ts';
 import { writeFile } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
@@ -93,6 +93,8 @@ try:
 except OSError as error:
     print(error)
 `);
+
+    vi.setConfig({ testTimeout: PROCESSES_MS });
     expect(done.stdout).toContain('403 host-not-allowed');
   });
 });

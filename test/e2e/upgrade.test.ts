@@ -9,7 +9,7 @@ import { lockHolder } from '../../src/audit/lock.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, type Finished, readAudit, run, sallyport } from '../support/proxy-process.ts';
+import { auditLine, type Finished, PROCESSES_MS, readAudit, run, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type PolicyFile, tempDir } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
@@ -155,7 +155,7 @@ describe('two upgrades under load', () => {
 });
 
 // Each starts several processes.
-describe('an upgrade', { timeout: 120_000 }, () => {
+describe('an upgrade', { timeout: PROCESSES_MS }, () => {
   it('that the new process cannot make leaves the old one serving, and says why', async () => {
     await start();
     const client = await tunnel();

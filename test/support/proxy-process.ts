@@ -8,6 +8,9 @@ import type { Line } from '../../src/policy/record.ts';
 /** The command under test: this checkout's build, or another one, such as an unpacked package, by SALLYPORT_MAIN. */
 export const MAIN = process.env['SALLYPORT_MAIN'] ?? join(import.meta.dirname, '..', '..', 'dist', 'main.js');
 
+/** Time of a test that starts several processes: on a busy machine each takes seconds. */
+export const PROCESSES_MS = 120_000;
+
 const READY = /^sallyport ready: proxy (\S+) admin (\S+) mode (\S+) policy (\S+)$/m;
 
 export interface Exit {

@@ -2,14 +2,17 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { openStore } from '../../src/usage/store.ts';
+import { PROCESSES_MS } from '../support/proxy-process.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { tempDir } from '../support/temp.ts';
+
+vi.setConfig({ testTimeout: PROCESSES_MS });
 
 const CHILD = new URL('./child.ts', import.meta.url).pathname;
 const REQUESTS = 1_500;
