@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { unwritable } from './append.ts';
 import { parseLine, type StoredLine } from './parse.ts';
-import { identify, listSegments, readFileLines } from './read.ts';
+import { FIRST_BYTES, identify, listSegments, readFileLines } from './read.ts';
 import { scanTail, type Tail, tornAlone } from './scan.ts';
 
 /** The last line that both sides have: number, and hash as the `prev` of what follows. */
@@ -58,7 +58,7 @@ export function listBranches(file: string): Branch[] {
 }
 
 function firstLine(file: string): StoredLine | null {
-  for (const line of readFileLines(file)) return line.state === 'whole' ? parseLine(line.text) : null;
+  for (const line of readFileLines(file, 0, FIRST_BYTES)) return line.state === 'whole' ? parseLine(line.text) : null;
   return null;
 }
 

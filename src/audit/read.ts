@@ -27,6 +27,8 @@ export interface RawLine {
 
 /** So much is read at once. */
 export const CHUNK_BYTES = 1_048_576;
+/** The same where the first line is all that is wanted: nearly every one is shorter, longer ones take several reads. */
+export const FIRST_BYTES = 4_096;
 const EXCERPT = 200;
 
 /** Cuts the text of a file (Latin-1) into lines, chunk after chunk; holds one unfinished line at most. */
@@ -78,13 +80,13 @@ export class LineSplitter {
   }
 }
 
-/** Yields the lines of an open file from a byte offset to its present end. */
-export function* readLines(fd: number, from = 0): Generator<RawLine> {
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+/** Yields the lines of an open file from a byte offset to its present end, read so many bytes at once. */
+export function* readLines(fd: number, from = 0, bytes = CHUNK_BYTES): Generator<RawLine> {
+  const chunk = Buffer.allocUnsafe(bytes);
   const splitter = new LineSplitter(from);
   let position = from;
   for (;;) {
-    const got = fs.readSync(fd, chunk, 0, CHUNK_BYTES, position);
+    const got = fs.readSync(fd, chunk, 0, bytes, position);
     if (got === 0) break;
     position += got;
     for (const line of splitter.push(chunk.toString('latin1', 0, got))) yield line;
@@ -93,10 +95,10 @@ export function* readLines(fd: number, from = 0): Generator<RawLine> {
 }
 
 /** Opens a file, yields its lines from an offset, closes it. */
-export function* readFileLines(file: string, from = 0): Generator<RawLine> {
+export function* readFileLines(file: string, from = 0, bytes = CHUNK_BYTES): Generator<RawLine> {
   const fd = fs.openSync(file, 'r');
   try {
-    yield* readLines(fd, from);
+    yield* readLines(fd, from, bytes);
   } finally {
     fs.closeSync(fd);
   }
@@ -140,7 +142,7 @@ export function listSegments(file: string): { segments: Segment[]; unreadable: s
 /** Which segment a file is. A file whose only line is still being written counts as empty. */
 export function identify(file: string): Segment | 'empty' | 'unreadable' {
   if (!fs.existsSync(file) || !fs.statSync(file).isFile()) return 'empty';
-  return segmentOf(file, readFileLines(file));
+  return segmentOf(file, readFileLines(file, 0, FIRST_BYTES));
 }
 
 /** Which segment a file is, by its first lines. */

@@ -7,6 +7,7 @@ import { openAuditLog } from '../../src/audit/log.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
+import { PROCESSES_MS } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 
 vi.setConfig({ testTimeout: PROCESSES_MS });
@@ -66,7 +67,6 @@ import { spawnSync } from 'node:child_process';
 import { openAuditLog } from ${source('audit/log.ts')};
 import { DEFAULT_LIMITS } from ${source('limits.ts')};
 import { decidedRecord } from ${JSON.stringify(new URL('../support/records.ts', import.meta.url).pathname)};
-import { PROCESSES_MS } from '../support/proxy-process.ts';
 process.on('SIGXFSZ', () => {});
 const file = process.argv[2];
 const log = openAuditLog({ file, node: 'n', limits: DEFAULT_LIMITS, whenFull: 'refuse', now: () => new Date() });

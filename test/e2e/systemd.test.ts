@@ -7,6 +7,8 @@ import { launch, PROCESSES_MS, type ProxyProcess, run, sallyport, startProxy } f
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
 
+vi.setConfig({ testTimeout: PROCESSES_MS });
+
 const open: ProxyProcess[] = [];
 const helpers: ReturnType<typeof launch>[] = [];
 
@@ -153,8 +155,6 @@ if names != ['-'] * len(names):
     os.environ['LISTEN_FDNAMES'] = ':'.join(names)
 os.execv(command[0], command)
 `;
-
-vi.setConfig({ testTimeout: PROCESSES_MS });
 
 describe('an upgrade under systemd', () => {
   it('is refused without notification: systemd would end the new process with the old one', async () => {

@@ -9,6 +9,8 @@ import { writeFile } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
+vi.setConfig({ testTimeout: PROCESSES_MS });
+
 let world: World;
 let origin: Origin;
 let silent: Origin;
@@ -93,8 +95,6 @@ try:
 except OSError as error:
     print(error)
 `);
-
-    vi.setConfig({ testTimeout: PROCESSES_MS });
     expect(done.stdout).toContain('403 host-not-allowed');
   });
 });
