@@ -164,7 +164,10 @@ async function* prune(store: Store, table: 'actor' | 'target', rows: number): As
     const unused = sql`SELECT d.id FROM ${sql.table(table)} AS d
       WHERE d.id > ${from} AND d.id <= ${to} AND NOT EXISTS (SELECT 1 FROM usage AS u WHERE u.${column} = d.id)`;
     await store.db.transaction().execute(async (trx) => {
-      if (table === 'target') await sql`DELETE FROM denial WHERE target_id IN (${unused})`.execute(trx);
+      if (table === 'target') {
+        await sql`DELETE FROM denial WHERE target_id IN (${unused})`.execute(trx);
+        await sql`DELETE FROM redirect WHERE target_id IN (${unused})`.execute(trx);
+      }
       await sql`DELETE FROM ${sql.table(table)} WHERE id IN (${unused})`.execute(trx);
     });
     from = to;

@@ -53,19 +53,22 @@ export async function projectOnce(options: ProjectionOptions): Promise<{ lines: 
 }
 
 /** Starts the worker. Never throws: what goes wrong, now or later, goes to onProblem, and is tried again. */
-export function startProjection(options: ProjectionOptions & { readonly keep: Keep }): Projection {
+export function startProjection(options: WorkerOptions): Projection {
   return new WorkerProjection(options);
 }
 
+/** An open store cannot go into a worker. */
+type WorkerOptions = ProjectionOptions & { readonly store: StorePlace; readonly keep: Keep };
+
 class WorkerProjection implements Projection {
-  readonly #options: ProjectionOptions & { readonly keep: Keep };
+  readonly #options: WorkerOptions;
   #worker: Worker | null = null;
   #restart: NodeJS.Timeout | null = null;
   #lag = { bytes: 0, seq: 0 };
   #stopping = false;
   #exited: Promise<void> = Promise.resolve();
 
-  constructor(options: ProjectionOptions & { readonly keep: Keep }) {
+  constructor(options: WorkerOptions) {
     this.#options = options;
     this.#start();
   }

@@ -10,6 +10,7 @@ import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import type { Keeper } from './keep.ts';
+import { Recent } from './recent.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, locate, type Position, Tail } from './tail.ts';
@@ -26,7 +27,8 @@ export interface ProjectionProblem {
 
 export interface ProjectionOptions {
   readonly auditFile: string;
-  readonly store: StorePlace;
+  /** Where the usage store is, or a store that is open already and stays so. */
+  readonly store: StorePlace | Store;
   readonly limits: Limits;
   readonly onProblem: (problem: ProjectionProblem) => void;
   /** Lines of one transaction. */
@@ -52,6 +54,7 @@ interface Place {
   readonly node: string;
   readonly log: string;
   readonly branch: boolean;
+  readonly recent: Recent;
   /** The checkpoint as the store has it. */
   checkpoint: Position | null;
   /** Last sound line counted, to skip what stands twice and to see what is missing. */
@@ -167,8 +170,10 @@ export class Projector {
 
   /** A rebuild puts a new file at the store's path: then the old one is left. */
   async #opened(): Promise<Store> {
+    const { store, limits } = this.#options;
+    if (typeof store !== 'string' && 'db' in store) return store;
     if (this.#store?.replaced()) await this.close();
-    this.#store ??= await openStore(this.#options.store, 'write', this.#options.limits.usage_store_timeout_ms);
+    this.#store ??= await openStore(store, 'write', limits.usage_store_timeout_ms);
     return this.#store;
   }
 
@@ -227,7 +232,8 @@ export class Projector {
     if (at.warning !== null) {
       this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });
     }
-    return { tail: new Tail(file, at), ...who, checkpoint, seq: at.seq, hash: at.hash, damagedSince: 0 };
+    const { seq, hash } = at;
+    return { tail: new Tail(file, at), ...who, recent: new Recent(), checkpoint, seq, hash, damagedSince: 0 };
   }
 
   #read(batch: Batch, place: Place): Reading {
@@ -281,7 +287,7 @@ export class Projector {
       await this.#loadNames(store, place.log, hour);
     const tally = createTally();
     const names = (hour: number) => this.#names.get(hour) ?? noNames();
-    const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour };
+    const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour, recent: place.recent };
     for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
     const { damaged, missing } = reading;

@@ -26,6 +26,11 @@ export interface Schema {
   usage: UsageColumns;
   /** The last refusal (or would-be refusal) of each target. nearest: JSON of record.Nearest, or ''. last_seen: ms. */
   denial: { target_id: number; reason: string; nearest: string; rule: string; last_seen: number };
+  /**
+   * The target that was let through to the same job or client within a second before this one was refused: whichever came
+   * most often, by majority vote (one row for each target, whatever a client asks for). last_seen: ms, of the last vote for it.
+   */
+  redirect: { target_id: number; host: string; port: number; votes: number; last_seen: number };
   /** Let through, not ended yet. line: the decided line as in the log. */
   open_request: { id: string; node_id: number; line: string };
   /** How far the log of a node is counted; written in the transaction that counts. One a log. */
@@ -45,6 +50,7 @@ export interface ActorColumns {
   step: string;
   queue: string;
   job: string;
+  agent: string;
   user: string;
   client: string;
 }
@@ -79,6 +85,7 @@ export const ACTOR_COLUMNS = [
   'step',
   'queue',
   'job',
+  'agent',
   'user',
   'client',
 ] as const satisfies readonly (keyof ActorColumns)[];
@@ -95,6 +102,10 @@ export const USAGE_KEY = [
   'outcome',
 ] as const satisfies readonly (keyof UsageColumns)[];
 
+/** The columns of `actor` in the first version of a store. */
+export const FIRST_ACTOR_COLUMNS = ACTOR_COLUMNS.filter((name) => name !== 'agent');
+const quoted = (columns: readonly string[]): string => columns.map((name) => `"${name}"`).join(', ');
+
 /** For SQLite; those for PostgreSQL are in postgres-schema.ts. They run with foreign keys off. */
 export const MIGRATIONS: readonly string[] = [
   `
@@ -103,8 +114,8 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE target (id INTEGER PRIMARY KEY, host TEXT NOT NULL, port INTEGER NOT NULL, UNIQUE (host, port));
   CREATE TABLE actor (
     id INTEGER PRIMARY KEY,
-    ${ACTOR_COLUMNS.map((name) => `"${name}" TEXT NOT NULL`).join(', ')},
-    UNIQUE (${ACTOR_COLUMNS.map((name) => `"${name}"`).join(', ')})
+    ${FIRST_ACTOR_COLUMNS.map((name) => `"${name}" TEXT NOT NULL`).join(', ')},
+    UNIQUE (${quoted(FIRST_ACTOR_COLUMNS)})
   );
   CREATE TABLE rule (id INTEGER PRIMARY KEY, rule TEXT NOT NULL, grp TEXT NOT NULL, UNIQUE (rule, grp));
   CREATE TABLE pipeline (id INTEGER PRIMARY KEY, name TEXT NOT NULL, claimed INTEGER NOT NULL, UNIQUE (name, claimed));
@@ -201,5 +212,32 @@ export const MIGRATIONS: readonly string[] = [
     WHERE EXISTS (SELECT 1 FROM checkpoint);
   DROP TABLE branch_checkpoint;
   ALTER TABLE branch_new RENAME TO branch_checkpoint;
+  `,
+  // Reports by agent; sums and times by target, pipeline and actor from an index alone; whence a refused request may have been sent.
+  `
+  CREATE TABLE actor_2 (
+    id INTEGER PRIMARY KEY,
+    ${ACTOR_COLUMNS.map((name) => `"${name}" TEXT NOT NULL`).join(', ')},
+    UNIQUE (${quoted(ACTOR_COLUMNS)})
+  );
+  INSERT INTO actor_2 (id, ${quoted(FIRST_ACTOR_COLUMNS)}, agent) SELECT id, ${quoted(FIRST_ACTOR_COLUMNS)}, '' FROM actor;
+  DROP TABLE actor;
+  ALTER TABLE actor_2 RENAME TO actor;
+  DROP INDEX usage_by_target;
+  CREATE INDEX usage_by_target ON usage
+    (target_id, rule_id, verdict, reason, outcome, hour, pipeline_id, requests, bytes_up, bytes_down, first_seen, last_seen);
+  DROP INDEX usage_by_pipeline;
+  CREATE INDEX usage_by_pipeline ON usage
+    (pipeline_id, target_id, hour, verdict, reason, outcome, requests, bytes_up, bytes_down, first_seen, last_seen);
+  DROP INDEX usage_by_actor;
+  CREATE INDEX usage_by_actor ON usage
+    (actor_id, hour, target_id, verdict, reason, outcome, requests, bytes_up, bytes_down, first_seen, last_seen);
+  CREATE TABLE redirect (
+    target_id INTEGER PRIMARY KEY REFERENCES target (id),
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    votes INTEGER NOT NULL,
+    last_seen INTEGER NOT NULL
+  );
   `,
 ];

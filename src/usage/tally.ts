@@ -4,6 +4,7 @@
 // What clients can invent without end (hosts, ports, claimed names) is bounded for each hour: beyond it the requests are
 // still counted, under OVERFLOW, so that a flood of names cannot fill the disk or hide the sum.
 import type { DecidedRead, EndedRead, Facts, ReadLine } from '../audit/line-reader.ts';
+import type { Recent } from './recent.ts';
 import type { ActorColumns, UsageColumns } from './schema.ts';
 
 export const OVERFLOW = '(overflow)';
@@ -35,6 +36,14 @@ export interface Denial {
   last_seen: number;
 }
 
+/** See schema.ts. */
+export interface Redirect {
+  readonly host: string;
+  readonly port: number;
+  votes: number;
+  last_seen: number;
+}
+
 /** Names already counted in an hour; the store's rows are the truth, this is their copy for the hours at hand. */
 export interface HourNames {
   readonly targets: Set<string>;
@@ -47,6 +56,8 @@ export interface Tally {
   readonly actors: Map<string, ActorColumns>;
   readonly rules: Map<string, Rule>;
   readonly denials: Map<string, Denial>;
+  /** By key of the refused target. */
+  readonly redirects: Map<string, Redirect>;
   /** Let through and not ended in this tally: id → node and line as in the log. */
   readonly opened: Map<string, { readonly node: string; readonly line: string }>;
   /** Ended here, opened before this tally. */
@@ -62,6 +73,8 @@ export interface TallyBounds {
   /** Names of an hour; must give the same object for the same hour. */
   readonly names: (hour: number) => HourNames;
   readonly namesPerHour: number;
+  /** What was let through just now, across batches. */
+  readonly recent: Recent;
 }
 
 export function createTally(): Tally {
@@ -71,6 +84,7 @@ export function createTally(): Tally {
     actors: new Map(),
     rules: new Map(),
     denials: new Map(),
+    redirects: new Map(),
     opened: new Map(),
     closed: new Set(),
     started: new Set(),
@@ -108,10 +122,16 @@ function widen(tally: Tally, node: string, ms: number): void {
 
 function addDecided(tally: Tally, { facts, id, ms }: DecidedRead, line: string, bounds: TallyBounds): void {
   widen(tally, facts.node, ms);
-  if (facts.verdict !== 'deny' && facts.outcome === undefined) tally.opened.set(id, { node: facts.node, line });
+  const opened = facts.verdict !== 'deny' && facts.outcome === undefined;
+  if (opened) tally.opened.set(id, { node: facts.node, line });
   else add(rowFor(tally, facts, ms, bounds, facts.outcome ?? ''), ms, 0, 0);
-  if (facts.verdict === 'allow') return;
-  deny(tally, facts, ms, bounds, facts.nearest === undefined ? '' : JSON.stringify(facts.nearest));
+  if (facts.verdict === 'allow') {
+    if (opened) bounds.recent.add(facts, ms);
+    return;
+  }
+  const target = deny(tally, facts, ms, bounds, facts.nearest === undefined ? '' : JSON.stringify(facts.nearest));
+  const from = bounds.recent.before(facts, ms);
+  if (from !== null) vote(tally.redirects, target, { ...from, votes: 1, last_seen: ms });
 }
 
 function addEnded(tally: Tally, ended: EndedRead, bounds: TallyBounds): void {
@@ -157,11 +177,23 @@ function add(row: TallyRow, ms: number, up: number, down: number): void {
   row.last_seen = Math.max(row.last_seen, ms);
 }
 
-function deny(tally: Tally, line: Facts, ms: number, bounds: TallyBounds, nearest: string): void {
+function deny(tally: Tally, line: Facts, ms: number, bounds: TallyBounds, nearest: string): string {
   const target = targetKey(tally, line, bounds.names(hourOf(ms)), bounds.namesPerHour);
   const known = tally.denials.get(target);
-  if (known !== undefined && known.last_seen > ms) return;
-  tally.denials.set(target, { reason: line.reason, nearest, rule: storable(line.rule), last_seen: ms });
+  if (known === undefined || known.last_seen <= ms)
+    tally.denials.set(target, { reason: line.reason, nearest, rule: storable(line.rule), last_seen: ms });
+  return target;
+}
+
+/** Boyer and Moore's majority vote: one candidate stays, and the store goes on with it (write.ts). */
+function vote(redirects: Map<string, Redirect>, target: string, given: Redirect): void {
+  const known = redirects.get(target);
+  if (known === undefined || known.votes === 0) redirects.set(target, given);
+  else if (known.host !== given.host || known.port !== given.port) known.votes -= 1;
+  else {
+    known.votes += 1;
+    known.last_seen = given.last_seen;
+  }
 }
 
 function targetKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
@@ -186,6 +218,7 @@ function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): str
     step: storable(of.step),
     queue: storable(of.queue),
     job: storable(of.job),
+    agent: storable(of.agent),
     user: storable(of.user),
     client: storable(line.client),
   };
@@ -199,6 +232,7 @@ function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): str
       step: '',
       queue: '',
       job: '',
+      agent: '',
       user: '',
       client: '',
     };
@@ -240,7 +274,7 @@ export function keyOfRule(rule: Rule): string {
 }
 
 export function keyOfActor(a: ActorColumns): string {
-  return join([a.kind, a.organization, a.pipeline, a.branch, a.step, a.queue, a.job, a.user, a.client]);
+  return join([a.kind, a.organization, a.pipeline, a.branch, a.step, a.queue, a.job, a.agent, a.user, a.client]);
 }
 
 /** Each part with its length: no two different lists give the same text, whatever a client puts into a name. */

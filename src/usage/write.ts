@@ -97,6 +97,7 @@ export async function writeTally(
   await writeOpen(store, trx, tally, nodes);
   await writeWindows(store, trx, tally, nodes);
   await writeDenials(store, trx, tally, targets);
+  await writeRedirects(store, trx, tally, targets);
 }
 
 type UsageRow = Parameters<typeof insertRows<'usage'>>[3][number];
@@ -132,6 +133,31 @@ async function writeDenials(store: Store, trx: Trx, tally: Tally, targets: Reado
             last_seen: eb.ref('excluded.last_seen'),
           }))
           .where((eb) => eb('excluded.last_seen', '>=', eb.ref('denial.last_seen'))),
+      )
+      .execute();
+  }
+}
+
+/** Goes on with the vote that the tally began: the same candidate adds up, another one takes away, the stronger one stays. */
+async function writeRedirects(
+  store: Store,
+  trx: Trx,
+  tally: Tally,
+  targets: ReadonlyMap<string, number>,
+): Promise<void> {
+  const same = sql<boolean>`redirect.host = excluded.host AND redirect.port = excluded.port`;
+  const stays = sql<boolean>`redirect.votes >= excluded.votes`;
+  const rows = [...tally.redirects].map(([target, redirect]) => ({ target_id: idOf(targets, target), ...redirect }));
+  rows.sort((a, b) => a.target_id - b.target_id);
+  for (const some of parts(store, rows)) {
+    await insertRows(store, trx, 'redirect', some)
+      .onConflict((on) =>
+        on.column('target_id').doUpdateSet({
+          votes: sql<number>`CASE WHEN ${same} THEN redirect.votes + excluded.votes ELSE abs(redirect.votes - excluded.votes) END`,
+          last_seen: sql<number>`CASE WHEN ${same} OR NOT ${stays} THEN excluded.last_seen ELSE redirect.last_seen END`,
+          host: sql<string>`CASE WHEN ${stays} THEN redirect.host ELSE excluded.host END`,
+          port: sql<number>`CASE WHEN ${stays} THEN redirect.port ELSE excluded.port END`,
+        }),
       )
       .execute();
   }

@@ -4,6 +4,7 @@ import { LineWriter } from '../../src/audit/line.ts';
 import { asRead, LineReader, type ReadLine } from '../../src/audit/line-reader.ts';
 import { parseLine } from '../../src/audit/parse.ts';
 import type { Decided, Ended, Identity, Verdict } from '../../src/policy/record.ts';
+import { Recent } from '../../src/usage/recent.ts';
 import { addLine, createTally, type HourNames, type Tally } from '../../src/usage/tally.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
@@ -27,9 +28,10 @@ function tallyOf(lines: readonly string[], read: (text: string) => ReadLine | nu
     hours.set(hour, known);
     return known;
   };
+  const recent = new Recent();
   const seqs = lines.map((text) => {
     const line = read(text);
-    if (line !== null) addLine(tally, line, text, { names, namesPerHour: 5 });
+    if (line !== null) addLine(tally, line, text, { names, namesPerHour: 5, recent });
     return line?.seq ?? null;
   });
   const { latest: _, ...told } = tally;

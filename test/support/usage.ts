@@ -15,6 +15,8 @@ const FOREVER: Keep = { hourly: 30_000, daily: 30_000 };
 
 export const NOON = () => new Date('2026-01-31T12:00:00.000Z');
 
+type InPlace = ProjectionOptions & { readonly store: StorePlace; readonly keep: Keep };
+
 /** A SQLite file unless a test says otherwise. */
 export class ScratchUsage<Place extends StorePlace = string> {
   readonly directory = tempDir('usage');
@@ -49,7 +51,7 @@ export class ScratchUsage<Place extends StorePlace = string> {
     fs.rmSync(this.file + to);
   }
 
-  options(over: Partial<ProjectionOptions> = {}): ProjectionOptions & { keep: Keep } {
+  options(over: Partial<InPlace> = {}): InPlace {
     const onProblem = (problem: ProjectionProblem) => this.problems.push(problem);
     // Looking at the figures writes the ended lines of this turn.
     void this.log.stats;

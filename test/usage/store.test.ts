@@ -141,6 +141,28 @@ describe('openStore', () => {
     expect(error.message).toContain('newer');
   });
 
+  it('a store of an older version keeps its rows, and everything in it still refers to something', async () => {
+    const old = new DatabaseSync(file);
+    old.exec(MIGRATIONS.slice(0, 2).join(';'));
+    old.exec(`
+      INSERT INTO meta VALUES ('schema_version', '2');
+      INSERT INTO node VALUES (1, 'n');
+      INSERT INTO target VALUES (7, 'h.example', 443);
+      INSERT INTO rule VALUES (1, '', '');
+      INSERT INTO pipeline VALUES (3, 'web', 1);
+      INSERT INTO actor VALUES (9, 'claimed', '', 'web', '', '', '', 'j', '', '10.0.0.7');
+      INSERT INTO usage VALUES (1, 1, 7, 9, 1, 3, 'connect', 'allow', 'allowed', 'closed', 2, 5, 6, 10, 20)`);
+    old.close();
+    await withStore('write', async ({ db }) => {
+      const actors = await db.selectFrom('actor').selectAll().execute();
+      expect(actors).toMatchObject([{ id: 9, pipeline: 'web', job: 'j', agent: '', client: '10.0.0.7' }]);
+      const joined = db.selectFrom('usage').innerJoin('actor', 'actor.id', 'usage.actor_id').select('usage.requests');
+      expect(await joined.execute()).toEqual([{ requests: 2 }]);
+      expect((await sql`PRAGMA foreign_key_check`.execute(db)).rows).toEqual([]);
+      await expect(sql`DELETE FROM actor`.execute(db)).rejects.toThrow('FOREIGN KEY');
+    });
+  });
+
   it('says unreadable where the path is a folder', () => {
     fs.mkdirSync(file);
     expect(errorOf(() => openStore(file, 'write')).code).toBe('store-unreadable');

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asRead } from '../../src/audit/line-reader.ts';
 import type { Decided, DecidedLine, Ended, EndedLine, Identity, Line } from '../../src/policy/record.ts';
+import { ASKERS_MAX, Recent } from '../../src/usage/recent.ts';
 import {
   addLine,
   createTally,
@@ -33,7 +34,7 @@ function bounded(max = 1_000) {
     hours.set(hour, known);
     return known;
   };
-  return { names, namesPerHour: max };
+  return { names, namesPerHour: max, recent: new Recent() };
 }
 
 function fold(lines: readonly (readonly [Line, number])[], max?: number): Tally {
@@ -168,6 +169,7 @@ describe('dimensions', () => {
       step: text,
       queue: text,
       job: text,
+      agent: text,
       user: text,
       client: text,
     });
@@ -229,5 +231,29 @@ describe('the last denial of a target', () => {
       [decided('b', { verdict: 'deny', reason: 'host-not-allowed' }), 8],
     ]);
     expect([...tally.denials.values()]).toMatchObject([{ reason: 'host-denied', last_seen: 9 }]);
+  });
+});
+
+describe('what was let through within the last second', () => {
+  const facts = (host: string, client: string) => ({ ...decided('x', { host, client }) });
+
+  it('is known by asker, across the turn of a second, and no longer than one', () => {
+    const recent = new Recent();
+    recent.add(facts('a.example', '10.0.0.1'), 1_900);
+    recent.add(facts('b.example', '10.0.0.2'), 2_100);
+    expect(recent.before(facts('c.example', '10.0.0.1'), 2_900)).toEqual({ host: 'a.example', port: 443 });
+    expect(recent.before(facts('c.example', '10.0.0.1'), 2_901)).toBeNull();
+    expect(recent.before(facts('c.example', '10.0.0.3'), 2_100)).toBeNull();
+    // A clock that went back.
+    expect(recent.before(facts('c.example', '10.0.0.2'), 2_000)).toBeNull();
+    // The same target: another path, or another rule.
+    expect(recent.before(facts('b.example', '10.0.0.2'), 2_200)).toBeNull();
+  });
+
+  it('is remembered of so many askers; those beyond are not linked, and those before are', () => {
+    const recent = new Recent();
+    for (let n = 0; n <= ASKERS_MAX; n++) recent.add(facts('a.example', `client-${n}`), 5_000);
+    expect(recent.before(facts('c.example', `client-${ASKERS_MAX - 1}`), 5_000)).not.toBeNull();
+    expect(recent.before(facts('c.example', `client-${ASKERS_MAX}`), 5_000)).toBeNull();
   });
 });
