@@ -1,4 +1,4 @@
-// Makes untrusted text harmless for the place it is shown in: a terminal, a CSV cell, a Markdown table.
+// Makes untrusted text harmless for the place it is shown in: a terminal, a CSV cell, a Markdown table, an HTML page.
 // Host names, pipelines, jobs and user agents come from clients; an ESC could repaint a terminal, a bidi mark could turn a
 // host name around (CVE-2021-42574), a leading = is a formula in a spreadsheet. Nothing untrusted is printed without one of these.
 
@@ -28,4 +28,11 @@ const MARKDOWN = /[\\`*_[\]<>|~&@#]|:(?=[/a-z])|(?<=\bwww)\./gi;
 export function markdownCell(value: string | number | null): string {
   if (value === null) return '';
   return inert(String(value)).replace(MARKDOWN, (c) => `&#${c.charCodeAt(0)};`);
+}
+
+const HTML = /[&<>"'`=]/g;
+
+/** Text or a quoted attribute value of an HTML page or of SVG in it. */
+export function htmlText(value: string | number): string {
+  return inert(String(value)).replace(HTML, (c) => `&#${c.charCodeAt(0)};`);
 }

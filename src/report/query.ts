@@ -6,7 +6,7 @@ import { OUTCOMES } from '../errors.ts';
 import type { DecidedLine } from '../policy/record.ts';
 import { DAY_HOURS, dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
-import { NOT_DENIED } from './sums.ts';
+import { CHALLENGE, NOT_DENIED } from './sums.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -38,14 +38,15 @@ export interface TargetRow {
   readonly bytes_down: number;
   readonly first_seen: number;
   readonly last_seen: number;
+  /** Least and greatest id of the pipelines that asked: the same where there is one. */
+  readonly pipeline_low: number;
+  readonly pipeline_high: number;
 }
 
-export interface PipelineRow {
+export interface PipelineRow extends EndSums {
   readonly pipeline: string;
   readonly claimed: boolean;
   readonly jobs: number;
-  readonly tunnels: number;
-  readonly denied: number;
   readonly hosts: number;
 }
 
@@ -100,10 +101,11 @@ export async function readTargets(store: Store, filter: Filter): Promise<{ rows:
   const where = await conditions(store, filter);
   const { rows } = await sql<TargetRow>`
     SELECT s.target_id, t.host, t.port, r.rule, r.grp, s.verdict, s.reason, s.outcome,
-      s.requests, s.bytes_up, s.bytes_down, s.first_seen, s.last_seen
+      s.requests, s.bytes_up, s.bytes_down, s.first_seen, s.last_seen, s.pipeline_low, s.pipeline_high
     FROM (
       SELECT target_id, rule_id, verdict, reason, outcome, sum(requests) AS requests, sum(bytes_up) AS bytes_up,
-        sum(bytes_down) AS bytes_down, min(first_seen) AS first_seen, max(last_seen) AS last_seen
+        sum(bytes_down) AS bytes_down, min(first_seen) AS first_seen, max(last_seen) AS last_seen,
+        min(pipeline_id) AS pipeline_low, max(pipeline_id) AS pipeline_high
       FROM usage WHERE ${where}
       GROUP BY target_id, rule_id, verdict, reason, outcome
       ORDER BY sum(requests) DESC LIMIT ${ROWS_MAX + 1}
@@ -122,35 +124,64 @@ export async function readTargets(store: Store, filter: Filter): Promise<{ rows:
 const LET_THROUGH = sql.join(['', ...Object.keys(OUTCOMES)]);
 const SPARED = sql.join([...NOT_DENIED]);
 
+/** endOf (sums.ts) as sums over usage rows. The most frequent outcome and reason come first: a look into the lists for every row costs a quarter more. */
+export const END_SUMS = sql`
+  sum(CASE WHEN verdict = 'deny' THEN 0 WHEN outcome = 'closed' THEN requests WHEN outcome IN (${LET_THROUGH}) THEN requests ELSE 0 END) AS tunnels,
+  sum(CASE WHEN verdict <> 'deny' THEN 0 WHEN reason = 'host-not-allowed' THEN requests WHEN reason NOT IN (${SPARED}) THEN requests ELSE 0 END) AS denied,
+  sum(CASE WHEN verdict = 'observe' THEN requests ELSE 0 END) AS would_deny,
+  sum(CASE WHEN verdict <> 'deny' THEN (CASE WHEN outcome = 'closed' OR outcome IN (${LET_THROUGH}) THEN 0 ELSE requests END)
+    WHEN reason = 'host-not-allowed' OR reason = ${CHALLENGE} OR reason NOT IN (${SPARED}) THEN 0 ELSE requests END) AS failed,
+  sum(bytes_up) AS bytes_up, sum(bytes_down) AS bytes_down, min(first_seen) AS first_seen, max(last_seen) AS last_seen`;
+
+/** What END_SUMS gives, as numbers. */
+export interface EndSums {
+  readonly tunnels: number;
+  readonly denied: number;
+  /** The part of tunnels and failed that only observe mode let through. */
+  readonly would_deny: number;
+  readonly failed: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  /** RFC 3339; null where nothing was seen. */
+  readonly first_seen: string | null;
+  readonly last_seen: string | null;
+}
+
+export type Raw<T> = { readonly [K in keyof T]: number | string | null };
+
+/** Sums are numbers on SQLite and texts on PostgreSQL, and null where no row was summed up. */
+export function endSums(row: Raw<EndSums>): EndSums {
+  const time = (ms: number | string | null): string | null => (ms === null ? null : new Date(Number(ms)).toISOString());
+  return {
+    tunnels: Number(row.tunnels ?? 0),
+    denied: Number(row.denied ?? 0),
+    would_deny: Number(row.would_deny ?? 0),
+    failed: Number(row.failed ?? 0),
+    bytes_up: Number(row.bytes_up ?? 0),
+    bytes_down: Number(row.bytes_down ?? 0),
+    first_seen: time(row.first_seen),
+    last_seen: time(row.last_seen),
+  };
+}
+
 /** What each pipeline did; rows without a pipeline have the name ''. Those who did most come first. */
 export async function readPipelines(store: Store, filter: Filter): Promise<PipelineRow[]> {
   const where = await conditions(store, filter);
-  // The most frequent outcome and reason come first: a look into the lists for every row costs a quarter more.
-  const { rows } = await sql<{
-    id: number;
-    pipeline: string;
-    claimed: number;
-    tunnels: number;
-    denied: number;
-    hosts: number;
-  }>`
-    SELECT p.id, p.name AS pipeline, p.claimed, s.tunnels, s.denied, s.hosts
+  const { rows } = await sql<Raw<EndSums> & { id: number; pipeline: string; claimed: number; hosts: number }>`
+    SELECT p.id, p.name AS pipeline, p.claimed, s.*
     FROM (
-      SELECT pipeline_id, count(DISTINCT target_id) AS hosts,
-        sum(CASE WHEN verdict = 'deny' THEN 0 WHEN outcome = 'closed' THEN requests WHEN outcome IN (${LET_THROUGH}) THEN requests ELSE 0 END) AS tunnels,
-        sum(CASE WHEN verdict <> 'deny' THEN 0 WHEN reason = 'host-not-allowed' THEN requests WHEN reason NOT IN (${SPARED}) THEN requests ELSE 0 END) AS denied
+      SELECT pipeline_id, count(DISTINCT target_id) AS hosts, ${END_SUMS}
       FROM usage WHERE ${where}
       GROUP BY pipeline_id
     ) AS s JOIN pipeline AS p ON p.id = s.pipeline_id
     ORDER BY s.tunnels + s.denied DESC, p.name`.execute(store.db);
   const jobs = await readJobs(store, filter);
-  return rows.map(({ id, pipeline, claimed, tunnels, denied, hosts }) => ({
-    pipeline,
-    claimed: Number(claimed) === 1,
-    jobs: jobs.get(id) ?? 0,
-    tunnels: Number(tunnels),
-    denied: Number(denied),
-    hosts: Number(hosts),
+  return rows.map((row) => ({
+    pipeline: row.pipeline,
+    claimed: Number(row.claimed) === 1,
+    jobs: jobs.get(row.id) ?? 0,
+    hosts: Number(row.hosts),
+    ...endSums(row),
   }));
 }
 
@@ -199,6 +230,26 @@ export async function readDenials(store: Store, targets: readonly number[]): Pro
       .where('target_id', 'in', targets.slice(at, at + CHUNK))
       .execute();
     for (const row of rows) found.set(row.target_id, { reason: row.reason, nearest: row.nearest });
+  }
+  return found;
+}
+
+/** Where a refused request to each of these targets was likely sent from (schema.redirect), if that was seen since `from`. */
+export async function readRedirects(
+  store: Store,
+  targets: readonly number[],
+  from: number,
+): Promise<Map<number, { host: string; port: number }>> {
+  const found = new Map<number, { host: string; port: number }>();
+  for (let at = 0; at < targets.length; at += CHUNK) {
+    const rows = await store.db
+      .selectFrom('redirect')
+      .select(['target_id', 'host', 'port'])
+      .where('target_id', 'in', targets.slice(at, at + CHUNK))
+      .where('votes', '>', 0)
+      .where('last_seen', '>=', from)
+      .execute();
+    for (const { target_id, host, port } of rows) found.set(target_id, { host, port });
   }
   return found;
 }

@@ -3,8 +3,8 @@
 import { REQUEST_ERRORS, type RequestErrorCode, requestError } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
-import { type Filter, readDenials, readWho, type TargetRow } from './query.ts';
-import type { DeniedRow } from './report.ts';
+import { type Filter, readDenials, readRedirects, readWho, type TargetRow } from './query.ts';
+import type { Alarm, DeniedRow } from './report.ts';
 import type { End } from './sums.ts';
 import type { ReportView } from './view.ts';
 
@@ -12,6 +12,8 @@ import type { ReportView } from './view.ts';
 export const DENIED_MAX = 10_000;
 /** Hosts of which pipelines and jobs are looked up: one query each. */
 const WHO_MAX = 500;
+
+const HOUR_MS = 3_600_000;
 
 interface Entry {
   readonly targetId: number;
@@ -81,6 +83,11 @@ function note(entries: Map<string, Entry>, row: TargetRow): void {
 async function rowsOf(store: Store, filter: Filter, entries: Entry[]): Promise<DeniedRow[]> {
   const sorted = entries.sort(byWeight).slice(0, DENIED_MAX);
   const denials = await readDenials(store, [...new Set(sorted.map(({ targetId }) => targetId))]);
+  const redirects = await readRedirects(
+    store,
+    sorted.map(({ targetId }) => targetId),
+    Math.floor(filter.from / HOUR_MS) * HOUR_MS,
+  );
   const rows: DeniedRow[] = [];
   for (const [place, entry] of sorted.entries()) {
     const denial = denials.get(entry.targetId);
@@ -97,6 +104,7 @@ async function rowsOf(store: Store, filter: Filter, entries: Entry[]): Promise<D
       last_seen: new Date(entry.last).toISOString(),
       ...(place < WHO_MAX ? await readWho(store, filter, entry.targetId, reason) : { pipelines: [], jobs: [] }),
       buildkite: isBuildkite(host),
+      redirect_from: redirects.get(entry.targetId) ?? null,
     });
   }
   return rows;
@@ -109,13 +117,29 @@ function byWeight(a: Entry, b: Entry): number {
 }
 
 /** The Agent API may move an agent to any host below buildkite.com; a refusal of one is the first thing to look at. */
-function isBuildkite(host: string): boolean {
+export function isBuildkite(host: string): boolean {
   return (
     host === 'buildkite.com' ||
     host.endsWith('.buildkite.com') ||
     host === 'buildkiteartifacts.com' ||
     host.endsWith('.buildkiteartifacts.com')
   );
+}
+
+/** One for each refused host of Buildkite itself, what is refused already first. */
+export function alarmsOf(denied: readonly DeniedRow[], wouldDeny: readonly DeniedRow[]): Alarm[] {
+  const alarm = (verdict: Alarm['verdict'], { host, port, count, last_seen }: DeniedRow): Alarm => {
+    const [times, done] = [
+      count === 1 ? 'ONCE' : `${count} TIMES`,
+      verdict === 'deny' ? 'REFUSED' : 'WOULD BE REFUSED',
+    ];
+    const message = `BUILDKITE HOST ${done} ${times}: ${host}:${port}: the Agent API can move an agent to another endpoint, and without it jobs stop`;
+    return { verdict, host, port, count, last_seen, message };
+  };
+  return [
+    ...denied.filter(({ buildkite }) => buildkite).map((row) => alarm('deny', row)),
+    ...wouldDeny.filter(({ buildkite }) => buildkite).map((row) => alarm('observe', row)),
+  ];
 }
 
 function nearestOf(text: string): Nearest | null {

@@ -1,9 +1,11 @@
 // The report: which listed hosts were used, never used, denied or would be denied, and what was asked for beside them.
 // Its JSON is a public interface. Every request of the window is counted in one row at most (required, optional, other),
 // and every refusal in `denied` or `expected_denied` as well. It renders nothing and escapes nothing; render.ts does.
-import type { Nearest } from '../policy/record.ts';
+import type { Nearest, Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
+import { type Breakdown, type Dimension, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
+import { type Drift, readDrift } from './drift.ts';
 import {
   type Facts,
   type Filter,
@@ -15,9 +17,11 @@ import {
   readTotals,
   wholeHours,
 } from './query.ts';
-import { Refusals } from './refusals.ts';
+import { alarmsOf, isBuildkite, Refusals } from './refusals.ts';
 import { type RowState, Rows } from './rows.ts';
+import { readSingle, type SingleRow } from './single.ts';
 import { endOf, Sums } from './sums.ts';
+import { readTimeline, type Timeline } from './timeline.ts';
 import type { ReportView } from './view.ts';
 
 export type { Filter };
@@ -48,6 +52,10 @@ export interface HostRow {
 
 export interface RequiredRow extends HostRow {
   readonly group: string;
+  /** The agent versions that use it, such as ">=3.122.0"; null for all. */
+  readonly agent_versions: string | null;
+  /** Where it failed, was refused or never seen: what that means and why it may still be needed. */
+  readonly notes: readonly string[];
 }
 
 export interface OptionalGroup {
@@ -78,6 +86,18 @@ export interface DeniedRow {
   readonly jobs: readonly string[];
   /** A host of Buildkite itself: builds may stop, look here first. */
   readonly buildkite: boolean;
+  /** What the same job or client was let through to within the second before: its answer likely redirected there. */
+  readonly redirect_from: { readonly host: string; readonly port: number } | null;
+}
+
+/** The loudest lines of a report: a refused host of Buildkite itself. */
+export interface Alarm {
+  readonly verdict: Extract<Verdict, 'deny' | 'observe'>;
+  readonly host: string;
+  readonly port: number;
+  readonly count: number;
+  readonly last_seen: string;
+  readonly message: string;
 }
 
 export interface Totals {
@@ -104,6 +124,7 @@ export interface Report {
     readonly requested: { readonly from: string; readonly to: string };
   };
   readonly filter: { readonly pipeline: string | null; readonly job: string | null };
+  readonly alarms: readonly Alarm[];
   readonly required: readonly RequiredRow[];
   readonly optional: readonly OptionalGroup[];
   readonly other: readonly OtherRow[];
@@ -113,6 +134,15 @@ export interface Report {
   readonly would_deny_total: number;
   readonly expected_denied: readonly DeniedRow[];
   readonly pipelines: readonly PipelineRow[];
+  readonly traffic: Traffic;
+  readonly drift: Drift;
+  /** Hosts that one pipeline alone was let through to; at most SINGLE_MAX of single_pipeline_total. */
+  readonly single_pipeline: readonly SingleRow[];
+  readonly single_pipeline_total: number;
+  /** null unless asked for. */
+  readonly breakdown: Breakdown | null;
+  /** null unless asked for. */
+  readonly timeline: Timeline | null;
   readonly open: number;
   readonly totals: Totals;
   /** Requests beyond limits.usage_names_per_hour, counted without their names. */
@@ -123,54 +153,87 @@ export interface Report {
   readonly truncated: boolean;
 }
 
+/** What takes a query of its own, for those who want it. */
+export interface Parts {
+  readonly by: Dimension | null;
+  readonly timeline: boolean;
+}
+
 const HOUR_MS = 3_600_000;
 
 /** Reads the store and sums up the window. The store must have caught up with the log (projectOnce). */
-export async function buildReport(store: Store, view: ReportView, filter: Filter): Promise<Report> {
+export async function buildReport(
+  store: Store,
+  view: ReportView,
+  filter: Filter,
+  parts: Parts = { by: null, timeline: false },
+): Promise<Report> {
   const { rows: targets, truncated } = await readTargets(store, filter);
   const rows = new Rows(view);
   const refusals = new Refusals(view);
-  const [all, overflow, malformed] = [new Sums(), new Sums(), new Sums()];
+  const sums = { all: new Sums(), overflow: new Sums(), malformed: new Sums() };
   const hosts = new Set<string>();
+  const agents = new Set<number>();
   for (const row of targets) {
     const end = endOf(row.verdict, row.reason, row.outcome);
-    all.add(row, end, row.verdict);
-    if (row.host === '') malformed.add(row, end, row.verdict);
-    else if (row.host === OVERFLOW) overflow.add(row, end, row.verdict);
+    sums.all.add(row, end, row.verdict);
+    if (row.host === '') sums.malformed.add(row, end, row.verdict);
+    else if (row.host === OVERFLOW) sums.overflow.add(row, end, row.verdict);
     else {
       hosts.add(row.host);
       rows.add(row, end);
       refusals.add(row, end);
+      const slot = view.place(row.host, row.port, row.rule, row.grp);
+      if (isBuildkite(row.host) || view.required.has(slot?.group ?? '')) agents.add(row.target_id);
     }
   }
-  const open = await countOpen(store, filter, rows, all);
+  const open = await countOpen(store, filter, rows, sums.all);
   const facts = await readFacts(store);
   const refused = await refusals.finish(store, filter);
   const exact = truncated ? await readTotals(store, filter) : null;
+  const window = windowOf(filter, facts);
+  const pipelines = await readPipelines(store, filter);
+  const single = await readSingle(store, filter, targets);
   return {
-    window: windowOf(filter, facts),
+    window,
     filter: { pipeline: filter.pipeline, job: filter.job },
+    alarms: alarmsOf(refused.denied, refused.would_deny),
     ...rows.finish(),
     ...refused,
-    pipelines: await readPipelines(store, filter),
+    pipelines,
+    traffic: await readTraffic(store, filter, pipelines, (target) => agents.has(target)),
+    drift: await readDrift(store, view, filter, targets, facts),
+    single_pipeline: single.rows,
+    single_pipeline_total: single.total,
+    breakdown: parts.by === null ? null : await readBreakdown(store, filter, parts.by),
+    timeline: parts.timeline ? await readTimeline(store, filter, inMs(window)) : null,
     open,
-    totals: {
-      requests: (exact?.requests ?? all.tunnels + all.denied + all.failed + all.challenged) + open,
-      tunnels: all.tunnels,
-      open,
-      denied: all.denied - malformed.denied,
-      would_deny: all.wouldDeny,
-      failed: all.failed,
-      challenged: all.challenged,
-      malformed: malformed.denied,
-      bytes_up: exact?.bytes_up ?? all.bytesUp,
-      bytes_down: exact?.bytes_down ?? all.bytesDown,
-      hosts: hosts.size,
-    },
-    overflow: { tunnels: overflow.tunnels, denied: overflow.denied, failed: overflow.failed },
+    totals: totalsOf(sums, open, hosts.size, exact),
+    overflow: { tunnels: sums.overflow.tunnels, denied: sums.overflow.denied, failed: sums.overflow.failed },
     damaged_lines: facts.damagedLines,
     missing_lines: facts.missingLines,
     truncated,
+  };
+}
+
+function totalsOf(
+  { all, malformed }: { readonly all: Sums; readonly malformed: Sums },
+  open: number,
+  hosts: number,
+  exact: Pick<Totals, 'requests' | 'bytes_up' | 'bytes_down'> | null,
+): Totals {
+  return {
+    requests: (exact?.requests ?? all.tunnels + all.denied + all.failed + all.challenged) + open,
+    tunnels: all.tunnels,
+    open,
+    denied: all.denied - malformed.denied,
+    would_deny: all.wouldDeny,
+    failed: all.failed,
+    challenged: all.challenged,
+    malformed: malformed.denied,
+    bytes_up: exact?.bytes_up ?? all.bytesUp,
+    bytes_down: exact?.bytes_down ?? all.bytesDown,
+    hosts,
   };
 }
 
@@ -202,6 +265,10 @@ function windowOf(filter: Filter, facts: Facts): Report['window'] {
   const from = Math.max(facts.first, firstHour * HOUR_MS);
   const to = Math.min(facts.last, (lastHour + 1) * HOUR_MS - 1);
   return from > to ? { from: null, to: null, requested } : { from: iso(from), to: iso(to), requested };
+}
+
+function inMs({ from, to }: Report['window']): { from: number; to: number } | null {
+  return from === null || to === null ? null : { from: Date.parse(from), to: Date.parse(to) };
 }
 
 function iso(ms: number): string {

@@ -1,5 +1,6 @@
 // The listed hosts of a report: one row for each pattern and port of the catalog and of the own rules, with what was
 // counted for it. A row exists whether or not anything was counted: "never used" is half of what a report is for.
+import type { CatalogGroup } from '../catalog/catalog.ts';
 import type { HostRow, OptionalGroup, OtherRow, RequiredRow } from './report.ts';
 import { type Counted, type End, Sums } from './sums.ts';
 import { type ReportView, type Slot, slotKey } from './view.ts';
@@ -83,7 +84,7 @@ export class Rows {
       known.add(group.id);
       const rows = byGroup.get(group.id) ?? [];
       if (group.need === 'required') {
-        required.push(...rows.map((row) => ({ group: group.id, ...hostRow(row) })));
+        required.push(...rows.map((row) => requiredRow(group, hostRow(row))));
         continue;
       }
       const touched = rows.some(({ sums }) => sums.last > Number.NEGATIVE_INFINITY);
@@ -108,6 +109,25 @@ export class Rows {
       }));
     return { required, optional, other };
   }
+}
+
+const NEEDS_A_LOOK: Readonly<Record<Exclude<RowState, 'used' | 'would-deny'>, string>> = {
+  unused: 'Never asked for in this window.',
+  failing: 'Let through, and every attempt failed: agents cannot reach it through this proxy.',
+  denied: 'Refused: agents that need it stop.',
+};
+
+/** What the catalog knows of a required host that did not work: the versions that use it, and the notes that name it. */
+function requiredRow(group: CatalogGroup, row: HostRow): RequiredRow {
+  const entry = group.entries.find(({ id }) => id === row.rule);
+  const versions = entry?.agent_versions ?? null;
+  const notes: string[] = [];
+  if (row.state !== 'used' && row.state !== 'would-deny') {
+    notes.push(NEEDS_A_LOOK[row.state]);
+    if (versions !== null) notes.push(`Agents ${versions} use it: ${entry?.purpose ?? ''}.`);
+    notes.push(...group.notes.filter((note) => note.startsWith(`${row.host} `)));
+  }
+  return { group: group.id, ...row, agent_versions: versions, notes };
 }
 
 /** Let through by a rule that stands in the policy no more: it keeps a row of its own. Refused strangers have none. */

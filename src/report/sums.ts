@@ -13,7 +13,7 @@ const UNSERVED: ReadonlySet<string> = new Set([
   'client-full' satisfies RequestErrorCode,
 ]);
 /** Asked for credentials: where they came, the request is counted again as what it then was (git always asks twice). */
-const CHALLENGE = 'credentials-required' satisfies RequestErrorCode;
+export const CHALLENGE = 'credentials-required' satisfies RequestErrorCode;
 
 /** Reasons of verdict deny that are not a denial of the host. */
 export const NOT_DENIED: ReadonlySet<string> = new Set([...UNSERVED, CHALLENGE]);

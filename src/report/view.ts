@@ -27,6 +27,8 @@ export interface GroupFacts {
 
 export interface ReportView {
   readonly groups: readonly GroupFacts[];
+  /** Ids of the groups that are required. */
+  readonly required: ReadonlySet<string>;
   /** Slots that are shown whether or not anything was counted in them, in the order of the report. */
   readonly listed: readonly Slot[];
   /** The slot of a host and port, or null where neither catalog nor policy knows it. */
@@ -73,6 +75,7 @@ export function createView(input: ViewInput): ReportView {
   }
   return {
     groups,
+    required: new Set(groups.flatMap(({ group }) => (group.need === 'required' ? [group.id] : []))),
     listed: unique(listed),
     place: (host, port, rule, group) =>
       catalog.find(host, port, { rule, group }) ?? own.find(host, port, { rule, group: '' }) ?? null,

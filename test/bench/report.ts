@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { Policy } from '../../src/policy/decide.ts';
-import { buildReport } from '../../src/report/report.ts';
+import { buildReport, type Parts } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';
 import { openStore } from '../../src/usage/store.ts';
 
@@ -50,10 +50,17 @@ function fill(file: string, rows: number): Sums {
   const pipeline = db.prepare('INSERT INTO pipeline (id, name, claimed) VALUES (?, ?, 1)');
   for (let id = 1; id <= pipelines; id += 1) pipeline.run(id, `pipeline-${id}`);
   const actor = db.prepare(
-    `INSERT INTO actor (id, kind, organization, pipeline, branch, step, queue, job, "user", client) VALUES (?, 'claimed', '', ?, '', '', '', ?, '', ?)`,
+    `INSERT INTO actor (id, kind, organization, pipeline, branch, step, queue, job, agent, "user", client) VALUES (?, 'claimed', '', ?, '', ?, '', ?, ?, '', ?)`,
   );
   for (let id = 1; id <= jobs; id += 1)
-    actor.run(id, `pipeline-${1 + (id % pipelines)}`, `job-${id}`, `10.0.${id % 200}.9`);
+    actor.run(
+      id,
+      `pipeline-${1 + (id % pipelines)}`,
+      `step-${id % 7}`,
+      `job-${id}`,
+      `agent-${id % 500}`,
+      `10.0.${id % 200}.9`,
+    );
   const rule = db.prepare('INSERT INTO rule (id, rule, grp) VALUES (?, ?, ?)');
   rule.run(1, '', '');
   rule.run(2, 'art-s3', 'amazon-s3');
@@ -105,12 +112,17 @@ try {
   const expected = fill(file, rows);
   const config = loadConfigHere({ file: null, now: 0 });
   const window = { from: FIRST_HOUR * HOUR_MS, to: (FIRST_HOUR + HOURS) * HOUR_MS };
-  const measure = async (name: string, pipeline: string | null, job: string | null): Promise<number> => {
+  const measure = async (
+    name: string,
+    pipeline: string | null,
+    job: string | null,
+    parts: Parts = { by: null, timeline: false },
+  ): Promise<number> => {
     const cpu = process.cpuUsage();
     const started = performance.now();
     const store = openStore(file, 'read');
     const view = createView({ catalog: config.catalog, rules: new Policy(config.policy).rules(), expectedDenials: [] });
-    const report = await buildReport(store, view, { ...window, pipeline, job });
+    const report = await buildReport(store, view, { ...window, pipeline, job }, parts);
     await store.close();
     const took = performance.now() - started;
     const used = process.cpuUsage(cpu);
@@ -130,6 +142,12 @@ try {
         report.denied.reduce((sum, row) => sum + row.count, 0),
         expected.denied,
       );
+      for (const list of [report.breakdown?.rows, report.timeline?.points])
+        if (list !== undefined)
+          assert.equal(
+            list.reduce((sum, row) => sum + row.tunnels, 0),
+            expected.tunnels,
+          );
     } else assert.ok(report.totals.requests > 0);
     if (!quick)
       console.log(
@@ -139,6 +157,7 @@ try {
   };
   if (quick) {
     await measure('everything', null, null);
+    await measure('by agent, with plots', null, null, { by: 'agent', timeline: true });
     await measure('one pipeline', 'pipeline-7', null);
     await measure('one job', null, 'job-500');
     console.log(`sums are equal over ${rows} rows`);
@@ -147,6 +166,8 @@ try {
     const worst = Math.max(
       await measure('everything, cold', null, null),
       await measure('everything, again', null, null),
+      await measure('with plots (json, html)', null, null, { by: null, timeline: true }),
+      await measure('by agent', null, null, { by: 'agent', timeline: false }),
       await measure('one pipeline', 'pipeline-7', null),
       await measure('one job', null, 'job-500'),
     );

@@ -4,11 +4,15 @@ import fc from 'fast-check';
 import { micromark } from 'micromark';
 import { gfm, gfmHtml } from 'micromark-extension-gfm';
 import { expect } from 'vitest';
-import { renderCsv, renderMarkdown } from '../../src/report/render.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import { renderCsv } from '../../src/report/render-csv.ts';
+import { renderHtml } from '../../src/report/render-html.ts';
+import { renderMarkdown } from '../../src/report/render-markdown.ts';
 import { renderTable } from '../../src/report/render-table.ts';
 import type { Report } from '../../src/report/report.ts';
 import { parseCsv } from '../report/csv.ts';
 import { claimed, reportOf, writeHistory } from '../report/history.ts';
+import { parseHtml, skeletonOf } from '../report/page.ts';
 import { fuzz } from './budget.ts';
 
 const PIECES = [
@@ -148,6 +152,10 @@ const FOREIGN = new Set([
   'pattern',
   'why',
   'fix',
+  'name',
+  'message',
+  'notes',
+  'agent_versions',
 ]);
 
 /** The report with every foreign text replaced. */
@@ -194,13 +202,14 @@ fuzz('report', 20, async ({ check }) => {
       { host: 'ok.example', open: true },
     ],
   );
-  const base = await reportOf(history, { pipeline: null });
+  const base = await reportOf(history, { pipeline: null }, DEFAULT_LIMITS, { by: 'step', timeline: true });
   const whole: Report = { ...base, filter: { pipeline: 'p', job: 'j' }, optional: base.optional.slice(0, 6) };
   const benign = renamed(whole, () => 'x') as Report;
   const lines = renderTable(benign, plain).split('\n').length;
   const cells = parseCsv(renderCsv(benign)).map((row) => row.length);
   const skeleton = elements(renderMarkdown(benign));
   expect(skeleton).toContain('<table>');
+  const page = skeletonOf(parseHtml(renderHtml(benign)));
   await check(
     fc.property(fc.array(name, { minLength: 1, maxLength: 4 }), fc.integer({ min: 20, max: 200 }), (names, width) => {
       let at = 0;
@@ -218,6 +227,10 @@ fuzz('report', 20, async ({ check }) => {
       const markdown = renderMarkdown(report);
       expect(moving(markdown)).toEqual([]);
       expect(elements(markdown)).toEqual(skeleton);
+      // A page leaves out a column in which nothing stands.
+      const html = renderHtml(renamed(whole, () => names[at++ % names.length]! || 'x') as Report);
+      expect(moving(html)).toEqual([]);
+      expect(skeletonOf(parseHtml(html))).toEqual(page);
     }),
   );
 });

@@ -7,7 +7,7 @@ import { loadConfigHere } from '../../src/config/load.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { ANONYMOUS, type Decided, type Ended, type Identity } from '../../src/policy/record.ts';
-import { buildReport, type Filter, type HostRow, type Report } from '../../src/report/report.ts';
+import { buildReport, type Filter, type HostRow, type Parts, type Report } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { openStore } from '../../src/usage/store.ts';
@@ -37,6 +37,10 @@ export interface Event {
   readonly method?: string;
   /** Hours after START. */
   readonly hour?: number;
+  /** Seconds on top of it. */
+  readonly second?: number;
+  /** Source address; 10.0.0.7 unless given. */
+  readonly client?: string;
   readonly times?: number;
   /** The tunnel is still open. */
   readonly open?: true;
@@ -68,11 +72,16 @@ export function writeHistory(policy: PolicyFile, events: readonly Event[], limit
   return { dir, configFile, ...files };
 }
 
-export function appendEvents(auditFile: string, events: readonly Event[], limits: Limits = DEFAULT_LIMITS): void {
+export function appendEvents(
+  auditFile: string,
+  events: readonly Event[],
+  limits: Limits = DEFAULT_LIMITS,
+  node = 'n1',
+): void {
   let now = START;
   const log = openAuditLog({
     file: auditFile,
-    node: 'n1',
+    node,
     limits,
     whenFull: 'refuse',
     sync: 'none',
@@ -81,7 +90,7 @@ export function appendEvents(auditFile: string, events: readonly Event[], limits
   let id = 0;
   for (const event of events) {
     for (let time = 0; time < (event.times ?? 1); time += 1) {
-      now = START + (event.hour ?? 0) * HOUR_MS + id * 10;
+      now = START + (event.hour ?? 0) * HOUR_MS + (event.second ?? 0) * 1_000 + id * 10;
       id += 1;
       record(log, event, `r${id}`);
     }
@@ -94,7 +103,7 @@ function record(log: ReturnType<typeof openAuditLog>, event: Event, id: string):
   const base = {
     id,
     identity: event.identity ?? ANONYMOUS,
-    client: '10.0.0.7',
+    client: event.client ?? '10.0.0.7',
     host: event.host === '' ? null : event.host,
     port: event.host === '' ? null : (event.port ?? 443),
     method: event.method ?? 'CONNECT',
@@ -126,6 +135,7 @@ export async function reportOf(
   history: History,
   over: Partial<Filter> = {},
   limits: Limits = DEFAULT_LIMITS,
+  parts: Partial<Parts> = {},
 ): Promise<Report> {
   const loaded = loadConfigHere({ file: history.configFile, now: START });
   await projectOnce({ auditFile: history.auditFile, store: history.storeFile, limits, onProblem: () => undefined });
@@ -137,7 +147,12 @@ export async function reportOf(
       expectedDenials: loaded.settings.expectedDenials,
     });
     const window = { from: START, to: START + 72 * HOUR_MS };
-    return await buildReport(store, view, { ...window, pipeline: null, job: null, ...over });
+    return await buildReport(
+      store,
+      view,
+      { ...window, pipeline: null, job: null, ...over },
+      { by: null, timeline: false, ...parts },
+    );
   } finally {
     await store.close();
   }

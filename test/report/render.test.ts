@@ -1,7 +1,8 @@
 // Every format, with names that want to be markup, formulas, terminal commands or other names.
 import { describe, expect, it } from 'vitest';
 import { csvCell, inert, markdownCell } from '../../src/report/inert.ts';
-import { renderCsv, renderMarkdown } from '../../src/report/render.ts';
+import { renderCsv } from '../../src/report/render-csv.ts';
+import { MARKDOWN_BYTES_MAX, MARKDOWN_ROWS_MAX, renderMarkdown } from '../../src/report/render-markdown.ts';
 import { renderTable } from '../../src/report/render-table.ts';
 import type { Report } from '../../src/report/report.ts';
 import { shorten, textTable } from '../../src/report/text-table.ts';
@@ -41,11 +42,18 @@ describe('hostile names are inert in every format', () => {
     const csv = renderCsv(found);
     for (const text of [table, markdown, csv]) expect(moving(text.replaceAll('\r\n', '\n'))).toEqual([]);
     expect(markdown).not.toMatch(/<[a-z/!]|\]\(|(?<!&#\d+);?\bhttp:\/\/|^# /im);
-    for (const line of markdown.split('\n').filter((each) => each.startsWith('| '))) {
-      expect([3, 5, 6, 9]).toContain(line.split('|').length - 2);
-    }
+    // Each table row has the cells of its head.
+    for (const table of markdown.split(/\n\n/).filter((each) => each.startsWith('| ')))
+      expect(
+        new Set(
+          table
+            .trimEnd()
+            .split('\n')
+            .map((line) => line.split('|').length),
+        ).size,
+      ).toBe(1);
     for (const cells of parseCsv(csv)) {
-      expect(cells).toHaveLength(24);
+      expect(cells).toHaveLength(30);
       for (const cell of cells) expect(cell).not.toMatch(/^[=+\-@\t\r]/);
     }
     expect(JSON.parse(JSON.stringify(found))).toEqual(found);
@@ -86,21 +94,25 @@ describe('the formats', () => {
         return line;
       },
     });
-    expect(painted).toEqual(['!! BUILDKITE HOST REFUSED 2 TIMES: agent-new.buildkite.com:443: builds may stop']);
+    expect(painted).toEqual([
+      expect.stringMatching(/^!! BUILDKITE HOST REFUSED 2 TIMES: agent-new\.buildkite\.com:443: /),
+    ]);
+    expect(text.startsWith('!! BUILDKITE HOST REFUSED')).toBe(true);
     const order = [
       '!! BUILDKITE',
       'DENIED (2)',
       'WOULD BE DENIED (1)',
-      'REQUIRED',
-      'OPTIONAL',
+      'REQUIRED HOSTS',
+      'OPTIONAL HOSTS',
       'OWN RULES',
-      'OPTIONAL, NEVER USED',
+      'OPTIONAL GROUPS NEVER USED',
+      'AGENTS AND JOBS',
       'PIPELINES',
     ];
     const places = order.map((title) => text.indexOf(title));
     expect(places).toEqual([...places].sort((a, b) => a - b));
-    expect(places[0]).toBeGreaterThan(0);
-    for (const line of text.split('\n').filter((each) => each.startsWith('  ') && /:\d+ /.test(each)))
+    expect(places[0]).toBe(0);
+    for (const line of text.split('\n').filter((each) => /^ {2}\S+:\d+ /.test(each)))
       expect(line.length).toBeLessThanOrEqual(100);
   });
 
@@ -108,6 +120,50 @@ describe('the formats', () => {
     const found = await report(events);
     const text = renderMarkdown({ ...found, filter: { pipeline: '<img src=x>', job: '[a](http://b)' } });
     expect(text).not.toMatch(/<img|\]\(/);
+  });
+
+  it('a refused Buildkite host is the first thing in Markdown and CSV too, and a flood of them hides nothing', async () => {
+    const markdown = renderMarkdown(await report(events));
+    expect(markdown.split('\n')[0]).toMatch(/^> ### BUILDKITE HOST REFUSED 2 TIMES/);
+    const [head = [], first = []] = parseCsv(renderCsv(await report(events)));
+    expect(first[head.indexOf('alarm')]).toContain('BUILDKITE HOST');
+    const flood = Array.from({ length: 60 }, (_, n): Event => ({ host: `x${n}.buildkite.com`, verdict: 'deny' }));
+    const flooded = await report([...flood, ...events]);
+    const text = renderTable(flooded, plain);
+    expect(text.match(/^!! /gm)).toHaveLength(5);
+    expect(text).toContain('… and 56 more');
+    expect(renderMarkdown(flooded)).toContain('41 more Buildkite hosts');
+  });
+
+  it('Markdown has at most 200 rows a table and says how many it leaves out', async () => {
+    const many = Array.from({ length: 205 }, (_, n): Event => ({ host: `h${n}.example`, verdict: 'deny' }));
+    const text = renderMarkdown(await report(many));
+    expect(text).toContain(`Tables have at most ${MARKDOWN_ROWS_MAX} rows`);
+    expect(text).toContain('5 more are in the JSON format.');
+    expect(text.match(/^\| h\d+\.example:443 /gm)).toHaveLength(MARKDOWN_ROWS_MAX);
+  });
+
+  it('Markdown fits an annotation of 1 MiB whatever pipelines call themselves, and ends each section with its count', async () => {
+    const found = await report(events);
+    // The longest that a claim may be, of characters that escaping makes five of.
+    const names = Array.from({ length: 100 }, (_, n) => `${n}${'<'.repeat(1_000)}`);
+    const [row] = found.denied;
+    if (row === undefined) throw new Error('no row');
+    const rows = Array.from({ length: 400 }, () => ({ ...row, pipelines: names, jobs: names, hint: names.join('') }));
+    const pipelines = found.pipelines.flatMap((each) => names.map((pipeline) => ({ ...each, pipeline })));
+    const heavy = {
+      denied: rows,
+      would_deny: rows,
+      expected_denied: rows,
+      pipelines,
+      denied_total: 400,
+      would_deny_total: 400,
+    };
+    const text = renderMarkdown({ ...found, ...heavy });
+    expect(Buffer.byteLength(text)).toBeLessThanOrEqual(MARKDOWN_BYTES_MAX);
+    expect(Buffer.byteLength(text)).toBeGreaterThan(MARKDOWN_BYTES_MAX / 2);
+    expect(text).toContain('### Pipelines');
+    expect(text.match(/more are in the JSON format/g)?.length).toBeGreaterThanOrEqual(2);
   });
 
   it('the table says nothing of colours where paint does nothing, and cuts nothing without a width', async () => {

@@ -205,7 +205,7 @@ describe('refusals', () => {
       },
     ]);
     expect(found.denied).toMatchObject([{ count: 3, pipelines: ['api', 'web'], jobs: ['j1', 'j2', 'j3'] }]);
-    expect(found.pipelines).toEqual([
+    expect(found.pipelines).toMatchObject([
       { pipeline: 'web', claimed: true, jobs: 2, tunnels: 0, denied: 2, hosts: 1 },
       { pipeline: 'api', claimed: false, jobs: 1, tunnels: 0, denied: 1, hosts: 1 },
     ]);

@@ -1,51 +1,107 @@
-// `sallyport report`: catches up with the audit log, reads the usage store, shows what it says in one of four formats.
+// `sallyport report`: catches up with the audit log, reads the usage store, shows what it says. With --log it counts the named
+// logs into a store in memory instead. With --fail-on it is a check: the exit code says whether something was found.
+import { existsSync } from 'node:fs';
+import { listSegments } from '../../audit/read.ts';
+import { findConfigFile, type LoadedHere, loadConfigHere } from '../../config/load.ts';
+import { SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
+import { DIMENSIONS } from '../../report/breakdown.ts';
+import { FAIL_ON, type FailOn, type Finding, findingsOf } from '../../report/findings.ts';
 import { inert } from '../../report/inert.ts';
-import { renderCsv, renderMarkdown } from '../../report/render.ts';
+import { renderCsv } from '../../report/render-csv.ts';
+import { renderHtml } from '../../report/render-html.ts';
+import { renderMarkdown } from '../../report/render-markdown.ts';
 import { renderTable } from '../../report/render-table.ts';
-import { buildReport } from '../../report/report.ts';
+import { buildReport, type Report } from '../../report/report.ts';
 import { createView } from '../../report/view.ts';
 import { projectOnce } from '../../usage/project.ts';
-import { openStore } from '../../usage/store.ts';
+import { openStore, type Store } from '../../usage/store.ts';
 import { EXIT } from '../args.ts';
-import { type Input, moment, usage } from '../input.ts';
+import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
+import { windowOf } from '../window.ts';
 
 const SINCE_DEFAULT = '7d';
 
 export async function report(input: Input, ui: Ui, world: World): Promise<number> {
-  const now = world.now();
-  const from = moment(input.text('since') ?? SINCE_DEFAULT, 'since', now);
-  const until = input.text('until');
-  const to = until === null ? now : moment(until, 'until', now);
-  if (from > to) throw usage('--since lies after --until', 'Exchange the two.');
-  const { settings, policy, catalog } = loadFor(input, ui, world, { quiet: true });
-  ui.progress(`counting ${settings.audit.file}`);
-  await projectOnce({
-    auditFile: settings.audit.file,
-    store: settings.usage.store,
-    limits: settings.limits,
-    onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
-  });
-  ui.progress('summing up');
-  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
+  const window = windowOf(input, world.now(), SINCE_DEFAULT);
+  const kinds = failOn(input.text('fail-on'));
+  const logs = input.list('log');
+  const loaded = logs.length > 0 ? loadWithLogs(input, world) : loadFor(input, ui, world, { quiet: true });
+  const store = await openCounted(loaded, logs, ui);
   try {
+    ui.progress('summing up');
+    const { settings, policy, catalog } = loaded;
     const view = createView({ catalog, rules: new Policy(policy).rules(), expectedDenials: settings.expectedDenials });
-    const found = await buildReport(store, view, {
-      from,
-      to,
-      pipeline: input.text('pipeline'),
-      job: input.text('job'),
-    });
-    ui.settle();
+    const filter = { ...window, pipeline: input.text('pipeline'), job: input.text('job') };
+    const by = DIMENSIONS.find((name) => name === input.text('by')) ?? null;
     const format = ui.json ? 'json' : (input.text('format') ?? 'table');
-    if (format === 'json') ui.object(found);
-    else if (format === 'csv') ui.raw(renderCsv(found));
-    else if (format === 'markdown') ui.raw(renderMarkdown(found));
-    else ui.raw(renderTable(found, { width: ui.width, paint: ui.paint }));
-    return EXIT.ok;
+    const found = await buildReport(store, view, filter, { by, timeline: format === 'json' || format === 'html' });
+    const findings = findingsOf(found, kinds);
+    ui.settle();
+    show(found, findings, format, ui);
+    return findings.length > 0 ? EXIT.changed : EXIT.ok;
   } finally {
     await store.close();
   }
+}
+
+function show(found: Report, findings: readonly Finding[], format: string, ui: Ui): void {
+  if (format === 'json') ui.object({ ...found, findings });
+  else if (format === 'csv') ui.raw(renderCsv(found));
+  else if (format === 'markdown') ui.raw(renderMarkdown(found));
+  else if (format === 'html') ui.raw(renderHtml(found));
+  else ui.raw(renderTable(found, { width: ui.width, paint: ui.paint }));
+  if (format !== 'json') for (const { kind, message } of findings) ui.note(`sallyport: ${kind}: ${inert(message)}`);
+}
+
+/** The policy file where there is one: it names the rules. Logs alone are placed by the catalog and by what they say. */
+function loadWithLogs(input: Input, world: World): LoadedHere {
+  const { file } = findConfigFile(input.text('config'));
+  return loadConfigHere({ file, now: world.now() });
+}
+
+/** The store, caught up with the audit log; or, for named logs, one in memory into which they were counted. */
+async function openCounted({ settings }: LoadedHere, logs: readonly string[], ui: Ui): Promise<Store> {
+  const { limits } = settings;
+  const onProblem = (problem: { code: string; message: string }): void =>
+    ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`);
+  if (logs.length === 0) {
+    ui.progress(`counting ${settings.audit.file}`);
+    await projectOnce({ auditFile: settings.audit.file, store: settings.usage.store, limits, onProblem });
+    return await openStore(settings.usage.store, 'read', limits.usage_store_timeout_ms);
+  }
+  for (const file of logs) requireLog(file, ui);
+  const store = openStore(':memory:', 'write');
+  try {
+    for (const auditFile of logs) {
+      ui.progress(`counting ${auditFile}`);
+      await projectOnce({ auditFile, store, limits, onProblem });
+    }
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+function requireLog(file: string, ui: Ui): void {
+  const { segments, unreadable, compressed } = listSegments(file);
+  for (const unread of [...unreadable, ...compressed]) ui.note(`sallyport: ${inert(unread)} is not counted`);
+  if (segments.length > 0 || existsSync(file)) return;
+  throw new SallyportError('audit-damaged', `there is no audit log ${file}`, { hint: 'Name the log: --log FILE.' });
+}
+
+function failOn(text: string | null): FailOn[] {
+  if (text === null) return [];
+  return text.split(',').map((word) => {
+    const kind = FAIL_ON.find((name) => name === word.trim());
+    if (kind === undefined)
+      throw usage(
+        `--fail-on ${JSON.stringify(text)} is not understood`,
+        `Write one or more of ${FAIL_ON.join(', ')}, with commas.`,
+      );
+    return kind;
+  });
 }

@@ -1,32 +1,57 @@
 // Commands that say what builds reached and what the policy should be for that. Words only; see args.ts.
-import { CONFIG, type CommandSpec, LOG, WHEN } from './spec.ts';
+import { CONFIG, type CommandSpec, LOG, WHEN, windowOptions } from './spec.ts';
 
 export const DISCOVER_COMMANDS = [
   {
     name: 'report',
     summary: 'Report which hosts were used, never used, denied, or would be denied.',
-    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, required [host rows with group], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, tunnels, denied, hosts}], open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}',
+    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, alarms [{verdict, host, port, count, last_seen, message}], required [host rows with group, agent_versions, notes], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite, redirect_from {host, port} or null}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, hosts, sums}], traffic {jobs, agents, unattributed, each sums}, drift {previous {from, to, recorded_from}, hosts [{host, port, group, rule, tunnels, denied, would_deny, failed, first_seen, last_seen, pipelines}], hosts_total}, single_pipeline [{pipeline, host, port, requests, last_seen}], single_pipeline_total, breakdown {by, rows [{pipeline, name, claimed, jobs, sums}], rows_total} or null, timeline {hours, points [{at, tunnels, denied, would_deny, failed, bytes_up, bytes_down}]}, open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated, findings [{kind, count, message}]; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}, sums are {tunnels, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen}',
     about: [
       'Catches up with the audit log first, then reads the usage store. Counts are kept by the hour: both ends of the window are rounded outwards to whole hours.',
       'tunnels, denied and failed do not overlap: let through and opened, refused, and let through but failed at DNS, the dial or the origin. would_deny is the part of tunnels and failed that only observe mode let through.',
+      'Drift is what was asked for in the window and not in the one of the same length before it. A refusal within a second after the same job or client was let through somewhere is shown with that host: its answer likely redirected there.',
+      'With --log nothing but the named logs is read, into memory; a policy file is used where there is one. --fail-on makes a check of it: denied (expected_denials apart), would-deny, unused (a group that is switched on, or an own rule) and drift.',
     ],
     arguments: [],
     options: [
       CONFIG,
       {
-        name: 'since',
-        value: 'WHEN',
-        about: `Begin of the window: ${WHEN}. 7d unless given.`,
+        ...LOG,
+        repeat: true,
+        about: 'An audit log with its rotated files, instead of the usage store; several times for several nodes.',
       },
-      { name: 'until', value: 'WHEN', about: 'End of the window, written the same way; now unless given.' },
+      ...windowOptions('7d'),
       { name: 'pipeline', value: 'NAME', about: 'Only requests of this pipeline.' },
       { name: 'job', value: 'ID', about: 'Only requests of this job.' },
-      { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'csv', 'markdown'], about: 'table unless given.' },
+      {
+        name: 'by',
+        value: 'WHOM',
+        choices: ['pipeline', 'step', 'job', 'agent', 'client'],
+        about: 'Adds the sums by whom: first and last seen, requests, bytes.',
+      },
+      {
+        name: 'fail-on',
+        value: 'KINDS',
+        about: 'Exit 3 where there is something: one or more of denied, would-deny, unused, drift, with commas.',
+      },
+      {
+        name: 'format',
+        value: 'FORMAT',
+        choices: ['table', 'json', 'csv', 'markdown', 'html'],
+        about:
+          'table unless given. markdown fits a Buildkite annotation (1 MiB); html is one file that needs no network and no script.',
+      },
     ],
-    exits: { 0: 'reported', 1: 'the policy, the audit log or the store could not be read' },
+    exits: {
+      0: 'reported',
+      1: 'the policy, the audit log or the store could not be read',
+      3: 'reported, and something that --fail-on names was found',
+    },
     examples: [
       'sallyport report --config config/sallyport.yaml',
-      'sallyport report --config config/sallyport.yaml --since 24h --pipeline web --format markdown',
+      'sallyport report --config config/sallyport.yaml --from 24h --pipeline web --format markdown',
+      'sallyport report --log data/audit.jsonl --from 2026-11-01 --to 2026-12-01 --by step',
+      'sallyport report --config config/sallyport.yaml --fail-on denied,drift',
     ],
   },
   {

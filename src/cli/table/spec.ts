@@ -53,3 +53,13 @@ export const AS: OptionSpec = {
 };
 /** How a moment is typed, everywhere; input.ts reads it. */
 export const WHEN = 'a span back from now (90m, 24h, 7d, 4w) or an ISO 8601 date or time (UTC)';
+
+/** The window that a report looks at; windowOf (window.ts) reads it. */
+export function windowOptions(since: string): readonly OptionSpec[] {
+  return [
+    { name: 'from', value: 'WHEN', about: `Begin of the window: ${WHEN}. ${since} unless given.` },
+    { name: 'to', value: 'WHEN', about: 'End of the window, written the same way; now unless given.' },
+    { name: 'since', value: 'WHEN', about: 'The same as --from.' },
+    { name: 'until', value: 'WHEN', about: 'The same as --to.' },
+  ];
+}

@@ -1,0 +1,121 @@
+// What is new: hosts that were asked for in the window and not in the one of the same length before it.
+import { sql } from 'kysely';
+import type { Store } from '../usage/store.ts';
+import { conditions, type Facts, type Filter, type TargetRow, wholeHours } from './query.ts';
+import { endOf, Sums } from './sums.ts';
+import type { ReportView } from './view.ts';
+
+export interface DriftRow {
+  readonly host: string;
+  readonly port: number;
+  /** Catalog group and rule that let it through last; '' where none did. */
+  readonly group: string;
+  readonly rule: string;
+  readonly tunnels: number;
+  readonly denied: number;
+  readonly would_deny: number;
+  readonly failed: number;
+  readonly first_seen: string;
+  readonly last_seen: string;
+  /** Of the first DRIFT_WHO_MAX rows. */
+  readonly pipelines: readonly string[];
+}
+
+export interface Drift {
+  /** The window before, RFC 3339, and from when on it was recorded at all; null where it was not. */
+  readonly previous: { readonly from: string; readonly to: string; readonly recorded_from: string | null };
+  /** Hosts that were not asked for then, the most used first; empty where nothing was recorded then. */
+  readonly hosts: readonly DriftRow[];
+  readonly hosts_total: number;
+}
+
+export const DRIFT_MAX = 1_000;
+const DRIFT_WHO_MAX = 200;
+const HOUR_MS = 3_600_000;
+
+export async function readDrift(
+  store: Store,
+  view: ReportView,
+  filter: Filter,
+  rows: readonly TargetRow[],
+  { first: firstRecord, dailyBefore }: Facts,
+): Promise<Drift> {
+  // Whole hours or days, as the counts are; the one in which the window begins is in the window.
+  const to = wholeHours(filter.from, filter.to, dailyBefore)[0] * HOUR_MS - 1;
+  const from = to + 1 - Math.max(HOUR_MS, filter.to - filter.from);
+  const recorded = firstRecord === null || firstRecord > to ? null : Math.max(from, firstRecord);
+  const previous = { from: iso(from), to: iso(to), recorded_from: recorded === null ? null : iso(recorded) };
+  if (recorded === null) return { previous, hosts: [], hosts_total: 0 };
+  const known = await readTargetIds(store, { ...filter, from, to });
+  const fresh = new Map<number, { row: TargetRow; sums: Sums }>();
+  for (const row of rows) {
+    if (row.host === '' || row.port === 0 || known.has(row.target_id) || view.isExpected(row.host)) continue;
+    let entry = fresh.get(row.target_id);
+    if (entry === undefined) {
+      entry = { row, sums: new Sums() };
+      fresh.set(row.target_id, entry);
+    }
+    entry.sums.add(row, endOf(row.verdict, row.reason, row.outcome), row.verdict);
+    if (row.verdict === 'allow' && row.last_seen >= entry.row.last_seen) entry.row = row;
+  }
+  const sorted = [...fresh.values()]
+    .sort((a, b) => weight(b.sums) - weight(a.sums) || (a.row.host < b.row.host ? -1 : 1))
+    .slice(0, DRIFT_MAX);
+  const who = await readPipelinesOf(
+    store,
+    filter,
+    sorted.slice(0, DRIFT_WHO_MAX).map(({ row }) => row.target_id),
+  );
+  return {
+    previous,
+    hosts: sorted.map(({ row, sums }) => ({
+      host: row.host,
+      port: row.port,
+      group: row.grp,
+      rule: row.rule,
+      tunnels: sums.tunnels,
+      denied: sums.denied,
+      would_deny: sums.wouldDeny,
+      failed: sums.failed,
+      first_seen: iso(sums.first),
+      last_seen: iso(sums.last),
+      pipelines: who.get(row.target_id) ?? [],
+    })),
+    hosts_total: fresh.size,
+  };
+}
+
+const weight = (sums: Sums): number => sums.tunnels + sums.denied + sums.failed + sums.challenged;
+
+async function readTargetIds(store: Store, filter: Filter): Promise<Set<number>> {
+  const where = await conditions(store, filter);
+  const { rows } = await sql<{ target_id: number }>`SELECT DISTINCT target_id FROM usage WHERE ${where}`.execute(
+    store.db,
+  );
+  return new Set(rows.map((row) => Number(row.target_id)));
+}
+
+async function readPipelinesOf(
+  store: Store,
+  filter: Filter,
+  targets: readonly number[],
+): Promise<Map<number, string[]>> {
+  const found = new Map<number, string[]>();
+  if (targets.length === 0) return found;
+  const where = await conditions(store, filter);
+  const { rows } = await sql<{ target_id: number; name: string }>`
+    SELECT DISTINCT s.target_id, p.name
+    FROM (SELECT DISTINCT target_id, pipeline_id FROM usage WHERE target_id IN (${sql.join(targets)}) AND ${where}) AS s
+      JOIN pipeline AS p ON p.id = s.pipeline_id
+    WHERE p.name <> '' ORDER BY p.name`.execute(store.db);
+  for (const { target_id, name } of rows) {
+    const list = found.get(target_id);
+    if (list === undefined) found.set(target_id, [name]);
+    else list.push(name);
+  }
+  return found;
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
+}

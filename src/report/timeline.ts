@@ -1,0 +1,60 @@
+// Use over time: sums of equal spans of the window, for plots. Spans without a request are there with zeros, so that a gap in
+// the picture is a gap in the traffic.
+import { sql } from 'kysely';
+import type { Store } from '../usage/store.ts';
+import { conditions, END_SUMS, type EndSums, endSums, type Filter, type Raw } from './query.ts';
+
+export interface TimelinePoint {
+  /** Begin of the span, RFC 3339. */
+  readonly at: string;
+  readonly tunnels: number;
+  readonly denied: number;
+  readonly would_deny: number;
+  readonly failed: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+}
+
+export interface Timeline {
+  /** Length of a span, in hours. */
+  readonly hours: number;
+  readonly points: readonly TimelinePoint[];
+}
+
+const HOUR_MS = 3_600_000;
+export const POINTS_MAX = 96;
+/** Spans that people think in; beyond them whole days. */
+const SPANS = [1, 2, 3, 6, 12, 24, 48, 168];
+
+/** @param window what was recorded (Report.window), ms; null where nothing was */
+export async function readTimeline(
+  store: Store,
+  filter: Filter,
+  window: { readonly from: number; readonly to: number } | null,
+): Promise<Timeline> {
+  if (window === null) return { hours: 1, points: [] };
+  const [first, last] = [Math.floor(window.from / HOUR_MS), Math.floor(window.to / HOUR_MS)];
+  const least = Math.ceil((last - first + 1) / POINTS_MAX);
+  const hours = SPANS.find((span) => span >= least) ?? Math.ceil(least / 24) * 24;
+  const where = await conditions(store, filter);
+  const { rows } = await sql<Raw<EndSums> & { hour: number }>`
+    SELECT hour, ${END_SUMS} FROM usage WHERE ${where} GROUP BY hour`.execute(store.db);
+  const begin = Math.floor(first / hours);
+  const points = Array.from({ length: Math.floor(last / hours) - begin + 1 }, (_, place) => ({
+    at: new Date((begin + place) * hours * HOUR_MS).toISOString(),
+    tunnels: 0,
+    denied: 0,
+    would_deny: 0,
+    failed: 0,
+    bytes_up: 0,
+    bytes_down: 0,
+  }));
+  for (const row of rows) {
+    const point = points[Math.floor(Number(row.hour) / hours) - begin];
+    if (point === undefined) continue;
+    const sums = endSums(row);
+    for (const key of ['tunnels', 'denied', 'would_deny', 'failed', 'bytes_up', 'bytes_down'] as const)
+      point[key] += sums[key];
+  }
+  return { hours, points };
+}
