@@ -33,7 +33,7 @@ p { margin: 0; max-width: 80ch; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 6px; padding: 0; margin: 20px 0 0; }
 nav a { display: block; padding: 3px 12px; border: 1px solid var(--line); border-radius: 999px; background: var(--card); color: var(--ink); text-decoration: none; font-size: 13px; }
 nav a:hover { border-color: var(--quiet); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin: 24px 0 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(124px, 1fr)); gap: 12px; margin: 24px 0 0; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
 .tile dt { color: var(--quiet); font-size: 13px; }
 .tile dd { margin: 0; font-size: 24px; font-weight: 620; line-height: 1.3; font-variant-numeric: tabular-nums; }
@@ -59,11 +59,11 @@ section { margin-top: 12px; scroll-margin-top: 12px; }
 .rows { max-height: 34rem; margin-top: 12px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-th, td { text-align: left; vertical-align: top; padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; min-width: 5ch; }
+th, td { text-align: left; vertical-align: top; padding: 6px 14px 6px 0; border-bottom: 1px solid var(--line); overflow-wrap: anywhere; min-width: 9ch; }
 thead th { position: sticky; top: 0; background: var(--card); color: var(--quiet); font-weight: 500; white-space: nowrap; }
 tbody th { font-weight: 500; min-width: 18ch; }
 tbody tr:hover { background: var(--stripe); }
-.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.n { min-width: 5ch; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .t { white-space: nowrap; color: var(--quiet); font-variant-numeric: tabular-nums; }
 tr.bad > * { color: var(--bad-ink); } tr.warn > * { color: var(--warn-ink); } tr.quiet > * { color: var(--quiet); }
 .notes { margin: 12px 0 0; padding-left: 18px; color: var(--quiet); }

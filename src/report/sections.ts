@@ -90,7 +90,8 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
 export function expectedSection(report: Report, namesMax: number): Section {
   const { expected_denied: rows } = report;
   const about = 'Refused, as expected_denials says: nothing to do.';
-  return refused('expected', 'Expected refusals', about, rows, rows.length, 'quiet', namesMax);
+  const done = rows.map((row) => ({ ...row, hint: '' }));
+  return refused('expected', 'Expected refusals', about, done, done.length, 'quiet', namesMax);
 }
 
 function refused(
