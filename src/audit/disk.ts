@@ -2,7 +2,7 @@
 // off the data plane's thread, at every tick, and says a thing once until it is over.
 import fs from 'node:fs';
 import path from 'node:path';
-import type { Limits } from '../limits.ts';
+import type { Limits, Meter } from '../limits.ts';
 
 type Level = 'enough' | 'low' | 'short';
 
@@ -10,15 +10,17 @@ export class DiskWatch {
   readonly #directory: string;
   readonly #limits: Limits;
   readonly #say: (what: string) => void;
+  readonly #meter: Meter | undefined;
   #level: Level = 'enough';
   #asking = false;
   /** Why the proxy should get no new work, or null. */
   short: string | null = null;
 
-  constructor(file: string, limits: Limits, say: (what: string) => void) {
+  constructor(file: string, limits: Limits, say: (what: string) => void, meter?: Meter) {
     this.#directory = path.dirname(file);
     this.#limits = limits;
     this.#say = say;
+    this.#meter = meter;
   }
 
   tick(): void {
@@ -37,7 +39,10 @@ export class DiskWatch {
     const level: Level = free < min ? 'short' : free < warn ? 'low' : 'enough';
     const text = `the disk of the audit log has ${free.toFixed(1)} % free (${this.#directory})`;
     this.short = level === 'short' ? text : null;
-    if (level !== this.#level && level !== 'enough') this.#say(text);
+    if (level !== this.#level && level !== 'enough') {
+      this.#meter?.hit(level === 'short' ? 'audit_disk_min_percent' : 'audit_disk_warn_percent');
+      this.#say(text);
+    }
     this.#level = level;
   }
 }

@@ -5,7 +5,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { SallyportError } from '../errors.ts';
-import type { Limits } from '../limits.ts';
+import type { Limits, Meter } from '../limits.ts';
 import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
 import { BranchWatch } from './adopt.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
@@ -26,6 +26,7 @@ export interface AuditOptions {
   /** Name of this node in every line. */
   readonly node: string;
   readonly limits: Limits;
+  readonly meter?: Meter;
   /** On a full disk: `refuse` throws, so that nothing unrecorded passes; `drop-and-mark` counts, and writes the count later. */
   readonly whenFull: 'refuse' | 'drop-and-mark';
   readonly now: () => Date;
@@ -134,7 +135,7 @@ class FileAuditLog implements AuditLog {
     this.#policy = tail.policy;
     this.#calls = options.calls ?? REAL_CALLS;
     this.#rotateBytes = options.rotateBytes || Number.POSITIVE_INFINITY;
-    this.#disk = new DiskWatch(options.file, options.limits, (what) => options.onProblem?.(what, null));
+    this.#disk = new DiskWatch(options.file, options.limits, (what) => options.onProblem?.(what, null), options.meter);
     const onError = (error: unknown, branch: string) => options.onProblem?.(`${branch} cannot be ended`, error);
     this.#branches = new BranchWatch({ file: options.file, limits: options.limits, now: options.now, onError });
     this.#chain = new Chain(new Appender(options.file, this.#calls), tail, quote(options.node, cap), options.now);

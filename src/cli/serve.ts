@@ -63,7 +63,9 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
   const places = placesOf(settings);
   const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
   const takeOver = await predecessor?.takeOver();
+  const meter = createMeter();
   const audit = new ProcessLog({
+    meter,
     file: settings.audit.file,
     node: settings.node,
     limits: settings.limits,
@@ -75,7 +77,7 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
     ...(takeOver ? { takeOver } : {}),
   });
   try {
-    return await run({ options, loaded, log, audit, signals, places, sockets, predecessor });
+    return await run({ options, loaded, log, audit, meter, signals, places, sockets, predecessor });
   } finally {
     audit.close();
   }
@@ -86,16 +88,26 @@ interface Parts {
   readonly loaded: LoadedConfig;
   readonly log: Logger;
   readonly audit: ProcessLog;
+  readonly meter: ReturnType<typeof createMeter>;
   readonly signals: Signals;
   readonly places: readonly Place[];
   readonly sockets: Sockets;
   readonly predecessor: Predecessor | null;
 }
 
-async function run({ options, loaded, log, audit, signals, places, sockets, predecessor }: Parts): Promise<number> {
+async function run({
+  options,
+  loaded,
+  log,
+  audit,
+  meter,
+  signals,
+  places,
+  sockets,
+  predecessor,
+}: Parts): Promise<number> {
   const { settings } = loaded;
   sayRepairs(audit, log);
-  const meter = createMeter();
   const engine = new JsEngine(settings.limits, meter);
   const ctx = createContext({ loaded, log, audit, meter, engine });
   const holder = new PolicyHolder({ ctx, audit, log, file: options.file, overrides: options.overrides, loaded });

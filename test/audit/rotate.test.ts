@@ -4,7 +4,7 @@ import { DiskWatch } from '../../src/audit/disk.ts';
 import type { AuditOptions } from '../../src/audit/log.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Disk, errorOf, ScratchLog } from '../support/audit.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
@@ -155,7 +155,8 @@ describe('the room on the disk', () => {
   it('is said once at each threshold, and makes the proxy not ready below the second', () => {
     const said: string[] = [];
     const limits = { ...DEFAULT_LIMITS, audit_disk_warn_percent: 20, audit_disk_min_percent: 5 };
-    const watch = new DiskWatch(file, limits, (what) => said.push(what));
+    const meter = createMeter();
+    const watch = new DiskWatch(file, limits, (what) => said.push(what), meter);
     const at = (free: number) => {
       watch.seen(free);
       return [said.length, watch.short !== null];
@@ -172,6 +173,7 @@ describe('the room on the disk', () => {
       [4, false],
     ]);
     expect(said[0]).toContain('19.9 % free');
+    expect(Object.fromEntries(meter.hits)).toEqual({ audit_disk_warn_percent: 3, audit_disk_min_percent: 1 });
   });
 
   it('is looked at beside the flushes', async () => {

@@ -276,6 +276,14 @@ describe('a file that is none', () => {
     expect(loadText(null).error?.code).toBe('config-too-large');
   });
 
+  it.each([
+    [1_024, undefined],
+    [1_025, 'config-too-large'],
+  ])('has %i bytes where it allows itself 1024', (bytes, code) => {
+    const text = 'version: 1\nallow: []\nlimits: { config_bytes: 1024 }\n';
+    expect(loadText(text.padEnd(bytes, '#')).error?.code).toBe(code);
+  });
+
   it('starts with a byte order mark: read like any other', () => {
     expect(loadText(`\uFEFF${SMALL}`).error).toBeNull();
   });
