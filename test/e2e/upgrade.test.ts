@@ -9,7 +9,7 @@ import { lockHolder } from '../../src/audit/lock.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, type Finished, PROCESSES_MS, readAudit, run, sallyport } from '../support/proxy-process.ts';
+import { auditLine, type Finished, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { type PolicyFile, tempDir } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
@@ -268,18 +268,20 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
 
   it('that takes longer than upgrade_timeout_ms is ended', async () => {
     await start({ limits: { upgrade_timeout_ms: 1_000 } });
-    const file = world.configFile;
-    rmSync(file);
-    // Whoever opens it waits for a writer.
-    await run(['mkfifo', file]);
     world.proxy.signal('SIGUSR1');
+    const begun = await auditLine(
+      world.auditFile,
+      (line) => line.event === 'upgrade' && line.detail['result'] === 'begun',
+    );
+    const pid = begun.event === 'upgrade' ? Number(begun.detail['pid']) : 0;
+    // It has hardly begun to start, and goes no further.
+    process.kill(pid, 'SIGSTOP');
     const failed = await auditLine(
       world.auditFile,
       (line) => line.event === 'upgrade' && line.detail['result'] === 'failed',
     );
     expect(failed).toMatchObject({ detail: { why: 'it was not ready within 1000 ms' } });
-    const begun = readAudit(world.auditFile).find((line) => line.event === 'upgrade');
-    expect(begun?.event === 'upgrade' && lives(Number(begun.detail['pid']))).toBe(false);
+    expect(lives(pid)).toBe(false);
     await finish(await tunnel());
   });
 
