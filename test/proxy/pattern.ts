@@ -52,8 +52,12 @@ export async function pump(socket: net.Socket, pattern: Pattern, total: number):
     sent += size;
     if (!more) {
       await new Promise<void>((resolve, reject) => {
-        socket.once('drain', resolve);
-        socket.once('close', () => reject(new Error(`closed after ${sent} of ${total} bytes`)));
+        const closed = (): void => reject(new Error(`closed after ${sent} of ${total} bytes`));
+        socket.once('close', closed);
+        socket.once('drain', () => {
+          socket.removeListener('close', closed);
+          resolve();
+        });
       });
     }
   }
