@@ -29,6 +29,7 @@ export interface Guest {
 
 interface Arrival extends Guest {
   readonly reception: Reception;
+  /** On the clock of performance.now(): one that is set back would keep silent connections open, and those behind them. */
   readonly sinceMs: number;
 }
 
@@ -41,13 +42,13 @@ export class Reception {
   constructor(limits: Limits, meter: Meter) {
     this.#limits = limits;
     this.#meter = meter;
-    this.#sweep = setInterval(() => this.closeOverdue(Date.now()), Math.min(SWEEP_MS, limits.head_timeout_ms));
+    this.#sweep = setInterval(() => this.closeOverdue(performance.now()), Math.min(SWEEP_MS, limits.head_timeout_ms));
     this.#sweep.unref();
   }
 
   /** Takes a connection that has a slot, and gives it away at its first bytes; or closes it when there are none. */
   receive(socket: Arriving, { client, roads, skipped }: Guest): void {
-    socket[ARRIVAL] = { reception: this, client, roads, skipped, sinceMs: Date.now() };
+    socket[ARRIVAL] = { reception: this, client, roads, skipped, sinceMs: performance.now() };
     this.#waiting.add(socket);
     socket.on('error', onError);
     socket.on('close', onClose);

@@ -234,6 +234,18 @@ describe('a head', () => {
     await eventually(() => w.rig.slots.open === 0, 'its slot is free');
   });
 
+  it('of which nothing ever came is not held by a clock that is set back', async () => {
+    const w = await world({ head_timeout_ms: 100 });
+    const client = await w.rig.client();
+    await eventually(() => w.rig.slots.open === 1, 'it is accepted');
+    const clock = vi.spyOn(Date, 'now').mockReturnValue(0);
+    try {
+      await eventually(() => client.state !== 'open', 'it is closed');
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   it('has its time, and the tunnel another', async () => {
     const w = await world({ head_timeout_ms: 100 });
     const tunnel = await w.rig.tunnel(w.target);
