@@ -1,6 +1,16 @@
 // Commands around the running proxy: start it, switch its mode for a while, make tools use it. Words only; see args.ts.
 import { CONFIG, type CommandSpec } from './spec.ts';
 
+/** What setting the mode for a while takes and gives, whichever mode it is. */
+const OVERRIDE = {
+  options: [
+    CONFIG,
+    { name: 'for-minutes', value: 'N', about: 'How long, from 1 to 1440 minutes.' },
+    { name: 'reason', value: 'TEXT', about: 'Why; stands in the audit log.' },
+  ],
+  exits: { 0: 'in force', 1: 'no proxy runs, or it did not confirm; the file is written and counts when it starts' },
+};
+
 export const RUN_COMMANDS = [
   {
     name: 'serve',
@@ -89,12 +99,7 @@ export const RUN_COMMANDS = [
       'Deny rules, the address guard, identities, limits and the audit log stay enforced.',
     ],
     arguments: [],
-    options: [
-      CONFIG,
-      { name: 'for-minutes', value: 'N', about: 'How long, from 1 to 1440 minutes.' },
-      { name: 'reason', value: 'TEXT', about: 'Why; stands in the audit log.' },
-    ],
-    exits: { 0: 'in force', 1: 'no proxy runs, or it did not confirm; the file is written and counts when it starts' },
+    ...OVERRIDE,
     examples: [
       'sallyport mode observe --for-minutes 30 --reason "release blocked, INC-42" --config config/sallyport.yaml',
     ],
@@ -104,12 +109,7 @@ export const RUN_COMMANDS = [
     summary: 'Let the running proxy enforce for a while, whatever the policy says; it reverts itself.',
     json: 'mode, until, reason, by, at, in_force, why (null where it is in force)',
     arguments: [],
-    options: [
-      CONFIG,
-      { name: 'for-minutes', value: 'N', about: 'How long, from 1 to 1440 minutes.' },
-      { name: 'reason', value: 'TEXT', about: 'Why; stands in the audit log.' },
-    ],
-    exits: { 0: 'in force', 1: 'no proxy runs, or it did not confirm; the file is written and counts when it starts' },
+    ...OVERRIDE,
     examples: [
       'sallyport mode enforce --for-minutes 60 --reason "trial of the new policy" --config config/sallyport.yaml',
     ],
