@@ -126,21 +126,41 @@ export async function pathNow(file: string, listed: HistoryFile): Promise<string
 
 /**
  * The lines of a file, so many at once as are in a piece of it.
- * @throws SallyportError `audit-damaged` where it cannot be read to its end: a damaged archive, a bad disk
+ * @throws SallyportError `audit-damaged` where it cannot be read to its end
  */
 export async function* readBatches(file: string): AsyncGenerator<RawLine[]> {
   const splitter = new LineSplitter();
-  const source = fs.createReadStream(file, { highWaterMark: CHUNK_BYTES });
-  // The callback has nothing to do: an error of either stream ends the loop below.
-  const bytes = file.endsWith(GZIP)
-    ? pipeline(source, createGunzip({ chunkSize: CHUNK_BYTES }), () => undefined)
-    : source;
+  for await (const chunk of chunksOf(file)) yield splitter.push(chunk.toString('latin1'));
+  yield splitter.end();
+}
+
+/**
+ * The bytes of a file, unpacked, piece after piece; each is good until the next is asked for.
+ * @throws SallyportError `audit-damaged` where it cannot be read to its end: a damaged archive, a bad disk
+ */
+export async function* chunksOf(file: string): AsyncGenerator<Buffer> {
   try {
-    for await (const chunk of bytes as AsyncIterable<Buffer>) yield splitter.push(chunk.toString('latin1'));
+    yield* file.endsWith(GZIP) ? unpacked(file) : plainChunks(file);
   } catch (error) {
     throw new SallyportError('audit-damaged', `${file} cannot be read to its end: ${(error as Error).message}`);
   }
-  yield splitter.end();
+}
+
+function unpacked(file: string): AsyncIterable<Buffer> {
+  const source = fs.createReadStream(file, { highWaterMark: CHUNK_BYTES });
+  // The callback has nothing to do: an error of either stream ends the loop that reads it.
+  return pipeline(source, createGunzip({ chunkSize: CHUNK_BYTES }), () => undefined);
+}
+
+/** One buffer for all of them: a stream's buffers, a new one for each piece, cost as much as the reading. */
+function* plainChunks(file: string): Generator<Buffer> {
+  const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  const fd = fs.openSync(file, 'r');
+  try {
+    for (let got = fs.readSync(fd, chunk); got > 0; got = fs.readSync(fd, chunk)) yield chunk.subarray(0, got);
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 const GZIP = '.gz';

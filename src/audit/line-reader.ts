@@ -35,7 +35,7 @@ export interface EndedRead extends Read {
   readonly bytes_down: number;
 }
 
-interface NoteRead extends Read {
+export interface NoteRead extends Read {
   readonly kind: 'note';
   readonly line: NoteLine;
 }

@@ -7,11 +7,10 @@ import {
   listHistory,
   missingBranches,
   pathNow,
-  readBatches,
   touchedBy,
   type Window,
 } from '../audit/history.ts';
-import { LineReader } from '../audit/line-reader.ts';
+import { type RequestRead, RequestReader } from '../audit/request-reader.ts';
 import { SallyportError } from '../errors.ts';
 import type { Replayer } from './replay.ts';
 
@@ -80,7 +79,7 @@ class Run {
   readonly #file: string;
   readonly #replayer: Replayer;
   readonly #progress: (file: string) => void;
-  readonly #reader = new LineReader();
+  readonly #reader = new RequestReader();
 
   constructor(file: string, replayer: Replayer, progress: (file: string) => void) {
     this.#file = file;
@@ -96,20 +95,14 @@ class Run {
     }
     this.#progress(file);
     try {
-      for await (const batch of readBatches(file)) {
-        for (const { text, state } of batch) {
-          // A torn last line is being written now, or its request was never answered.
-          if (state !== 'torn') this.#line(state === 'whole' ? text : null, numbers);
-        }
-      }
+      await this.#reader.file(file, (read) => this.#line(read, numbers));
     } catch (error) {
       if (!(error instanceof SallyportError) || error.code !== 'audit-damaged') throw error;
       this.unread.push(file);
     }
   }
 
-  #line(text: string | null, numbers: Numbers): void {
-    const read = text === null ? null : this.#reader.read(text);
+  #line(read: RequestRead | null, numbers: Numbers): void {
     if (read === null) {
       this.damaged++;
       numbers.damaged();
@@ -117,7 +110,7 @@ class Run {
     }
     this.missing += numbers.next(read.seq);
     if (read.kind === 'note') this.missing += read.line.event === 'gap' ? dropped(read.line.detail['dropped']) : 0;
-    else this.#replayer.add(read);
+    else if (read.kind === 'decided') this.#replayer.add(read);
   }
 }
 

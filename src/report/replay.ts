@@ -2,7 +2,7 @@
 // audit/line-reader.ts gives them and a Policy in, sums out; it asks the same `decide` as the proxy, once for each distinct
 // asker and target. `now` is the moment of the replay, not that of the record: a rule that has expired since lets nothing through.
 // Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
-import type { Facts, ReadLine } from '../audit/line-reader.ts';
+import type { DecidedRead, Facts } from '../audit/line-reader.ts';
 import type { Limits } from '../limits.ts';
 import { type Authority, parseAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
@@ -134,10 +134,8 @@ export class Replayer {
     this.#selected = selectedAttributes(policy.compiled);
   }
 
-  /** Takes one line; only decided lines count, of which each request has exactly one. */
-  add(read: ReadLine): void {
-    if (read.kind !== 'decided') return;
-    const { facts, ms } = read;
+  /** Takes one decided line, of which each request has exactly one. */
+  add({ facts, ms }: Pick<DecidedRead, 'facts' | 'ms'>): void {
     let judged = this.#judged.get(facts);
     if (judged === undefined) {
       judged = this.#judge(facts);

@@ -44,7 +44,7 @@ function replay(
   for (const { line } of lines) {
     const read = reader.read(line);
     if (read === null) throw new Error(`not a line: ${line}`);
-    replayer.add(read);
+    if (read.kind === 'decided') replayer.add(read);
   }
   return replayer.result();
 }
@@ -211,7 +211,7 @@ describe('Replayer', () => {
         const replayer = new Replayer(policy, ALL);
         const reader = new LineReader();
         const read = reader.read(decided({ host, port }).line);
-        if (read !== null) replayer.add(read);
+        if (read?.kind === 'decided') replayer.add(read);
         const kind = host.includes(':') ? 'ipv6' : host.startsWith('192') ? 'ipv4' : 'name';
         const authority = { host, port, kind, text: '' } as const;
         const asked = policy.decide({
