@@ -138,6 +138,10 @@ export const OPERATOR_ERRORS = {
   'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },
   'upgrade-unsupported': { source: 'operator', title: 'This process cannot be replaced in place: its supervisor would take its end for the end of the service.', hint: 'Replace it by another instance and let this one drain; docs/operations.md says how.' },
   'proxy-not-found': { source: 'operator', title: 'No running proxy was found.', hint: 'It is found by the lock of its audit log: name the policy file that it runs with, on its host.' },
+  'proxy-unset': { source: 'operator', title: 'No proxy is named.', hint: 'Give --proxy http://HOST:PORT, or set HTTPS_PROXY: `sallyport env` prints the line.' },
+  'proxy-unreachable': { source: 'operator', title: 'The proxy cannot be reached, or does not speak HTTP.', hint: 'Check the proxy URL, and that this machine may reach it.' },
+  'tunnel-refused': { source: 'operator', title: 'The proxy refused the tunnel.', hint: 'The status line says why; docs/errors.md explains its code.' },
+  'tunnel-broken': { source: 'operator', title: 'The tunnel broke before both sides had ended.', hint: 'The record of the request says who ended it: look for its host in the audit log.' },
   usage: { source: 'operator', title: 'The command line is not understood.', hint: '`sallyport help` lists the commands.' },
   'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 22.14 or later.' },
 } as const satisfies Record<string, ErrorSpec>;

@@ -1,6 +1,7 @@
 // The one table of commands: names, arguments, options, exit codes, examples. The parser, --help and docs/cli.md are made
 // from it, so that none of the three can say something else. It holds words only, by area in table/: what a command does is
 // in commands/.
+import { AGENT_COMMANDS } from './table/agent.ts';
 import { AUDIT_COMMANDS } from './table/audit.ts';
 import { DISCOVER_COMMANDS } from './table/discover.ts';
 import { POLICY_COMMANDS } from './table/policy.ts';
@@ -22,7 +23,13 @@ export const COMMON_OPTIONS: readonly OptionSpec[] = [
   { name: 'help', value: null, about: 'Print this help.' },
 ];
 
-const COMMAND_TABLE = [...RUN_COMMANDS, ...POLICY_COMMANDS, ...DISCOVER_COMMANDS, ...AUDIT_COMMANDS] as const;
+const COMMAND_TABLE = [
+  ...RUN_COMMANDS,
+  ...AGENT_COMMANDS,
+  ...POLICY_COMMANDS,
+  ...DISCOVER_COMMANDS,
+  ...AUDIT_COMMANDS,
+] as const;
 
 export type CommandName = (typeof COMMAND_TABLE)[number]['name'];
 export const COMMANDS: readonly (CommandSpec & { readonly name: CommandName })[] = COMMAND_TABLE;

@@ -1,16 +1,27 @@
 // The text of `sallyport env` for each tool: the variables, file or commands it reads, and in comments what it gets wrong.
 // Every value has been parsed before it comes here; quoting is for the place it is written to.
 
-export type Tool = 'shell' | 'git' | 'npm' | 'pip' | 'docker' | 'java' | 'systemd' | 'kubernetes';
+import { agentStackK8s, buildkitd, CLUSTER_NAMES, containerd, dockerd, elasticCiStack, ssh } from './env-hosts.ts';
+import { json, shellQuote, type ToolInput, unit, variables } from './env-text.ts';
 
-export interface ToolInput {
-  /** Whole URL of the proxy, with user information where it was given. */
-  readonly url: string;
-  readonly host: string;
-  readonly port: number;
-  /** Hosts and addresses that go around the proxy. */
-  readonly noProxy: readonly string[];
-}
+/** What --for takes. */
+export const TOOLS = [
+  'shell',
+  'git',
+  'ssh',
+  'npm',
+  'pip',
+  'docker',
+  'dockerd',
+  'containerd',
+  'buildkitd',
+  'java',
+  'systemd',
+  'kubernetes',
+  'elastic-ci-stack',
+  'agent-stack-k8s',
+] as const;
+export type Tool = (typeof TOOLS)[number];
 
 /** What to write for a tool; it ends with a line end. */
 export function toolText(tool: Tool, input: ToolInput): string {
@@ -28,7 +39,7 @@ const TEXTS: Readonly<Record<Tool, (input: ToolInput) => string[]>> = {
     `git config --global http.proxy ${shellQuote(url)}`,
     '# git sends its first CONNECT without credentials and answers a 407 only with the method named here.',
     'git config --global http.proxyAuthMethod basic',
-    '# ssh:// and git@ remotes ignore http.proxy. Use https, or SSH on port 443 through CONNECT (needs a rule with protocol: ssh):',
+    '# ssh:// and git@ remotes ignore http.proxy. Use https, or `sallyport env --for ssh` (needs a rule with protocol: ssh):',
     "#   git config --global url.'https://github.com/'.insteadOf git@github.com:",
   ],
   npm: ({ url, noProxy }) => [
@@ -75,38 +86,22 @@ const TEXTS: Readonly<Record<Tool, (input: ToolInput) => string[]>> = {
   systemd: (input) => [
     '# /etc/systemd/system/buildkite-agent.service.d/proxy.conf, then: systemctl daemon-reload && systemctl restart buildkite-agent',
     '# A service sees no shell profile. % is doubled, because systemd expands it.',
-    '[Service]',
-    ...variables(input).map(([name, value]) => `Environment="${name}=${value.replaceAll('%', '%%')}"`),
+    ...unit(input),
   ],
   kubernetes: (input) => [
     '# env of each container that goes out (with agent-stack-k8s: pod-spec-patch, for agent, checkout and command containers).',
     '# NO_PROXY must also hold what stays in the cluster: .svc, .cluster.local and the service range of YOUR cluster,',
     '# else the API server is asked through the proxy. 127.0.0.1 is the pod: give --proxy a Service or node address.',
     'env:',
-    ...variables(input, ['.svc', '.cluster.local']).flatMap(([name, value]) => [
+    ...variables(input, CLUSTER_NAMES).flatMap(([name, value]) => [
       `  - name: ${name}`,
       `    value: ${JSON.stringify(value)}`,
     ]),
   ],
+  ssh,
+  dockerd,
+  containerd,
+  buildkitd,
+  'elastic-ci-stack': elasticCiStack,
+  'agent-stack-k8s': agentStackK8s,
 };
-
-function variables({ url, noProxy }: ToolInput, more: readonly string[] = []): [string, string][] {
-  const exceptions = [...noProxy, ...more].join(',');
-  const values: [string, string][] = [
-    ['HTTP_PROXY', url],
-    ['HTTPS_PROXY', url],
-    ['NO_PROXY', exceptions],
-  ];
-  return values.flatMap(([name, value]): [string, string][] => [
-    [name, value],
-    [name.toLowerCase(), value],
-  ]);
-}
-
-function shellQuote(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}
-
-function json(value: unknown): string[] {
-  return JSON.stringify(value, null, 2).split('\n');
-}

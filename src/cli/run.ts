@@ -1,7 +1,10 @@
 // From argv to an exit code: parse, run the one command, show what went wrong. Main path: run → parseArguments → the command.
 // It never ends the process (main.ts does) and never lets an error through as a stack trace.
 import { once } from 'node:events';
+import { closeSync, fstatSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { userInfo } from 'node:os';
+import type { Writable } from 'node:stream';
 import { SallyportError } from '../errors.ts';
 import { type CommandName, EXIT } from './args.ts';
 import { overview } from './help.ts';
@@ -24,6 +27,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'catalog list': async () => (await import('./commands/catalog.ts')).catalogList,
   'catalog show': async () => (await import('./commands/catalog.ts')).catalogShow,
   env: async () => (await import('./commands/env.ts')).env,
+  connect: async () => (await import('./commands/connect.ts')).connect,
   init: async () => (await import('./commands/init.ts')).init,
   upgrade: async () => (await import('./commands/upgrade.ts')).upgrade,
   'mode observe': async () => (await import('./commands/mode.ts')).modeSet,
@@ -74,6 +78,7 @@ function processWorld(): World {
     env: process.env,
     now: () => Date.now(),
     user: userName(),
+    pipes: () => ({ input: process.stdin, output: standardOutput() }),
   };
 }
 
@@ -99,6 +104,18 @@ function sinkOf(stream: NodeJS.WriteStream): Sink {
       return stream.columns;
     },
   };
+}
+
+const STDOUT_FD = 1;
+
+/** Standard output as a stream whose end the reader sees at once; process.stdout keeps its descriptor open to the exit. */
+function standardOutput(): Writable {
+  const kind = fstatSync(STDOUT_FD);
+  if (!kind.isFIFO() && !kind.isSocket()) return process.stdout;
+  const output = new Socket({ fd: STDOUT_FD, readable: false, writable: true });
+  // libuv closes a stream but never a standard descriptor, and the reader waits for that.
+  output.once('close', () => closeSync(STDOUT_FD));
+  return output;
 }
 
 function userName(): string {

@@ -1,6 +1,7 @@
 // The only place that writes to the terminal for commands. Its rules: results to standard output, errors and progress to
 // standard error; `sallyport: error:` in lower case, then the place, then `hint:`; colour and progress only on a terminal;
 // nothing untrusted without `inert`; a reader who went away (EPIPE) ends the writing, not the program.
+import type { Readable, Writable } from 'node:stream';
 import { type Problem, SallyportError } from '../errors.ts';
 import { inert } from '../report/inert.ts';
 
@@ -13,6 +14,12 @@ export interface Sink {
   taken?(): Promise<boolean>;
 }
 
+/** Standard input and output as bytes, for a command that carries them (`connect`). */
+export interface Pipes {
+  readonly input: Readable;
+  readonly output: Writable;
+}
+
 /** What a command may know of the world around it; tests hand in their own. */
 export interface World {
   readonly stdout: Sink;
@@ -22,6 +29,8 @@ export interface World {
   readonly now: () => number;
   /** Name of the operating-system user, for records of the operator's own acts. */
   readonly user: string;
+  /** Taken by the one command that carries bytes; nothing else may then write to standard output. */
+  readonly pipes: () => Pipes;
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'alarm';

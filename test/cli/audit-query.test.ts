@@ -9,7 +9,7 @@ import type { Identity } from '../../src/policy/record.ts';
 import { parseCsv } from '../report/csv.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { tempDir } from '../support/temp.ts';
-import { NOW, policyFile, type } from './console.ts';
+import { NOW, pipes, policyFile, type } from './console.ts';
 
 const claim: Identity = { kind: 'claimed', attributes: {}, claimed: { pipeline: '=HYPERLINK("http://x")', job: 'j1' } };
 
@@ -126,7 +126,7 @@ describe('sallyport audit query', () => {
     let asked = 0;
     const write = (text: string) => void printed.push(text);
     const stdout = { write, taken: async () => ++asked < 0 };
-    const world = { stdout, stderr: { write }, env: {}, now: () => NOW, user: 'operator' };
+    const world = { stdout, stderr: { write }, env: {}, now: () => NOW, user: 'operator', pipes };
     expect(await run(['audit', 'query', '--log', history(), '--format', 'json'], world)).toBe(1);
     expect(asked).toBe(1);
     expect(printed.join('')).not.toContain('complete');

@@ -5,6 +5,11 @@ import { type PolicyFile, tempDir, writePolicy } from '../support/temp.ts';
 
 export const NOW = Date.parse('2026-11-24T12:00:00.000Z');
 
+/** Of a command that is not to touch them. */
+export const pipes: World['pipes'] = () => {
+  throw new Error('this command has no business with raw standard input and output');
+};
+
 export interface Shown {
   readonly code: number;
   readonly out: string;
@@ -29,6 +34,7 @@ export async function type(args: readonly string[], terminal: Terminal = {}): Pr
     env: terminal.env ?? {},
     now: () => terminal.now ?? NOW,
     user: 'operator',
+    pipes,
   };
   const code = await run(args, world);
   return { code, out: out.join(''), err: err.join('') };

@@ -2,7 +2,9 @@
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { parse as parseYaml } from 'yaml';
 import { loadCatalog } from '../../src/catalog/load.ts';
+import { TOOLS } from '../../src/cli/env-tools.ts';
 import type { Report } from '../../src/report/report.ts';
 import { catalogHost, claimed, writeHistory } from '../report/history.ts';
 import { run as runProgram } from '../support/proxy-process.ts';
@@ -10,7 +12,6 @@ import { tempDir } from '../support/temp.ts';
 import { policyFile, type, typeJson } from './console.ts';
 
 const ESC = String.fromCharCode(27);
-const TOOLS = ['shell', 'git', 'npm', 'pip', 'docker', 'java', 'systemd', 'kubernetes'];
 
 describe('init', () => {
   it('writes a valid policy in observe mode, and never over a file', async () => {
@@ -110,13 +111,60 @@ describe('env', () => {
     expect(code).toBe(0);
     expect(out).toContain('proxy.corp.example');
     expect(out).toContain('8080');
-    if (!['git', 'pip'].includes(tool)) for (const host of never) expect(out).toContain(host);
+    if (!['git', 'pip', 'ssh'].includes(tool)) for (const host of never) expect(out).toContain(host);
   });
 
   it('systemd gets its percent signs doubled', async () => {
     expect(
       (await type(['env', '--config', file, '--for', 'systemd', '--proxy', 'http://P%2FJ:@p.example:1'])).out,
     ).toContain('Environment="HTTP_PROXY=http://P%%2FJ:@p.example:1"');
+  });
+
+  it.each(['dockerd', 'containerd'])('%s: a drop-in in which nothing but the section stands bare', async (tool) => {
+    const { out } = await type(['env', '--config', file, '--for', tool, '--proxy', 'http://P%2FJ:@p.example:1']);
+    const bare = out.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    expect(bare[0]).toBe('[Service]');
+    expect(bare.slice(1).every((line) => /^Environment="\w+=[^"]*"$/.test(line))).toBe(true);
+    expect(out).toContain('"HTTPS_PROXY=http://P%%2FJ:@p.example:1"');
+  });
+
+  it('buildkitd: a command whose driver options reach the program whole', async () => {
+    const { out } = await type(['env', '--config', file, '--for', 'buildkitd', '--proxy', 'http://p.example:1']);
+    const shown = await runProgram(['/bin/sh', '-c', `docker() { printf '%s\\n' "$@"; }\n${out}`]);
+    const lines = shown.stdout.split('\n');
+    expect(lines).toContain('"env.https_proxy=http://p.example:1"');
+    // buildx reads the value as CSV: the quotes keep the commas of NO_PROXY together.
+    expect(lines.find((line) => line.startsWith('"env.NO_PROXY='))).toMatch(/,169\.254\.169\.254,.*"$/);
+  });
+
+  it('elastic-ci-stack: the agent file is an EnvironmentFile, and the boot script is a script', async () => {
+    const { out } = await type(['env', '--config', file, '--for', 'elastic-ci-stack', '--proxy', 'http://p.example:1']);
+    const [agent = '', boot = ''] = out.split('\n\n');
+    const bare = agent.split('\n').filter((line) => !line.startsWith('#'));
+    expect(bare).toContain('HTTPS_PROXY="http://p.example:1"');
+    expect(bare.every((line) => /^\w+="[^"$`]*"$/.test(line))).toBe(true);
+    const script = boot.split('\n').flatMap((line) => (line.startsWith('#    ') ? [line.slice(5)] : []));
+    expect(script[0]).toBe('#!/bin/bash');
+    expect((await runProgram(['bash', '-n'], { input: script.join('\n') })).code).toBe(0);
+  });
+
+  it.each(['kubernetes', 'agent-stack-k8s'])('%s gives YAML that parses', async (tool) => {
+    const { out } = await type(['env', '--config', file, '--for', tool, '--proxy', 'http://P%2FJ:@p.example:1']);
+    const text = JSON.stringify(parseYaml(out));
+    expect(text).toContain('{"name":"HTTPS_PROXY","value":"http://P%2FJ:@p.example:1"}');
+    expect(text).toMatch(/"no_proxy","value":"[^"]*,\.svc,\.cluster\.local"/);
+    if (tool === 'agent-stack-k8s')
+      expect(parseYaml(out).config['pod-spec-patch'].containers.map(({ name }: { name: string }) => name)).toEqual([
+        'agent',
+        'checkout',
+        'container-0',
+      ]);
+  });
+
+  it('ssh has no credentials in the command line', async () => {
+    const { out } = await type(['env', '--config', file, '--for', 'ssh', '--proxy', 'http://user:secret@p.example:1']);
+    expect(out).toContain('ProxyCommand sallyport connect --proxy http://p.example:1 %h %p');
+    expect(out).not.toContain('secret');
   });
 
   it('docker gives JSON that parses', async () => {

@@ -8,7 +8,7 @@ import { identityOf, moment } from '../../src/cli/input.ts';
 import { parseArguments } from '../../src/cli/parse.ts';
 import { createUi } from '../../src/cli/ui.ts';
 import { SallyportError } from '../../src/errors.ts';
-import { NOW, policyFile, type, typeJson } from './console.ts';
+import { NOW, pipes, policyFile, type, typeJson } from './console.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 
@@ -178,7 +178,7 @@ describe('what is thrown', () => {
   const shown = (error: unknown, json: boolean): string => {
     const printed: string[] = [];
     const sink = { write: (text: string) => void printed.push(text) };
-    const world = { stdout: sink, stderr: sink, env: {}, now: () => NOW, user: 'operator' };
+    const world = { stdout: sink, stderr: sink, env: {}, now: () => NOW, user: 'operator', pipes };
     createUi(world, { json, color: true }).failure(error);
     return printed.join('');
   };

@@ -1,11 +1,12 @@
 // `sallyport env`: what makes tools use the proxy, and what must go around it. The metadata addresses stand in NO_PROXY
 // literally (tools disagree about ranges there): through a proxy they would answer with the proxy's own credentials.
 import { hostname } from 'node:os';
+import { parseProxyUrl } from '../../buildkite/proxy-url.ts';
 import type { NeverProxy } from '../../catalog/catalog.ts';
 import { endpointText, type Settings } from '../../config/config.ts';
-import { parseAuthority } from '../../policy/authority.ts';
 import { EXIT } from '../args.ts';
-import { type Tool, type ToolInput, toolText } from '../env-tools.ts';
+import type { ToolInput } from '../env-text.ts';
+import { type Tool, toolText } from '../env-tools.ts';
 import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -22,33 +23,32 @@ export function env(input: Input, ui: Ui, world: World): number {
   return EXIT.ok;
 }
 
-type Proxy = Pick<ToolInput, 'url' | 'host' | 'port'>;
+type Proxy = Pick<ToolInput, 'url' | 'place' | 'host' | 'port'>;
 
 /** The first listener; one on all interfaces is reached by the name of this machine. */
 function proxyOf(settings: Settings): Proxy {
   const first = settings.listen[0];
   if (first === undefined) throw usage('the policy listens nowhere', 'Name the proxy: --proxy http://HOST:PORT');
   const host = first.host === '0.0.0.0' || first.host === '::' ? hostname() : first.host;
-  return { url: `http://${endpointText({ host, port: first.port })}`, host, port: first.port };
+  const url = `http://${endpointText({ host, port: first.port })}`;
+  return { url, place: url, host, port: first.port };
 }
 
 // User information is what the docs give for claims (PIPELINE%2FJOB:); quotes, blanks and $ would end up in shells and files.
-const PROXY_URL = /^(https?):\/\/(?:([\w.~%+-]*(?::[\w.~%+-]*)?)@)?([^/@\s]+?)\/?$/i;
+const PLAIN_URL = /^https?:\/\/(?:[\w.~%+-]*(?::[\w.~%+-]*)?@)?[^/@\s]+?\/?$/i;
+const PORT_DEFAULT = 3128;
 
 function parseProxy(text: string): Proxy {
-  const found = PROXY_URL.exec(text);
-  const scheme = found?.[1]?.toLowerCase();
-  const place = found?.[3] ?? '';
-  const parsed = parseAuthority(/:\d+$/.test(place) ? place : `${place}:3128`);
-  if (scheme === undefined || !parsed.ok) {
+  const proxy = PLAIN_URL.test(text) ? parseProxyUrl(text, PORT_DEFAULT) : null;
+  if (proxy === null) {
     throw usage(
       `--proxy ${JSON.stringify(text)} is not http://[USER[:PASSWORD]@]HOST[:PORT]`,
       'For example: --proxy http://proxy.corp.example:3128',
     );
   }
-  const user = found?.[2] === undefined ? '' : `${found[2]}@`;
-  const { host, port } = parsed.authority;
-  return { url: `${scheme}://${user}${parsed.authority.text}`, host, port };
+  const { place, host, port } = proxy;
+  const user = text.slice(text.indexOf('//') + 2, text.lastIndexOf('@') + 1);
+  return { url: place.replace('//', `//${user}`), place, host, port };
 }
 
 /** Loopback, the proxy itself, and every address that the catalog says must not be reached through a proxy. */

@@ -1,4 +1,5 @@
 // Commands around the running proxy: start it, switch its mode for a while, make tools use it. Words only; see args.ts.
+import { TOOLS } from '../env-tools.ts';
 import { CONFIG, type CommandSpec } from './spec.ts';
 
 /** What setting the mode for a while takes and gives, whichever mode it is. */
@@ -65,7 +66,7 @@ export const RUN_COMMANDS = [
       {
         name: 'for',
         value: 'TOOL',
-        choices: ['shell', 'git', 'npm', 'pip', 'docker', 'java', 'systemd', 'kubernetes'],
+        choices: TOOLS,
         about: 'shell unless given.',
       },
       {
