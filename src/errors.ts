@@ -57,9 +57,10 @@ export const REQUEST_ERRORS = {
   'hello-too-large': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The TLS ClientHello is larger than the limit.', hint: 'See limits.hello_bytes.' },
   'hello-incomplete': { source: 'client', status: 403, proxyStatus: 'http_request_denied', title: 'The client closed before its first message was complete.', hint: 'Look at the client: it gave up during the TLS or SSH greeting.' },
   // 407: credentials are wanted.
-  'credentials-required': { source: 'client', status: 407, title: 'A rule would allow this host, but it selects who asks, and no credentials were sent.', hint: 'Put the job credentials into the proxy URL.' },
+  'credentials-required': { source: 'client', status: 407, title: 'A rule would allow this host, but it selects who asks, and no credentials were sent.', hint: 'Put the credentials into the proxy URL: http://NAME:PASSWORD@proxy:3128, or http://buildkite:TOKEN@proxy:3128 for a job.' },
   'credentials-malformed': { source: 'client', status: 407, title: 'The Proxy-Authorization header cannot be read.', hint: 'Use Basic credentials: http://PIPELINE%2FJOB:@proxy:3128.' },
-  'credentials-invalid': { source: 'client', status: 407, title: 'The credentials are not valid.', hint: 'This proxy knows no such password; a pipeline and job are named without one: http://PIPELINE%2FJOB:@proxy:3128.' },
+  'credentials-invalid': { source: 'client', status: 407, title: 'The credentials are not valid.', hint: 'Check name and password; a pipeline and job are named without one: http://PIPELINE%2FJOB:@proxy:3128.' },
+  'attempts-exceeded': { source: 'client', status: 407, title: 'Too many wrong passwords came from this address.', hint: 'Mend the credentials of whoever sends wrong ones from this address, and wait a minute; see limits.password_attempts_per_min.' },
   // 502, 504: allowed, but the other side failed.
   'dns-failed': { source: 'upstream', status: 502, proxyStatus: 'dns_error', title: 'The host name could not be resolved.', hint: 'Check the spelling; then check the resolver that the proxy uses (`dns` in the config).' },
   'dns-timeout': { source: 'upstream', status: 504, proxyStatus: 'dns_timeout', title: 'The resolver did not answer in time.', hint: RETRY },
@@ -74,6 +75,7 @@ export const REQUEST_ERRORS = {
   'connections-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many connections as it may.', hint: RETRY },
   'tunnels-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many tunnels as it may.', hint: RETRY },
   'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections or tunnels as one client may.', hint: 'Close idle connections; see limits.client_connections_max and limits.client_tunnels_max.' },
+  'credentials-busy': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'Too many credentials are being verified; these were not looked at.', hint: RETRY },
   draining: { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The proxy is shutting down.', hint: RETRY },
   'internal-error': { source: 'proxy', status: 500, proxyStatus: 'proxy_internal_error', title: 'The proxy failed; nothing was let through.', hint: 'Report it with the request id; the operational log has the cause.' },
 } as const satisfies Record<string, ErrorSpec>;
@@ -142,6 +144,8 @@ export const OPERATOR_ERRORS = {
   'proxy-unreachable': { source: 'operator', title: 'The proxy cannot be reached, or does not speak HTTP.', hint: 'Check the proxy URL, and that this machine may reach it.' },
   'tunnel-refused': { source: 'operator', title: 'The proxy refused the tunnel.', hint: 'The status line says why; docs/errors.md explains its code.' },
   'tunnel-broken': { source: 'operator', title: 'The tunnel broke before both sides had ended.', hint: 'The record of the request says who ended it: look for its host in the audit log.' },
+  'user-unknown': { source: 'operator', title: 'There is no such user.', hint: '`sallyport user list` names the users.' },
+  'users-unwritable': { source: 'operator', title: 'The users file cannot be written.', hint: 'Check the folder, its permissions and the free space.' },
   usage: { source: 'operator', title: 'The command line is not understood.', hint: '`sallyport help` lists the commands.' },
   'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 22.14 or later.' },
 } as const satisfies Record<string, ErrorSpec>;

@@ -155,6 +155,30 @@ export const LIMIT_SPECS = {
     max: 600_000,
     about: 'Time in which the new process of an upgrade must be ready; then it is ended and the old one goes on.',
   },
+  credentials_cached_max: {
+    default: 16_384,
+    min: 64,
+    max: 1_048_576,
+    about: 'Verified credentials that are remembered by their digest; the least used are verified again.',
+  },
+  credentials_ttl_ms: {
+    default: 300_000,
+    min: 1_000,
+    max: 86_400_000,
+    about: 'Time that a verified password is believed without being verified again.',
+  },
+  verifications_pending_max: {
+    default: 128,
+    min: 1,
+    max: 10_000,
+    about: 'Different credentials being verified at once; more is 503.',
+  },
+  password_attempts_per_min: {
+    default: 30,
+    min: 1,
+    max: 100_000,
+    about: 'Wrong passwords of one source address in a minute; then its further ones get 407 unread.',
+  },
   audit_field_bytes: {
     default: 1_024,
     min: 256,

@@ -4,6 +4,7 @@
 import { AGENT_COMMANDS } from './table/agent.ts';
 import { AUDIT_COMMANDS } from './table/audit.ts';
 import { DISCOVER_COMMANDS } from './table/discover.ts';
+import { IDENTITY_COMMANDS } from './table/identity.ts';
 import { POLICY_COMMANDS } from './table/policy.ts';
 import { RUN_COMMANDS } from './table/run.ts';
 import type { CommandSpec, OptionSpec } from './table/spec.ts';
@@ -27,6 +28,7 @@ const COMMAND_TABLE = [
   ...RUN_COMMANDS,
   ...AGENT_COMMANDS,
   ...POLICY_COMMANDS,
+  ...IDENTITY_COMMANDS,
   ...DISCOVER_COMMANDS,
   ...AUDIT_COMMANDS,
 ] as const;
@@ -37,6 +39,7 @@ export const COMMANDS: readonly (CommandSpec & { readonly name: CommandName })[]
 /** Families of two-word commands, for help. */
 export const FAMILIES: Readonly<Record<string, string>> = {
   catalog: 'What the catalog holds.',
+  user: 'Keep the file of users.',
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',
   usage: 'Look after the usage store.',

@@ -64,6 +64,7 @@ export class PolicyHolder {
         file,
         intervalMs: loaded.settings.limits.watch_interval_ms,
         folders: () => this.#loaded.settings.catalogDirs,
+        files: () => this.#loaded.settings.identity.files,
         enabled: () => this.#loaded.settings.watch,
         changed: () => this.reload('files'),
         failed: (error) => log.error({ err: error }, 'the policy files could not be looked at'),
@@ -158,6 +159,7 @@ export class PolicyHolder {
     const overridden = this.#override ? { ...policy, mode: this.#override.mode, modes: [] } : policy;
     ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] });
     ctx.book = new ClientBook(settings, settings.limits.clients_tracked_max);
+    ctx.proofs.use(settings.identity);
     ctx.help = settings.help;
     ctx.plainHttp = settings.plainHttp;
   }

@@ -10,6 +10,7 @@ import { type CommandName, EXIT } from './args.ts';
 import { overview } from './help.ts';
 import type { Input } from './input.ts';
 import { parseArguments } from './parse.ts';
+import { readSecret } from './secret.ts';
 import { createUi, type Sink, type Ui, type World } from './ui.ts';
 import { VERSION } from './version.ts';
 
@@ -34,6 +35,9 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'mode enforce': async () => (await import('./commands/mode.ts')).modeSet,
   'mode status': async () => (await import('./commands/mode.ts')).modeStatus,
   'mode clear': async () => (await import('./commands/mode.ts')).modeClear,
+  'user add': async () => (await import('./commands/user.ts')).userAdd,
+  'user remove': async () => (await import('./commands/user.ts')).userRemove,
+  'user list': async () => (await import('./commands/user.ts')).userList,
   'audit verify': async () => (await import('./commands/audit.ts')).auditVerify,
   'audit query': async () => (await import('./commands/audit-query.ts')).auditQuery,
   'audit repair': async () => (await import('./commands/audit.ts')).auditRepair,
@@ -79,6 +83,8 @@ function processWorld(): World {
     now: () => Date.now(),
     user: userName(),
     pipes: () => ({ input: process.stdin, output: standardOutput() }),
+    stdin: process.stdin,
+    secret: (prompt) => readSecret(prompt, (text) => void process.stderr.write(text)),
   };
 }
 

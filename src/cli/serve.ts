@@ -5,6 +5,7 @@ import { type Logger, pino } from 'pino';
 import { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
+import { Proofs } from '../identity/proofs.ts';
 import { createMeter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
 import { Policy } from '../policy/decide.ts';
@@ -185,6 +186,7 @@ function createContext(parts: {
     limits: settings.limits,
     meter,
     resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),
+    proofs: new Proofs({ limits: settings.limits, meter }),
     recorder: audit,
     log: new BoundedLog(log),
     slots: new Slots(settings.limits, meter),

@@ -31,6 +31,9 @@ export interface World {
   readonly user: string;
   /** Taken by the one command that carries bytes; nothing else may then write to standard output. */
   readonly pipes: () => Pipes;
+  readonly stdin: { readonly isTTY: boolean };
+  /** A line that is not shown while it is typed; null where none came. */
+  secret(prompt: string): Promise<string | null>;
 }
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'alarm';

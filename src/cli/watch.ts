@@ -17,6 +17,8 @@ export interface WatchOptions {
   readonly intervalMs: number;
   /** Folders with own catalog files that are in use; asked at each look. */
   readonly folders: () => readonly string[];
+  /** Further files that were read, such as the users'; asked at each look. */
+  readonly files: () => readonly string[];
   /** Whether changes are to be acted upon; asked at each look. */
   readonly enabled: () => boolean;
   /** The files are not what was read, and have been still for one look. Its end is waited for before the next look. */
@@ -54,12 +56,13 @@ export class PolicyWatch {
 
   /** What stat says of each file, as one text: equal where nothing has changed. Never rejects. */
   async look(): Promise<string> {
-    const { file, folders } = this.#options;
+    const { file, folders, files } = this.#options;
     const inUse = folders();
     const lines = [await line(file)];
     for (const folder of inUse.length > 0 ? inUse : [join(dirname(file), CATALOG_FOLDER)]) {
       for (const name of await names(folder)) lines.push(await line(join(folder, name)));
     }
+    for (const further of files()) lines.push(await line(further));
     return lines.join('\n');
   }
 

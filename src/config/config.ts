@@ -7,6 +7,7 @@ import type { Mode } from '../policy/compile.ts';
 import { formatIp, parseIp } from '../policy/ip.ts';
 import type { Pattern } from '../policy/pattern.ts';
 import type { Attributes } from '../policy/record.ts';
+import type { IdentitySettings } from './identity.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { Endpoint } from './leaf.ts';
 import type { Parsed } from './parse.ts';
@@ -28,6 +29,7 @@ export interface Settings {
   readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
   /** Load balancers that say who their client is (PROXY protocol). */
   readonly proxyProtocol: readonly Cidr[];
+  readonly identity: IdentitySettings;
   readonly plainHttp: boolean;
   /** Whether a change of the files reloads by itself. */
   readonly watch: boolean;
@@ -87,6 +89,7 @@ export interface SettingsInput {
   readonly origin: (path: readonly string[]) => string | null;
   readonly hostname: string;
   readonly catalogDirs: readonly string[];
+  readonly identity: IdentitySettings;
 }
 
 /** Builds the settings; the problems are those between keys. */
@@ -111,6 +114,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       attributes: group.set as Attributes,
     })),
     proxyProtocol: raw.proxy_protocol?.from ?? [],
+    identity: input.identity,
     plainHttp: raw.plain_http ?? true,
     watch: raw.watch ?? true,
     onReload: raw.on_reload ?? 'keep',

@@ -19,6 +19,8 @@ export interface LintInput {
   readonly catalog: Catalog;
   /** What a source address proves. */
   readonly clientGroups: readonly { readonly attributes: Attributes }[];
+  /** Whether credentials of some kind can prove what a selector asks for. */
+  readonly provable: (selector: Selector) => boolean;
   readonly modes: readonly { readonly for: Selector }[];
   /** Milliseconds since the epoch. */
   readonly now: number;
@@ -48,7 +50,7 @@ export function lintRules(input: LintInput): PathProblem[] {
   for (const placed of live) {
     const { rule } = placed;
     const tell = report.tell(placed);
-    selectorFindings(rule, input.clientGroups, tell);
+    selectorFindings(rule, input, tell);
     if (rule.effect === 'deny') continue;
     const deny = denies.covering(rule.pattern, portsOf(rule));
     if (deny !== null) {
@@ -183,22 +185,23 @@ function placeOf(rule: RuleSource): string {
 }
 
 /** Only source addresses prove attributes today: a selector that none of them meets selects nobody. */
-function selectorFindings(rule: RuleSource, groups: LintInput['clientGroups'], tell: Tell): void {
+function selectorFindings(rule: RuleSource, { clientGroups, provable }: LintInput, tell: Tell): void {
   if (rule.for === null) return;
   const selector = rule.for;
   const names = Object.keys(selector).join(', ');
-  if (!groups.some((group) => selectorMatches(selector, group.attributes))) {
+  if (!clientGroups.some((group) => selectorMatches(selector, group.attributes))) {
+    if (provable(selector)) return;
     const message = `the rule for ${nameOf(rule)} never matches: no entry of clients.groups sets ${names} to what for: asks, and nothing else proves it`;
-    tell('lint-dead', message, 'Set it in clients.groups, or remove for:.');
+    tell('lint-dead', message, 'Set it in clients.groups, give somebody credentials that prove it, or remove for:.');
   } else if (rule.effect === 'allow' && rule.need !== 'required') {
     const message = `for: selects by source address alone: every job on those machines may use ${nameOf(rule)}, whatever its ${names}`;
     tell('lint-address-identity', message);
   }
 }
 
-function deadModes({ modes, clientGroups }: LintInput): PathProblem[] {
+function deadModes({ modes, clientGroups, provable }: LintInput): PathProblem[] {
   return modes.flatMap((one, index) =>
-    clientGroups.some((group) => selectorMatches(one.for, group.attributes))
+    provable(one.for) || clientGroups.some((group) => selectorMatches(one.for, group.attributes))
       ? []
       : [
           warning(

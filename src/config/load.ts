@@ -3,21 +3,24 @@
 // that is missing, empty, damaged or wrong gives an error and no policy. loadConfig does the work in a thread of its own,
 // because parsing 100,000 rules takes a second in which a proxy must go on answering.
 import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Catalog } from '../catalog/catalog.ts';
-import { type FileRead, fileRead, loadCatalog } from '../catalog/load.ts';
+import { type FileRead, loadCatalog } from '../catalog/load.ts';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError, type SourcePlace } from '../errors.ts';
-import { DEFAULT_LIMITS } from '../limits.ts';
+
 import { type CompiledPolicy, compilePolicy, type PolicySource } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import { buildSettings, deepFreeze, type Settings } from './config.ts';
 import { readDocument, type SourceDocument } from './document.ts';
 import { Findings, failure, problemAt } from './findings.ts';
+import { provable } from './identity.ts';
 import type { PathProblem } from './issues.ts';
 import { lintRules } from './lint.ts';
+import { readBytes } from './load-file.ts';
+import { loadIdentity } from './load-identity.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
 import { buildPolicySource } from './policy-source.ts';
 import { runTests, type TestRequest, testRequests } from './trial.ts';
@@ -127,6 +130,7 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
     origin: (path) => (holds(document.value, path) ? origin(path) : null),
     hostname: hostname(),
     catalogDirs,
+    identity: loadIdentity(parsed.raw, findings, files),
   });
   findings.add(relations);
   if (file !== null) findings.add(sizeProblems(document, settings));
@@ -138,8 +142,17 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   if (findings.hasErrors) throw findings.error();
   const source: PolicySource = { ...built.source, digest: digestOf(built.canonical) };
   const policy = compilePolicy(source);
-  const { clientGroups } = settings;
-  findings.add(lintRules({ rules: built.rules, catalog, clientGroups, modes: built.source.modes, now }));
+  const { clientGroups, identity } = settings;
+  findings.add(
+    lintRules({
+      rules: built.rules,
+      catalog,
+      clientGroups,
+      provable: (selector) => provable(identity, selector),
+      modes: built.source.modes,
+      now,
+    }),
+  );
   findings.add(runTests(new Policy(policy), parsed.tests, now));
   if (findings.hasErrors) throw findings.error();
   const tests = testRequests(parsed.tests, now);
@@ -179,42 +192,6 @@ function read(file: string, text: string): ReadDocument {
   const result = readDocument(file, text);
   if (!result.ok) throw failure(file, result.problems);
   return { ...result.document, bytes: Buffer.byteLength(text), read: null };
-}
-
-/** Reads a regular file up to the limit; never a pipe or a device, which might not end. */
-function readBytes(file: string): { bytes: Uint8Array; read: FileRead } {
-  const max = DEFAULT_LIMITS.config_bytes;
-  let descriptor: number | null = null;
-  try {
-    const kind = statSync(file);
-    if (!kind.isFile()) {
-      const what = kind.isDirectory() ? 'a directory' : 'not a regular file';
-      const hint = kind.isDirectory() ? `Name the file in it, such as ${join(file, 'sallyport.yaml')}.` : undefined;
-      throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} is ${what}`, hint)]);
-    }
-    descriptor = openSync(file, 'r');
-    const stat = fstatSync(descriptor, { bigint: true });
-    const size = Number(stat.size);
-    const buffer = Buffer.alloc(Math.min(size, max) + 1);
-    let used = 0;
-    for (let got = -1; got !== 0 && used < buffer.length; used += got) {
-      got = readSync(descriptor, buffer, used, buffer.length - used, null);
-    }
-    const bytes = buffer.subarray(0, used);
-    if (used <= max && used <= size) return { bytes, read: fileRead(file, stat, bytes) };
-    const found = used > size ? 'it grows while it is read' : `it has ${size} bytes; allowed are ${max}`;
-    throw failure(file, [problemAt('config-too-large', { file, line: 1, column: 1 }, `${file}: ${found}`)]);
-  } catch (cause) {
-    if (cause instanceof SallyportError) throw cause;
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
-    const why = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`;
-    const hint = code === 'ENOENT' ? 'Name an existing file; `sallyport init` writes one.' : undefined;
-    throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], {
-      cause,
-    });
-  } finally {
-    if (descriptor !== null) closeSync(descriptor);
-  }
 }
 
 /** Line and column of the first byte that is not UTF-8. */

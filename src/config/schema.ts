@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
+import { attributes, byName, users } from './identity-schema.ts';
 import * as leaf from './leaf.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
@@ -36,11 +37,6 @@ const ports = z
   .min(1)
   .describe('Ports. An allow without ports means 443, a deny without ports means every port.');
 
-/** A shape with one optional value for each name. */
-function byName<N extends string, T extends z.ZodType>(names: readonly N[], make: (name: N) => T): Record<N, T> {
-  return Object.fromEntries(names.map((name) => [name, make(name)])) as Record<N, T>;
-}
-
 const glob = leaf.line('A value; * stands for any characters.');
 const selector = (about: string) =>
   z
@@ -53,9 +49,6 @@ const selector = (about: string) =>
       ),
     )
     .describe(about);
-
-const attributes = (about: string) =>
-  z.strictObject(byName(ATTRIBUTES, (name) => leaf.line(`The ${name}.`).optional())).describe(about);
 
 const stated = {
   for: selector(
@@ -177,6 +170,7 @@ export const SHAPE = {
     'enforce refuses what is not allowed; observe lets it pass and records it as would-deny. Default enforce.',
   ).optional(),
   clients: clients.describe('Who may use the proxy.').optional(),
+  users: users.optional(),
   proxy_protocol: z
     .strictObject({
       from: z

@@ -1,10 +1,10 @@
-// A request's proof → Identity. The source address says which clients may come at all and which client group they are in;
-// Basic credentials with an empty password are a claim (`http://PIPELINE%2FJOB:@proxy`): recorded and reported, never matched.
+// What needs no verification: the source address says which clients may come at all and which client group they are in; Basic
+// credentials with an empty password are a claim (`http://PIPELINE%2FJOB:@proxy`): recorded and reported, never matched.
 import { LRUCache } from 'lru-cache';
 import type { RequestErrorCode } from '../errors.ts';
 import { type Cidr, canonicalAddress, cidrContains } from '../policy/address.ts';
 import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
-import { hasControl, parseBasic } from './proxy-authorization.ts';
+import { hasControl } from './proxy-authorization.ts';
 
 /** What is known of a source address, worked out once and cached. */
 export interface Client {
@@ -68,23 +68,22 @@ export class ClientBook {
 const CLAIMS_MAX = 4_096;
 const claims = new LRUCache<string, { base: Identity; identity: Identity }>({ max: CLAIMS_MAX });
 
-/**
- * Works out who asks.
- * @param header the Proxy-Authorization value, or undefined when none was sent
- * @returns the identity, or the 407 code: `credentials-malformed` for what cannot be read, `credentials-invalid` for a password
- *   (no password is known to this version, and one that cannot be verified must not pass for a claim)
- */
-export function identify(client: Client, header: string | undefined): Identified {
-  if (header === undefined) return { ok: true, identity: client.identity };
+/** The identity of a header that was a claim before, or null. */
+export function knownClaim(client: Client, header: string): Identity | null {
   const known = claims.get(header);
-  if (known && known.base === client.identity) return { ok: true, identity: known.identity };
-  const credentials = parseBasic(header);
-  if (!credentials) return { ok: false, code: 'credentials-malformed' };
-  if (credentials.password !== '') return { ok: false, code: 'credentials-invalid' };
-  const claimed = readClaim(credentials.username);
+  return known !== undefined && known.base === client.identity ? known.identity : null;
+}
+
+/**
+ * Basic credentials with an empty password: a claim.
+ * @param header the whole Proxy-Authorization value
+ * @returns the identity; `credentials-malformed` for a user name that is no claim
+ */
+export function identifyClaim(client: Client, header: string, username: string): Identified {
+  const claimed = readClaim(username);
   if (!claimed) return { ok: false, code: 'credentials-malformed' };
   const identity: Identity = {
-    kind: client.identity.kind === 'address' ? 'address' : 'claimed',
+    kind: client.identity.kind === 'anonymous' ? 'claimed' : client.identity.kind,
     attributes: client.identity.attributes,
     claimed,
   };

@@ -6,10 +6,12 @@ import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 export const ATTRIBUTES = [
   'organization',
   'pipeline',
+  'pipeline_id',
   'branch',
   'step',
   'queue',
   'job',
+  'build',
   'agent',
   'cluster',
   'user',

@@ -1,6 +1,7 @@
 // What every request of this process shares. A reload swaps `policy`, `book`, `help` and `plainHttp` in one turn;
 // requests read them when they need them and never keep them over an await.
 import type { ClientBook } from '../identity/identify.ts';
+import type { Proofs } from '../identity/proofs.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Resolver } from '../net/resolve.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -34,6 +35,8 @@ export interface ProxyContext {
   readonly limits: Limits;
   readonly meter: Meter;
   readonly resolver: Resolver;
+  /** A reload changes what it knows, not itself: what was verified outlives it. */
+  readonly proofs: Proofs;
   readonly recorder: DurableRecorder;
   readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */

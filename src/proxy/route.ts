@@ -1,7 +1,7 @@
 // Steps 3 to 7 of every request's road, CONNECT and plain HTTP alike: who asks, may it, where to, is that address allowed,
 // and the record of it, in the kernel before anything is dialled. Denied names are never resolved: DNS is a way out.
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
-import { type Client, identify } from '../identity/identify.ts';
+import type { Client, Identified } from '../identity/identify.ts';
 import type { Resolution } from '../net/resolve.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
@@ -31,7 +31,8 @@ export type Routed =
 
 /**
  * Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when it is there.
- * No promise where the name's answer is at hand (cached, or the request is refused): most requests go through in one turn.
+ * No promise where who asks and the name's answer are at hand (cached, or the request is refused): most requests go through in
+ * one turn.
  */
 export function route(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   try {
@@ -50,9 +51,12 @@ function failed(ctx: ProxyContext, ask: Ask, error: unknown): Routed {
 
 function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
-  const who = identify(ask.client, ask.proxyAuthorization);
-  if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });
+  const who = ctx.proofs.identify(ask.client, ask.proxyAuthorization);
+  return who instanceof Promise ? who.then((known) => identified(ctx, ask, known)) : identified(ctx, ask, who);
+}
 
+function identified(ctx: ProxyContext, ask: Ask, who: Identified): Routed | Promise<Routed> {
+  if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });
   const { policy } = ctx;
   const decision = decide(policy, ask, who.identity);
   if (decision.verdict === 'deny' || decision.verdict === 'challenge')

@@ -126,7 +126,16 @@ describe('sallyport audit query', () => {
     let asked = 0;
     const write = (text: string) => void printed.push(text);
     const stdout = { write, taken: async () => ++asked < 0 };
-    const world = { stdout, stderr: { write }, env: {}, now: () => NOW, user: 'operator', pipes };
+    const world = {
+      stdout,
+      stderr: { write },
+      env: {},
+      now: () => NOW,
+      user: 'operator',
+      pipes,
+      stdin: { isTTY: false },
+      secret: async () => null,
+    };
     expect(await run(['audit', 'query', '--log', history(), '--format', 'json'], world)).toBe(1);
     expect(asked).toBe(1);
     expect(printed.join('')).not.toContain('complete');

@@ -14,6 +14,8 @@ export interface Shown {
   readonly code: number;
   readonly out: string;
   readonly err: string;
+  /** Prompts for what is not shown. */
+  readonly asked: readonly string[];
 }
 
 export interface Terminal {
@@ -21,12 +23,16 @@ export interface Terminal {
   readonly columns?: number;
   readonly env?: Readonly<Record<string, string>>;
   readonly now?: number;
+  /** What is typed where a password is asked for. */
+  readonly secrets?: readonly string[];
 }
 
 /** Runs `sallyport ARGS`; without a terminal unless told. */
 export async function type(args: readonly string[], terminal: Terminal = {}): Promise<Shown> {
   const out: string[] = [];
   const err: string[] = [];
+  const secrets = [...(terminal.secrets ?? [])];
+  const asked: string[] = [];
   const screen = { isTTY: terminal.tty === true, columns: terminal.columns };
   const world: World = {
     stdout: { ...screen, write: (text) => void out.push(text) },
@@ -35,9 +41,14 @@ export async function type(args: readonly string[], terminal: Terminal = {}): Pr
     now: () => terminal.now ?? NOW,
     user: 'operator',
     pipes,
+    stdin: { isTTY: terminal.tty === true },
+    secret: async (prompt) => {
+      asked.push(prompt);
+      return secrets.shift() ?? null;
+    },
   };
   const code = await run(args, world);
-  return { code, out: out.join(''), err: err.join('') };
+  return { code, out: out.join(''), err: err.join(''), asked };
 }
 
 /** The JSON that a command printed. */

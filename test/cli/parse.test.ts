@@ -124,7 +124,7 @@ describe('help', () => {
 
   it('--version prints that of package.json', async () => {
     const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string };
-    expect(await type(['--version'])).toEqual({ code: 0, out: `${version}\n`, err: '' });
+    expect(await type(['--version'])).toMatchObject({ code: 0, out: `${version}\n`, err: '' });
   });
 });
 
@@ -178,7 +178,16 @@ describe('what is thrown', () => {
   const shown = (error: unknown, json: boolean): string => {
     const printed: string[] = [];
     const sink = { write: (text: string) => void printed.push(text) };
-    const world = { stdout: sink, stderr: sink, env: {}, now: () => NOW, user: 'operator', pipes };
+    const world = {
+      stdout: sink,
+      stderr: sink,
+      env: {},
+      now: () => NOW,
+      user: 'operator',
+      pipes,
+      stdin: { isTTY: false },
+      secret: async () => null,
+    };
     createUi(world, { json, color: true }).failure(error);
     return printed.join('');
   };

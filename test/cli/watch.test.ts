@@ -28,7 +28,10 @@ beforeEach(() => {
   act = async (on) => on.refused(await on.look());
 });
 
+let further: readonly string[] = [];
+
 afterEach(() => {
+  further = [];
   watch?.close();
   vi.useRealTimers();
 });
@@ -46,6 +49,7 @@ function begin(files: ReturnType<typeof read>[], folders: readonly string[] = []
       file,
       intervalMs: INTERVAL_MS,
       folders: () => folders,
+      files: () => further,
       enabled: () => enabled,
       changed: async () => {
         changes++;
@@ -68,6 +72,17 @@ async function look(times = 1): Promise<number> {
 }
 
 describe('a change', () => {
+  it('of a further file that was read, such as the users, counts as one of the policy', async () => {
+    const users = join(dir, 'users');
+    writeFileSync(users, 'ann');
+    writeFileSync(file, 'one');
+    further = [users];
+    begin([read(file, 'one'), read(users, 'ann')]);
+    expect(await look(3)).toBe(0);
+    writeFileSync(users, 'bob and ann');
+    expect(await look(2)).toBe(1);
+  });
+
   it('is none while nothing is written', async () => {
     start();
     expect(await look(5)).toBe(0);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Client, ClientBook, identify } from '../../src/identity/identify.ts';
+import { ClientBook } from '../../src/identity/identify.ts';
 import { type Cidr, parseCidr } from '../../src/policy/address.ts';
 import { ANONYMOUS } from '../../src/policy/record.ts';
 
@@ -8,7 +8,6 @@ const cidr = (text: string): Cidr => {
   if (parsed === null) throw new Error(text);
   return parsed;
 };
-const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
 
 describe('ClientBook', () => {
   const book = new ClientBook(
@@ -75,64 +74,5 @@ describe('ClientBook', () => {
     expect(book.client('10.1.0.1')).toBe(before);
     for (let i = 0; i < 10; i++) book.client(`10.9.0.${i}`);
     expect(book.client('10.1.0.1')).toEqual(before);
-  });
-});
-
-describe('identify', () => {
-  const stranger: Client = { address: '127.0.0.1', allowed: true, conveys: false, identity: ANONYMOUS };
-  const known: Client = {
-    address: '10.0.0.1',
-    allowed: true,
-    conveys: false,
-    identity: { kind: 'address', attributes: { queue: 'q' }, claimed: {} },
-  };
-
-  it('is the address without credentials', () => {
-    expect(identify(stranger, undefined)).toEqual({ ok: true, identity: ANONYMOUS });
-    expect(identify(known, undefined)).toEqual({ ok: true, identity: known.identity });
-  });
-
-  it.each([
-    ['pipeline', { pipeline: 'pipeline' }],
-    ['pipeline/job', { pipeline: 'pipeline', job: 'job' }],
-    ['pipeline%2Fjob', { pipeline: 'pipeline', job: 'job' }],
-    ['pipeline/job/with/slashes', { pipeline: 'pipeline', job: 'job/with/slashes' }],
-    ['a%20b/c%C3%BC', { pipeline: 'a b', job: 'cü' }],
-    ['x'.repeat(256), { pipeline: 'x'.repeat(256) }],
-  ])('takes %s without a password for a claim, which proves nothing', (username, claimed) => {
-    const found = identify(stranger, basic(`${username}:`));
-    expect(found).toEqual({ ok: true, identity: { kind: 'claimed', attributes: {}, claimed } });
-  });
-
-  it('keeps what the address proves beside what is claimed', () => {
-    const found = identify(known, basic('p/j:'));
-    expect(found).toEqual({
-      ok: true,
-      identity: { kind: 'address', attributes: { queue: 'q' }, claimed: { pipeline: 'p', job: 'j' } },
-    });
-    // The same header from elsewhere proves nothing, though it was seen before.
-    expect(identify(stranger, basic('p/j:'))).toMatchObject({ identity: { kind: 'claimed', attributes: {} } });
-    expect(identify(known, basic('p/j:'))).toMatchObject({ identity: { kind: 'address' } });
-  });
-
-  it.each([
-    ['an empty name', ':'],
-    ['an empty pipeline', '/job:'],
-    ['an empty job', 'pipeline/:'],
-    ['a broken escape', 'a%zz:'],
-    ['half an escape', 'a%2:'],
-    ['an escape that is no UTF-8', 'a%ff:'],
-    ['an escaped line end', 'p%0d%0aSet-Cookie%3a x/j:'],
-    ['an escaped NUL', 'p%00/j:'],
-    ['an escaped terminal sequence', 'p%1b[31m:'],
-    ['a name that is too long', `${'x'.repeat(257)}:`],
-  ])('refuses %s', (_, text) => {
-    expect(identify(stranger, basic(text))).toEqual({ ok: false, code: 'credentials-malformed' });
-  });
-
-  it('refuses what cannot be read, and any password, since none can be verified', () => {
-    expect(identify(stranger, 'Bearer x')).toEqual({ ok: false, code: 'credentials-malformed' });
-    expect(identify(stranger, basic('pipeline/job:secret'))).toEqual({ ok: false, code: 'credentials-invalid' });
-    expect(identify(known, basic('pipeline/job:secret'))).toEqual({ ok: false, code: 'credentials-invalid' });
   });
 });

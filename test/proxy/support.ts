@@ -7,6 +7,7 @@ import { pino } from 'pino';
 import { afterEach, vi } from 'vitest';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
+import { Proofs } from '../../src/identity/proofs.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName, type Limits, type Meter } from '../../src/limits.ts';
 import type { Resolution, Resolver } from '../../src/net/resolve.ts';
 import { Policy } from '../../src/policy/decide.ts';
@@ -191,6 +192,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     meter,
     resolver,
     recorder,
+    proofs: new Proofs({ limits, meter }),
     log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
     slots: new Slots(limits, meter),
     tunnelsFull: () => {
@@ -200,6 +202,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     },
     nextId: () => `r${++requests}`,
   };
+  ctx.proofs.use(settings.identity);
   const server = new ProxyServer(ctx, engine);
   const { address: bound } = await server.listen({ host: '127.0.0.1', port: 0 });
   const self = [{ address: bound.address, port: bound.port }, ...(options.self ?? [])];

@@ -9,6 +9,7 @@ import { vi } from 'vitest';
 import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
 import { type AuditLog, type AuditOptions, openAuditLog } from '../../src/audit/log.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
+import { Proofs } from '../../src/identity/proofs.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName, type Limits, type Meter } from '../../src/limits.ts';
 import { createResolver, type Resolver } from '../../src/net/resolve.ts';
 import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
@@ -208,6 +209,7 @@ export class World {
         }),
       ),
       recorder: this.#recorder(),
+      proofs: new Proofs({ limits: this.limits, meter }),
       open: new OpenRequests(this.engine.tunnels),
       log: new BoundedLog(pino({ level: 'error' }, { write: (line: string) => void this.logged.push(line) })),
       slots: this.slots,

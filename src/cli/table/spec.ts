@@ -49,7 +49,8 @@ export const AS: OptionSpec = {
   name: 'as',
   value: 'KEY=VALUE',
   repeat: true,
-  about: 'Who asks: organization, pipeline, branch, step, queue, job, agent, cluster or user, as if it were proven.',
+  about:
+    'Who asks: organization, pipeline, pipeline_id, branch, step, queue, job, build, agent, cluster or user, as if it were proven.',
 };
 /** How a moment is typed, everywhere; input.ts reads it. */
 export const WHEN = 'a span back from now (90m, 24h, 7d, 4w) or an ISO 8601 date or time (UTC)';
