@@ -46,8 +46,8 @@ export class Listeners {
   }
 
   /** What is listened on, by place. */
-  get all(): ReadonlyMap<Place, net.Server> {
-    return new Map([...this.#open].map(([place, { server }]) => [place, server]));
+  get all(): ReadonlyMap<Place, Listening> {
+    return this.#open;
   }
 
   /** The proxy's addresses as the ready line has them. */

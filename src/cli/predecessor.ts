@@ -34,8 +34,9 @@ export class Predecessor {
         (each) => each?.role === place.role && each.host === place.host && each.port === place.port,
       );
       if (index < 0) {
-        const bound = await listening(place, listen(net.createServer(refuse), place, 1));
-        sockets.set(place, () => bound.server);
+        const bound = net.createServer(refuse);
+        await listening(place, listen(bound, place, 1));
+        sockets.set(place, () => bound);
       } else {
         offered[index] = null;
         sockets.set(place, () => this.#socket(index));

@@ -11,6 +11,7 @@ import { createResolver } from '../net/resolve.ts';
 import { Policy } from '../policy/decide.ts';
 import { BoundedLog } from '../proxy/bounded-log.ts';
 import type { ProxyContext } from '../proxy/context.ts';
+import type { Engine } from '../proxy/engine.ts';
 import { JsEngine } from '../proxy/engine-js.ts';
 import { OpenRequests } from '../proxy/open-requests.ts';
 import { ProxyServer } from '../proxy/server.ts';
@@ -169,7 +170,7 @@ function createContext(parts: {
   log: Logger;
   audit: ProcessLog;
   meter: ReturnType<typeof createMeter>;
-  engine: JsEngine;
+  engine: Engine;
 }): ProxyContext {
   const { loaded, log, audit, meter, engine } = parts;
   const { settings } = loaded;

@@ -2,11 +2,11 @@
 // with its own command line, and hands over the audit log, then the listening sockets. Only when the new process is ready does
 // this one stop accepting: at no time is there a client that nobody accepts. Whatever fails before, this one goes on.
 import { type ChildProcess, spawn } from 'node:child_process';
-import type net from 'node:net';
 import type { Logger } from 'pino';
 import type { Fork } from '../audit/branch.ts';
 import type { ProcessLog } from '../audit/process-log.ts';
 import type { OperatorErrorCode } from '../errors.ts';
+import type { Listening } from '../net/listen.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Place } from './places.ts';
 
@@ -32,7 +32,7 @@ interface Parts {
   readonly audit: ProcessLog;
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly listening: () => ReadonlyMap<Place, net.Server>;
+  readonly listening: () => ReadonlyMap<Place, Listening>;
   /** The new process accepts and records: this one is to stop. */
   readonly done: (ready: string) => void;
 }
@@ -101,8 +101,11 @@ export class Upgrade {
         ctx.meter.hit('upgrade_timeout_ms');
         reject(new Error(`it was not ready within ${limit} ms`));
       }, limit);
-      const answer = (message: FromOld, socket?: net.Server): void =>
-        void child.send(message, socket, {}, (error) => error && reject(error));
+      const answer = (message: FromOld, socket?: ReturnType<Listening['lend']>): void =>
+        void child.send(message, socket?.server, {}, (error) => {
+          socket?.sent();
+          if (error) reject(error);
+        });
       const gone = (): void => {
         // What it has said last is read before the channel closes.
         if (child.connected || (child.exitCode === null && child.signalCode === null)) return;
@@ -115,7 +118,7 @@ export class Upgrade {
         try {
           if (message.type === 'places') answer({ type: 'places', places: offered.map(([place]) => place) });
           else if (message.type === 'prepared') answer({ type: 'fork', fork: audit.handOver() });
-          else if (message.type === 'socket') answer({ type: 'socket' }, offered[message.index]?.[1]);
+          else if (message.type === 'socket') answer({ type: 'socket' }, offered[message.index]?.[1].lend());
           else if (message.type === 'ready') resolve(message.line);
           else reject(new Error(message.why));
         } catch (error) {

@@ -9,11 +9,11 @@ const FAILURES_TOLD_MAX = 4;
 
 export type DialFailureCode = 'connect-refused' | 'connect-failed' | 'connect-timeout';
 
-export type Dialled =
-  | { readonly ok: true; readonly socket: net.Socket; readonly address: string }
+export type Dialled<S = net.Socket> =
+  | { readonly ok: true; readonly socket: S; readonly address: string }
   | { readonly ok: false; readonly code: DialFailureCode; readonly detail: string };
 
-export interface DialOptions {
+export interface RaceOptions {
   /** Checked addresses in the order to try; at least one. Anything but an IP address throws. */
   readonly addresses: readonly string[];
   /** 1 to 65535. */
@@ -22,6 +22,9 @@ export interface DialOptions {
   readonly timeoutMs: number;
   /** Milliseconds before the next address is tried beside those that have not answered yet; a failed one is followed at once. */
   readonly attemptDelayMs: number;
+}
+
+export interface DialOptions extends RaceOptions {
   /**
    * Reads of the socket go into these buffers instead of streams. Called once for each attempt, since the buffer of a
    * pending attempt must not be lent twice; `callback` never runs for an attempt that loses.
@@ -30,6 +33,19 @@ export interface DialOptions {
   /** Default `net.connect`; tests prove with it what is dialled and what is not. */
   readonly connect?: ((options: net.NetConnectOpts) => net.Socket) | undefined;
 }
+
+/** One attempt of a race. */
+export interface Attempt {
+  /** Ends an attempt that has told nothing yet; it tells nothing any more. */
+  cancel(): void;
+}
+
+/** How a race begins an attempt. It tells one of the two, once, and never before it has returned; a throw is a failed attempt. */
+export type Begin<S> = (
+  address: string,
+  port: number,
+  tell: { connected(socket: S): void; failed(errno: string): void },
+) => Attempt;
 
 /** A dial under way. */
 export interface Dial {
@@ -45,20 +61,53 @@ export interface Dial {
  * @throws TypeError for an empty list, a text that is not an IP address, or a bad port: the caller's mistake, nothing is dialled
  */
 export function dial(options: DialOptions, done: (dialled: Dialled) => void): Dial {
+  return race(options, beginSocket(options), done);
+}
+
+/** The same over other sockets than Node's: `begin` makes them, the order, the clocks and the words are these here. */
+export function race<S>(options: RaceOptions, begin: Begin<S>, done: (dialled: Dialled<S>) => void): Dial {
   const { addresses, port } = options;
   if (addresses.length === 0) throw new TypeError('dial: no address');
   for (const address of addresses) {
     if (net.isIP(address) === 0) throw new TypeError(`dial: ${JSON.stringify(address)} is not an IP address`);
   }
   if (!Number.isInteger(port) || port < 1 || port > PORT_MAX) throw new TypeError(`dial: ${port} is not a port`);
-  return new Race(options, done);
+  return new Race(options, begin, done);
 }
 
-interface Attempt {
-  readonly address: string;
-  readonly socket: net.Socket;
-  readonly onConnect: () => void;
-  readonly onError: (error: NodeJS.ErrnoException) => void;
+function beginSocket({ onread, connect = net.connect }: DialOptions): Begin<net.Socket> {
+  return (address, port, tell) => {
+    const socket = connect({
+      host: address,
+      port,
+      allowHalfOpen: true,
+      noDelay: true,
+      autoSelectFamily: false,
+      ...(onread && { onread: onread() }),
+    });
+    const letGo = (): void => {
+      socket.on('error', ignore);
+      socket.removeListener('error', onError);
+      socket.removeListener('connect', onConnect);
+    };
+    const onConnect = (): void => {
+      letGo();
+      tell.connected(socket);
+    };
+    const onError = (error: NodeJS.ErrnoException): void => {
+      letGo();
+      socket.destroy();
+      tell.failed(error.code ?? error.name);
+    };
+    socket.on('error', onError);
+    socket.on('connect', onConnect);
+    return {
+      cancel: () => {
+        letGo();
+        socket.destroy();
+      },
+    };
+  };
 }
 
 interface Failure {
@@ -66,20 +115,27 @@ interface Failure {
   readonly text: string;
 }
 
-class Race implements Dial {
-  readonly #options: DialOptions;
-  readonly #done: (dialled: Dialled) => void;
+interface Pending {
+  readonly address: string;
+  readonly attempt: Attempt;
+}
+
+class Race<S> implements Dial {
+  readonly #options: RaceOptions;
+  readonly #begin: Begin<S>;
+  readonly #done: (dialled: Dialled<S>) => void;
   #settled = false;
-  #pending: Attempt[] = [];
+  #pending: Pending[] = [];
   readonly #failures: Failure[] = [];
   #next = 0;
   readonly #deadline: NodeJS.Timeout;
   #delay: NodeJS.Timeout | null = null;
 
-  constructor(options: DialOptions, done: (dialled: Dialled) => void) {
+  constructor(options: RaceOptions, begin: Begin<S>, done: (dialled: Dialled<S>) => void) {
     this.#options = options;
+    this.#begin = begin;
     this.#done = done;
-    this.#deadline = setTimeout(timeOut, options.timeoutMs, this);
+    this.#deadline = setTimeout(timeOut<S>, options.timeoutMs, this);
     this.startNext();
   }
 
@@ -103,50 +159,32 @@ class Race implements Dial {
     this.#next += 1;
     this.#attempt(address);
     if (this.#delay !== null) clearTimeout(this.#delay);
-    this.#delay = this.#next < addresses.length ? setTimeout(startNext, attemptDelayMs, this) : null;
+    this.#delay = this.#next < addresses.length ? setTimeout(startNext<S>, attemptDelayMs, this) : null;
   }
 
   #attempt(address: string): void {
-    const { port, onread, connect = net.connect } = this.#options;
-    let socket: net.Socket;
+    let pending: Pending | null = null;
     try {
-      socket = connect({
-        host: address,
-        port,
-        allowHalfOpen: true,
-        noDelay: true,
-        autoSelectFamily: false,
-        ...(onread && { onread: onread() }),
+      const attempt = this.#begin(address, this.#options.port, {
+        connected: (socket) => {
+          this.#settle(pending);
+          this.#done({ ok: true, socket, address });
+        },
+        failed: (errno) => this.#failed(pending, address, errno),
       });
+      pending = { address, attempt };
+      this.#pending.push(pending);
     } catch (error) {
       // No descriptor, no buffer: told later like every failure, since the caller does not hold the Dial yet.
-      process.nextTick(() => this.#failed(null, address, error as NodeJS.ErrnoException));
-      return;
+      const { code, name } = error as NodeJS.ErrnoException;
+      process.nextTick(() => this.#failed(null, address, code ?? name));
     }
-    const attempt: Attempt = {
-      address,
-      socket,
-      onConnect: () => this.#connected(attempt),
-      onError: (error) => this.#failed(attempt, address, error),
-    };
-    socket.on('error', attempt.onError);
-    socket.on('connect', attempt.onConnect);
-    this.#pending.push(attempt);
   }
 
-  #connected(winner: Attempt): void {
-    this.#settle(winner);
-    this.#done({ ok: true, socket: winner.socket, address: winner.address });
-  }
-
-  #failed(attempt: Attempt | null, address: string, error: NodeJS.ErrnoException): void {
+  #failed(failed: Pending | null, address: string, errno: string): void {
     if (this.#settled) return;
-    if (attempt !== null) {
-      letGo(attempt);
-      attempt.socket.destroy();
-      this.#pending = this.#pending.filter((other) => other !== attempt);
-    }
-    this.#failures.push({ code: failureCode(error.code), text: `${address} ${error.code ?? error.name}` });
+    if (failed !== null) this.#pending = this.#pending.filter((other) => other !== failed);
+    this.#failures.push({ code: failureCode(errno), text: `${address} ${errno}` });
     if (this.#next < this.#options.addresses.length) this.startNext();
     else if (this.#failures.length === this.#options.addresses.length) this.#finishFailed();
   }
@@ -157,39 +195,30 @@ class Race implements Dial {
     this.#done({ ok: false, code: mostTelling(this.#failures), detail: describe(this.#failures, untried) });
   }
 
-  /** Stops the clocks, lets go of every socket, destroys all but the winner. */
-  #settle(winner: Attempt | null): void {
+  /** Stops the clocks, and every attempt but the winner. */
+  #settle(winner: Pending | null): void {
     this.#settled = true;
     clearTimeout(this.#deadline);
     if (this.#delay !== null) clearTimeout(this.#delay);
-    const attempts = this.#pending;
+    const pending = this.#pending;
     this.#pending = [];
-    for (const attempt of attempts) {
-      letGo(attempt);
-      if (attempt !== winner) attempt.socket.destroy();
-    }
+    for (const each of pending) if (each !== winner) each.attempt.cancel();
   }
 }
 
-function timeOut(race: Race): void {
+function timeOut<S>(race: Race<S>): void {
   race.timeOut();
 }
 
-function startNext(race: Race): void {
+function startNext<S>(race: Race<S>): void {
   race.startNext();
-}
-
-function letGo({ socket, onConnect, onError }: Attempt): void {
-  socket.on('error', ignore);
-  socket.removeListener('error', onError);
-  socket.removeListener('connect', onConnect);
 }
 
 function ignore(): void {
   // Whoever holds the socket acts on 'close', which follows every error.
 }
 
-function failureCode(errno: string | undefined): DialFailureCode {
+function failureCode(errno: string): DialFailureCode {
   if (errno === 'ECONNREFUSED') return 'connect-refused';
   if (errno === 'ETIMEDOUT') return 'connect-timeout';
   return 'connect-failed';

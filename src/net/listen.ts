@@ -7,8 +7,9 @@ import net from 'node:net';
 export type ListenSource = { readonly host: string; readonly port: number } | { readonly fd: number } | net.Server;
 
 export interface Listening {
-  readonly server: net.Server;
   readonly address: net.AddressInfo;
+  /** The socket in the form in which it is passed to another process; `sent` once it is there. */
+  lend(): { readonly server: net.Server; sent(): void };
 }
 
 /**
@@ -21,7 +22,8 @@ export function listen(server: net.Server, on: ListenSource, backlog: number): P
     const listening = (): void => {
       server.removeListener('error', reject);
       const address = server.address();
-      if (address !== null && typeof address === 'object') return resolve({ server, address });
+      if (address !== null && typeof address === 'object')
+        return resolve({ address, lend: () => ({ server, sent: () => {} }) });
       server.close();
       reject(new Error('it is no TCP socket'));
     };

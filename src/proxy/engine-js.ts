@@ -1,11 +1,13 @@
 // The portable engine: Node's sockets. It turns a CONNECT that the http server has parsed into an Exchange, keeps the open
 // tunnels, and sweeps the idle ones. It decides nothing.
 import type { Buffer } from 'node:buffer';
-import type net from 'node:net';
+import type http from 'node:http';
+import net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Dial, dial } from '../net/dial.ts';
-import type { ConnectHead, DialOrder, DialResult, Exchange, TunnelEnd } from './engine.ts';
+import { type Listening, type ListenSource, listen } from '../net/listen.ts';
+import type { Arrival, ConnectHead, DialOrder, DialResult, Engine, Exchange, OpenTunnel, TunnelEnd } from './engine.ts';
 import type { FirstMessage } from './first-message.ts';
 import { refuseSocket } from './refuse.ts';
 import { ORIGIN_ONREAD, resetSocket, Tunnel } from './tunnel.ts';
@@ -14,14 +16,14 @@ const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
 // The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
 const IDLE_SWEEP_MS = 30_000;
 
-/** Keeps what the JS engine has open. */
-export class JsEngine {
+/** What becomes of `head` once a tunnel is open. */
+export const NO_HEAD: ConnectHead = Object.freeze({ target: '', version: '', rawHeaders: Object.freeze([]) });
+
+export class JsEngine implements Engine {
   readonly kind = 'js';
   readonly limits: Limits;
   readonly meter: Meter;
-  /** What is open, by request id. */
-  readonly tunnels = new Map<string, Tunnel>();
-  /** Exchanges and tunnels that hold a slot: counted from the head's arrival. */
+  readonly tunnels = new Map<string, OpenTunnel>();
   load = 0;
   readonly #sweep: NodeJS.Timeout;
 
@@ -32,13 +34,27 @@ export class JsEngine {
     this.#sweep.unref();
   }
 
-  /** Wraps a CONNECT whose head has just been read; the socket has its error listener from this call on. */
-  exchange(options: { id: string; socket: net.Socket; early: Buffer; head: ConnectHead; client: Client }): Exchange {
-    this.load++;
-    return new JsExchange(this, options);
+  listen(server: http.Server, on: ListenSource, backlog: number): Promise<Listening> {
+    return listen(server, on, backlog);
   }
 
-  /** Makes a tunnel of two sockets that are connected already (an upgraded plain-HTTP exchange). */
+  stopListening(): void {
+    // The servers are closed by who has made them.
+  }
+
+  exchange(options: {
+    id: string;
+    source: net.Socket | Arrival;
+    early: Buffer;
+    head: ConnectHead;
+    client: Client;
+  }): Exchange {
+    const { source } = options;
+    if (!(source instanceof net.Socket)) throw new TypeError('the JS engine accepts nothing by itself');
+    this.load++;
+    return new JsExchange(this, { ...options, socket: source });
+  }
+
   join(options: {
     id: string;
     client: net.Socket;
@@ -75,17 +91,11 @@ export class JsEngine {
     for (const tunnel of [...this.tunnels.values()]) tunnel.cut('drained');
   }
 
-  /** Cuts every tunnel without a byte since tunnel_idle_ms; called twice at least before a quiet one goes. */
   cutIdle(nowMs: number): void {
     for (const tunnel of this.tunnels.values()) {
-      tunnel.probe();
-      if (tunnel.active) {
-        tunnel.active = false;
-        tunnel.idleSinceMs = nowMs;
-      } else if (nowMs - tunnel.idleSinceMs >= this.limits.tunnel_idle_ms) {
-        this.meter.hit('tunnel_idle_ms');
-        tunnel.cut('idle');
-      }
+      if (tunnel.idleMs(nowMs) < this.limits.tunnel_idle_ms) continue;
+      this.meter.hit('tunnel_idle_ms');
+      tunnel.cut('idle');
     }
   }
 }
@@ -93,7 +103,7 @@ export class JsEngine {
 class JsExchange implements Exchange {
   readonly id: string;
   readonly client: Client;
-  readonly head: ConnectHead;
+  head: ConnectHead;
   readonly #engine: JsEngine;
   readonly #socket: net.Socket;
   #early: Buffer | null;
@@ -156,6 +166,7 @@ class JsExchange implements Exchange {
 
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void {
     this.#opened = true;
+    this.head = NO_HEAD;
     const origin = this.#origin;
     const early = this.#early;
     this.#origin = null;

@@ -1,8 +1,12 @@
 // The contract between the walk of a CONNECT (connect.ts) and whatever moves its bytes. An engine owns sockets, waits and
 // counters; it decides nothing: it is told which checked addresses to dial and which first message to demand.
 // One conformance suite runs over every engine (test/proxy/engine.test.ts).
+import type { Buffer } from 'node:buffer';
+import type http from 'node:http';
+import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
+import type { Listening, ListenSource } from '../net/listen.ts';
 import type { FirstMessage } from './first-message.ts';
 
 /** The head of a CONNECT as it stood on the wire; nothing of it has been judged. */
@@ -37,6 +41,7 @@ export interface TunnelEnd {
 export interface Exchange {
   readonly id: string;
   readonly client: Client;
+  /** Empty once the tunnel is open: an idle tunnel keeps neither its head nor its credentials. */
   readonly head: ConnectHead;
   /** Sends a whole response and closes; reads and drops what the client still sends, within a bound. */
   refuse(response: string): void;
@@ -47,4 +52,83 @@ export interface Exchange {
    * `done` is called exactly once. Nothing but the 200 is ever written to the client by the engine itself.
    */
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void;
+}
+
+/** An open tunnel in the engine's table. */
+export interface OpenTunnel {
+  readonly bytesUp: number;
+  readonly bytesDown: number;
+  /** Resets both ends: neither may take a broken stream for a whole one. Its `done` is called before this returns. */
+  cut(outcome: OutcomeCode | 'internal-error'): void;
+  /** Called by every idle sweep: how long no byte has passed, as far as sweeps have seen. */
+  idleMs(nowMs: number): number;
+}
+
+/**
+ * A client connection that the engine has accepted and Node has not seen. Nothing is read of it before collect(); it is given to
+ * Node by adopt(), or becomes an exchange; whatever happens, Arrivals.gone comes once, except after adopt().
+ */
+export interface Arrival {
+  /** As net.Socket.remoteAddress has it. */
+  readonly peer: string;
+  /** Set by who lets it in. */
+  client: Client | null;
+  /** Whether it counts as a tunnel of its client. */
+  tunnel: boolean;
+  /** On the clock of performance.now(): since when it is silent. */
+  sinceMs: number;
+  /** Waits for its first bytes. */
+  collect(): void;
+  /** Gives the connection to Node; `first` is what was read of it. The engine has it no more. */
+  adopt(first: Uint8Array | null): net.Socket;
+  /** Closes it, unanswered. */
+  close(): void;
+}
+
+/** Who receives connections that the engine accepts by itself. */
+export interface Arrivals {
+  arrived(arrival: Arrival): void;
+  /** The first bytes; they are only lent for this call. It waits until it is adopted, closed, or made an exchange. */
+  spoken(arrival: Arrival, bytes: Buffer): void;
+  /** Its descriptor is closed. */
+  gone(arrival: Arrival): void;
+  /** Accepting fails, for want of descriptors for example; the system's name of the error. */
+  failing(errno: string): void;
+}
+
+/** What moves the bytes of one process. */
+export interface Engine {
+  readonly kind: 'js' | 'native';
+  /** What is open, by request id. */
+  readonly tunnels: Map<string, OpenTunnel>;
+  /** Exchanges and tunnels that hold a slot: counted from the head's arrival. */
+  load: number;
+  /**
+   * Listens on one more socket. Connections come to `arrivals` or, accepted by Node, as 'connection' events of `server`; that one
+   * also reads whatever is adopted. Rejects with Node's error.
+   */
+  listen(server: http.Server, on: ListenSource, backlog: number, arrivals: Arrivals): Promise<Listening>;
+  /** Accepts no more by itself; what is open stays. */
+  stopListening(): void;
+  /** Wraps a CONNECT whose head has just been read; a socket has its error listener from this call on. `early` is copied if kept. */
+  exchange(options: {
+    id: string;
+    source: net.Socket | Arrival;
+    early: Buffer;
+    head: ConnectHead;
+    client: Client;
+  }): Exchange;
+  /** Makes a tunnel of two sockets that are connected already (an upgraded plain-HTTP exchange). */
+  join(options: {
+    id: string;
+    client: net.Socket;
+    origin: net.Socket;
+    early: Buffer;
+    prefix: string;
+    done: (end: TunnelEnd) => void;
+  }): void;
+  /** Cuts every tunnel without a byte since tunnel_idle_ms; called twice at least before a quiet one goes. */
+  cutIdle(nowMs: number): void;
+  /** Cuts what is open. */
+  close(): void;
 }

@@ -2,6 +2,7 @@
 // need-more, ok or refused; it decides nothing about the host, which the policy has done.
 import { Buffer } from 'node:buffer';
 import type { RequestErrorCode } from '../errors.ts';
+import type { Limits, Meter } from '../limits.ts';
 import { type Hello, parseClientHello } from '../net/client-hello.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Protocol } from '../policy/compile.ts';
@@ -58,6 +59,77 @@ export function appendHeld(held: Buffer, length: number, chunk: Buffer): Buffer 
   }
   chunk.copy(grown, length);
   return grown;
+}
+
+/** What a check has found against a tunnel's first message. */
+export interface Finding {
+  readonly reason: RequestErrorCode;
+  readonly detail: string;
+}
+
+/** The check of one tunnel: gathers what the client sends until there is an answer, within limits.hello_bytes. */
+export class FirstCheck {
+  readonly mode: FirstMessage['mode'];
+  readonly serverFirst: boolean;
+  readonly #first: FirstMessage;
+  readonly #limits: Limits;
+  readonly #meter: Meter;
+  /** The first chunk, or a buffer with room behind the bytes that count, of which there are #bytes. */
+  #held: Buffer | null = null;
+  #bytes = 0;
+  #atLeast = 1;
+
+  constructor(first: FirstMessage, limits: Limits, meter: Meter) {
+    this.mode = first.mode;
+    this.serverFirst = first.serverFirst;
+    this.#first = first;
+    this.#limits = limits;
+    this.#meter = meter;
+  }
+
+  /** All that was taken. */
+  get held(): Buffer | null {
+    return this.#held && upTo(this.#held, this.#bytes);
+  }
+
+  /** What the client sent next. The chunk is kept as it is: call own() where it is only lent. */
+  take(chunk: Buffer): 'more' | 'ok' | Finding {
+    this.#held = this.#held ? appendHeld(this.#held, this.#bytes, chunk) : chunk;
+    this.#bytes += chunk.length;
+    if (this.#bytes < this.#atLeast) return 'more';
+    // What comes behind the first message (TLS early data, SSH key exchange) does not count against its limit.
+    const limit = this.#limits.hello_bytes;
+    const verdict = this.#first.judge(upTo(this.#held, Math.min(this.#bytes, limit)));
+    if (verdict.state === 'ok') return 'ok';
+    if (verdict.state === 'refused') return verdict;
+    this.#atLeast = verdict.atLeast;
+    if (verdict.atLeast <= limit) return 'more';
+    this.#meter.hit('hello_bytes');
+    return { reason: 'hello-too-large', detail: `more than ${limit} bytes` };
+  }
+
+  /** Makes what is held its own. */
+  own(): void {
+    if (this.#held) this.#held = Buffer.from(this.#held);
+  }
+
+  /** The client has ended its side. */
+  ended(): Finding {
+    return { reason: 'hello-incomplete', detail: 'the client closed its side' };
+  }
+
+  timedOut(): Finding {
+    this.#meter.hit('hello_timeout_ms');
+    return {
+      reason: 'hello-timeout',
+      detail: `${this.#bytes} bytes within ${this.#limits.hello_timeout_ms} ms`,
+    };
+  }
+}
+
+/** The first `length` bytes; the buffer itself where those are all of it, as in every tunnel whose hello came in one piece. */
+function upTo(bytes: Buffer, length: number): Buffer {
+  return bytes.length > length ? bytes.subarray(0, length) : bytes;
 }
 
 function judgeTls(bytes: Uint8Array, authority: Authority): FirstVerdict {

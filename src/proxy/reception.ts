@@ -1,21 +1,23 @@
 // Where a connection waits for its first bytes. A plain CONNECT goes straight to its walk; everything else, whole or not, goes
 // on to the http server with not a byte consumed. Shared listeners and one sweep for all: a connection costs one small object.
+// Node's sockets and those that an engine has accepted by itself wait here side by side.
 import type { Buffer } from 'node:buffer';
+import net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { ClientSocket } from './client-connection.ts';
 import { readPlainConnect } from './connect-head.ts';
-import type { ConnectHead } from './engine.ts';
+import type { Arrival, ConnectHead } from './engine.ts';
 
-const ARRIVAL = Symbol('arrival');
-type Arriving = ClientSocket & { [ARRIVAL]?: Arrival };
+const GUEST = Symbol('guest');
+type Arriving = ClientSocket & { [GUEST]?: Waiting };
 
 // A silent connection is closed at most one period after its deadline.
 const SWEEP_MS = 1_000;
 
 /** What becomes of a connection when it has spoken: it is paused, and has no error listener until one of them gives it one. */
 export interface Roads {
-  connect(socket: ClientSocket, client: Client, head: ConnectHead, early: Buffer): void;
+  connect(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void;
   /** What came stands in the socket again, unread. */
   parse(socket: ClientSocket, client: Client, skipped: number): void;
 }
@@ -27,7 +29,7 @@ export interface Guest {
   readonly skipped: number;
 }
 
-interface Arrival extends Guest {
+interface Waiting extends Guest {
   readonly reception: Reception;
   /** On the clock of performance.now(): one that is set back would keep silent connections open, and those behind them. */
   readonly sinceMs: number;
@@ -36,7 +38,7 @@ interface Arrival extends Guest {
 export class Reception {
   readonly #limits: Limits;
   readonly #meter: Meter;
-  readonly #waiting = new Set<Arriving>();
+  readonly #waiting = new Set<Arriving | Arrival>();
   readonly #sweep: NodeJS.Timeout;
 
   constructor(limits: Limits, meter: Meter) {
@@ -48,7 +50,7 @@ export class Reception {
 
   /** Takes a connection that has a slot, and gives it away at its first bytes; or closes it when there are none. */
   receive(socket: Arriving, { client, roads, skipped }: Guest): void {
-    socket[ARRIVAL] = { reception: this, client, roads, skipped, sinceMs: performance.now() };
+    socket[GUEST] = { reception: this, client, roads, skipped, sinceMs: performance.now() };
     this.#waiting.add(socket);
     socket.on('error', onError);
     socket.on('close', onClose);
@@ -56,8 +58,20 @@ export class Reception {
     socket.on('data', onFirstData).resume();
   }
 
+  /** The same for one that an engine has accepted: it is asked for its first bytes, and let go when they are there (door.ts). */
+  receiveArrival(arrival: Arrival): void {
+    arrival.sinceMs = performance.now();
+    this.#waiting.add(arrival);
+    arrival.collect();
+  }
+
+  /** It has spoken, or is gone. */
+  letArrivalGo(arrival: Arrival): void {
+    this.#waiting.delete(arrival);
+  }
+
   /** The first bytes. */
-  spoken(socket: Arriving, { client, roads, skipped }: Arrival, chunk: Buffer): void {
+  spoken(socket: Arriving, { client, roads, skipped }: Guest, chunk: Buffer): void {
     this.#letGo(socket);
     // What comes meanwhile waits in the socket, at most its high-water mark.
     socket.pause();
@@ -78,17 +92,23 @@ export class Reception {
   /** They asked for nothing, so there is nothing to answer and nothing to record. */
   closeOverdue(nowMs: number): void {
     // In order of arrival: behind the first that has time left all have.
-    for (const socket of this.#waiting) {
-      if (nowMs - (socket[ARRIVAL] as Arrival).sinceMs < this.#limits.head_timeout_ms) break;
+    for (const guest of this.#waiting) {
+      const sinceMs = guest instanceof net.Socket ? (guest[GUEST] as Waiting).sinceMs : guest.sinceMs;
+      if (nowMs - sinceMs < this.#limits.head_timeout_ms) break;
       this.#meter.hit('head_timeout_ms');
-      this.left(socket);
+      this.#close(guest);
     }
   }
 
   /** Closes all that have not spoken yet. */
   close(): void {
     clearInterval(this.#sweep);
-    for (const socket of this.#waiting) this.left(socket);
+    for (const guest of this.#waiting) this.#close(guest);
+  }
+
+  #close(guest: Arriving | Arrival): void {
+    if (guest instanceof net.Socket) this.left(guest);
+    else guest.close();
   }
 
   #letGo(socket: Arriving): void {
@@ -101,14 +121,14 @@ export class Reception {
 }
 
 function onFirstData(this: Arriving, chunk: Buffer): void {
-  const arrival = this[ARRIVAL] as Arrival;
-  arrival.reception.spoken(this, arrival, chunk);
+  const guest = this[GUEST] as Waiting;
+  guest.reception.spoken(this, guest, chunk);
 }
 function onEnd(this: Arriving): void {
-  this[ARRIVAL]?.reception.left(this);
+  this[GUEST]?.reception.left(this);
 }
 function onClose(this: Arriving): void {
-  this[ARRIVAL]?.reception.left(this);
+  this[GUEST]?.reception.left(this);
 }
 function onError(): void {
   // The 'close' that follows every error is what is acted on.

@@ -1,17 +1,17 @@
 // The listener: accepts clients, lets Node's llhttp read their heads, and sends each request down its road: CONNECT to
 // connect.ts, absolute-form to forward.ts, what cannot be parsed to a recorded refusal. Owns slots and head deadlines.
 import http from 'node:http';
-import type net from 'node:net';
+import net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
-import { type Listening, type ListenSource, listen } from '../net/listen.ts';
+import type { Listening, ListenSource } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
 import { conveyedProblem, readConveyed } from './conveyed.ts';
-import type { ConnectHead } from './engine.ts';
-import type { JsEngine } from './engine-js.ts';
+import { Door } from './door.ts';
+import type { Arrival, ConnectHead, Engine } from './engine.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
 import { Reception, type Roads } from './reception.ts';
@@ -35,14 +35,14 @@ const FULL: Partial<Record<LimitName, RequestErrorCode>> = {
 
 export class ProxyServer {
   readonly #ctx: ProxyContext;
-  readonly #engine: JsEngine;
+  readonly #engine: Engine;
   readonly #agent: OriginAgent;
   readonly #servers: http.Server[] = [];
   readonly #reception: Reception;
   #forwards = 0;
   #turnedAway = 0;
 
-  constructor(ctx: ProxyContext, engine: JsEngine) {
+  constructor(ctx: ProxyContext, engine: Engine) {
     this.#ctx = ctx;
     this.#engine = engine;
     this.#agent = new OriginAgent(ctx.limits);
@@ -51,8 +51,8 @@ export class ProxyServer {
 
   /** Listens on one more socket. Rejects with Node's error. */
   async listen(on: ListenSource): Promise<Listening> {
-    const server = this.#createServer();
-    const listening = await listen(server, on, BACKLOG);
+    const { server, door } = this.#createServer();
+    const listening = await this.#engine.listen(server, on, BACKLOG, door);
     server.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
     this.#servers.push(server);
     return listening;
@@ -60,6 +60,7 @@ export class ProxyServer {
 
   /** Stops accepting; connections between two requests are closed. Their own deadlines are Node's no longer. */
   stopListening(): void {
+    this.#engine.stopListening();
     for (const server of this.#servers) server.close();
     this.closeIdle();
   }
@@ -87,7 +88,7 @@ export class ProxyServer {
     for (const server of this.#servers) server.closeAllConnections();
   }
 
-  #createServer(): http.Server {
+  #createServer(): { server: http.Server; door: Door } {
     const { limits } = this.#ctx;
     const server = http.createServer({
       maxHeaderSize: limits.head_bytes,
@@ -106,7 +107,7 @@ export class ProxyServer {
     const read = server.listeners('connection');
     server.removeAllListeners('connection');
     const roads: Roads = {
-      connect: (socket, client, head, early) => this.#begin(socket, client, head, early),
+      connect: (source, client, head, early) => this.#begin(source, client, head, early),
       parse: (socket, client, skipped) => {
         socket[CONNECTION] = new ClientConnection(client, socket, limits.waiting_requests_max, skipped);
         for (const listener of read) listener.call(server, socket);
@@ -125,7 +126,14 @@ export class ProxyServer {
     server.on('checkExpectation', (req, res) => this.#forward(req, res));
     server.on('upgrade', (req, socket, early) => this.#upgrade(req, socket as ClientSocket, early));
     server.on('clientError', (error, socket) => this.#malformed(error, socket as ClientSocket));
-    return server;
+    const door = new Door({
+      ctx: this.#ctx,
+      reception: this.#reception,
+      roads,
+      convey: (socket, sender) => this.#convey(socket, sender, roads),
+      turnAway: (socket, client, limit) => this.#turnAway(socket, client, limit),
+    });
+    return { server, door };
   }
 
   #admit(socket: ClientSocket, client: Client): boolean {
@@ -195,11 +203,12 @@ export class ProxyServer {
     socket.destroy();
   }
 
-  #countTunnel(socket: net.Socket, client: Client): void {
+  #countTunnel(source: net.Socket | Arrival, client: Client): void {
     const { slots } = this.#ctx;
     slots.enterTunnel(client.address);
     // Before the connection gives its slot back, so that its client is still known.
-    socket.prependOnceListener('close', () => slots.leaveTunnel(client.address));
+    if (source instanceof net.Socket) source.prependOnceListener('close', () => slots.leaveTunnel(client.address));
+    else source.tunnel = true;
   }
 
   #connect(req: http.IncomingMessage, socket: ClientSocket, early: Buffer): void {
@@ -213,9 +222,9 @@ export class ProxyServer {
     });
   }
 
-  #begin(socket: ClientSocket, client: Client, head: ConnectHead, early: Buffer): void {
-    this.#countTunnel(socket, client);
-    void handleConnect(this.#ctx, this.#engine.exchange({ id: this.#ctx.nextId(), socket, early, head, client }));
+  #begin(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void {
+    this.#countTunnel(source, client);
+    void handleConnect(this.#ctx, this.#engine.exchange({ id: this.#ctx.nextId(), source, early, head, client }));
   }
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {

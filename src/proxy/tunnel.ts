@@ -5,8 +5,8 @@ import { Buffer } from 'node:buffer';
 import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
-import type { TunnelEnd } from './engine.ts';
-import { appendHeld, type FirstMessage } from './first-message.ts';
+import type { OpenTunnel, TunnelEnd } from './engine.ts';
+import { type Finding, FirstCheck, type FirstMessage } from './first-message.ts';
 
 const OWNER = Symbol('tunnel');
 type Owned = net.Socket & { [OWNER]?: Tunnel };
@@ -44,18 +44,13 @@ function onOriginRead(this: Owned, length: number, buffer: Uint8Array): boolean 
   return false;
 }
 
-export class Tunnel {
+export class Tunnel implements OpenTunnel {
   readonly #client: Owned;
   readonly #origin: Owned;
   readonly #limits: Limits;
-  readonly #meter: Meter;
   readonly #done: (end: TunnelEnd) => void;
   /** The check that still waits for bytes; null once it has passed or where there is none. */
-  #first: FirstMessage | null;
-  /** The first chunk, or a buffer with room behind the bytes that count, of which there are #heldBytes. */
-  #held: Buffer | null = null;
-  #heldBytes = 0;
-  #heldAtLeast = 1;
+  #first: FirstCheck | null;
   #helloTimer: NodeJS.Timeout | null = null;
   #finding: TunnelEnd['finding'] = null;
   #bulk: Buffer | null = null;
@@ -69,8 +64,8 @@ export class Tunnel {
   bytesUp = 0;
   bytesDown = 0;
   /** Set by every byte, cleared by the idle sweep: no clock is read per chunk. */
-  active = true;
-  idleSinceMs = 0;
+  #active = true;
+  #idleSinceMs = 0;
 
   /**
    * Takes both sockets over. `early` are bytes the client sent right behind its head; `prefix` is what the client is sent first.
@@ -90,9 +85,8 @@ export class Tunnel {
   }) {
     this.#client = options.client as Owned;
     this.#origin = options.origin as Owned;
-    this.#first = options.first;
+    this.#first = options.first && new FirstCheck(options.first, options.limits, options.meter);
     this.#limits = options.limits;
-    this.#meter = options.meter;
     this.#done = options.done;
     this.#adopt(this.#client, onClientData, onClientDrain, onClientEnd, onClientError, onClientClose);
     const onData = options.originReads === 'chunks' ? onOriginData : null;
@@ -128,12 +122,16 @@ export class Tunnel {
     return this.#ended;
   }
 
-  /** Switches TCP keep-alive on, once. Called by the idle sweep: most tunnels are shorter, and are spared eight system calls. */
-  probe(): void {
-    if (this.#probing) return;
-    this.#probing = true;
-    this.#client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    this.#origin.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+  /** TCP keep-alive is switched on at the first sweep: most tunnels are shorter, and are spared eight system calls. */
+  idleMs(nowMs: number): number {
+    if (!this.#probing) {
+      this.#probing = true;
+      this.#client.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+      this.#origin.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    }
+    if (this.#active) this.#idleSinceMs = nowMs;
+    this.#active = false;
+    return nowMs - this.#idleSinceMs;
   }
 
   /** Cuts the tunnel from outside (operator, drain, idle sweep, a failure of ours): a reset both ways, since the stream is not whole. */
@@ -144,7 +142,7 @@ export class Tunnel {
   }
 
   fromClient(chunk: Buffer): void {
-    this.active = true;
+    this.#active = true;
     this.bytesUp += chunk.length;
     if (this.#first) this.#inspect(chunk);
     else this.#toOrigin(chunk);
@@ -160,30 +158,19 @@ export class Tunnel {
     if (!first) return;
     // In observe mode the bytes go on at once and the check looks at a copy's tail only; nothing is altered or delayed.
     if (first.mode === 'observe') this.#toOrigin(chunk);
-    this.#held = this.#held ? appendHeld(this.#held, this.#heldBytes, chunk) : chunk;
-    this.#heldBytes += chunk.length;
-    if (this.#heldBytes < this.#heldAtLeast) return;
-    // What comes behind the first message (TLS early data, SSH key exchange) does not count against its limit.
-    const limit = this.#limits.hello_bytes;
-    const verdict = first.judge(upTo(this.#held, Math.min(this.#heldBytes, limit)));
-    if (verdict.state === 'need-more') {
-      this.#heldAtLeast = verdict.atLeast;
-      if (verdict.atLeast <= limit) return;
-      this.#meter.hit('hello_bytes');
-      this.#found('hello-too-large', `more than ${limit} bytes`, first);
-    } else if (verdict.state === 'refused') this.#found(verdict.reason, verdict.detail, first);
-    else this.#pass(first);
+    const verdict = first.take(chunk);
+    if (verdict === 'ok') this.#pass(first);
+    else if (verdict !== 'more') this.#found(verdict, first);
   }
 
-  #pass(first: FirstMessage): void {
-    const held = this.#held && upTo(this.#held, this.#heldBytes);
+  #pass(first: FirstCheck): void {
     this.#endCheck();
     if (first.mode === 'observe') return;
     if (!first.serverFirst) this.#origin.resume();
-    if (held) this.#toOrigin(held);
+    if (first.held) this.#toOrigin(first.held);
   }
 
-  #found(reason: RequestErrorCode, detail: string, first: FirstMessage): void {
+  #found({ reason, detail }: Finding, first: FirstCheck): void {
     this.#finding = { reason, detail };
     this.#endCheck();
     if (first.mode !== 'enforce') return;
@@ -194,20 +181,17 @@ export class Tunnel {
 
   #endCheck(): void {
     this.#first = null;
-    this.#held = null;
     if (this.#helloTimer) clearTimeout(this.#helloTimer);
     this.#helloTimer = null;
   }
 
   helloTimedOut(): void {
-    if (!this.#first) return;
-    this.#meter.hit('hello_timeout_ms');
-    this.#found('hello-timeout', `${this.#heldBytes} bytes within ${this.#limits.hello_timeout_ms} ms`, this.#first);
+    if (this.#first) this.#found(this.#first.timedOut(), this.#first);
   }
 
   /** A read of the origin's socket; false stops reading until the client has taken what is pending. */
   fromOrigin(length: number, buffer: Buffer): boolean {
-    this.active = true;
+    this.#active = true;
     this.bytesDown += length;
     if (buffer !== this.#bulk) return this.#quietRead(length, buffer);
     this.#onFlushed ??= () => this.#flushed();
@@ -243,7 +227,7 @@ export class Tunnel {
 
   /** Where the origin's socket has no onread buffer (an upgraded plain-HTTP exchange): ordinary chunks. */
   fromOriginChunk(chunk: Buffer): void {
-    this.active = true;
+    this.#active = true;
     this.bytesDown += chunk.length;
     if (!this.#client.write(chunk) && this.#client.writableLength > 0) this.#origin.pause();
   }
@@ -261,7 +245,7 @@ export class Tunnel {
   }
 
   clientEnded(): void {
-    if (this.#first) this.#found('hello-incomplete', 'the client closed its side', this.#first);
+    if (this.#first) this.#found(this.#first.ended(), this.#first);
     if (!this.#ended) endSide(this.#origin);
   }
 
@@ -314,11 +298,6 @@ export function resetSocket(socket: net.Socket): void {
 function endSide(socket: net.Socket): void {
   if (socket.readableEnded && socket.writableLength === 0) socket.destroy();
   else socket.end();
-}
-
-/** The first `length` bytes; the buffer itself where those are all of it, as in every tunnel whose hello came in one piece. */
-function upTo(bytes: Buffer, length: number): Buffer {
-  return bytes.length > length ? bytes.subarray(0, length) : bytes;
 }
 
 type Listener = (this: Owned) => void;

@@ -3,13 +3,13 @@
 import http from 'node:http';
 import type net from 'node:net';
 import type { ClientConnection } from './client-connection.ts';
-import type { JsEngine } from './engine-js.ts';
+import type { Engine } from './engine.ts';
 import { responseFields } from './fields.ts';
 import type { Upgrade, UpgradeAnswer } from './forward.ts';
 
 /** The response object of an upgrade request, and how to go on when the origin agrees; `upgrade` is null for other protocols. */
 export function upgradeRequest(options: {
-  engine: JsEngine;
+  engine: Engine;
   id: string;
   req: http.IncomingMessage;
   socket: net.Socket;

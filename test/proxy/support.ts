@@ -14,6 +14,7 @@ import { Policy } from '../../src/policy/decide.ts';
 import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
 import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
+import type { Engine } from '../../src/proxy/engine.ts';
 import { JsEngine } from '../../src/proxy/engine-js.ts';
 import { OpenRequests } from '../../src/proxy/open-requests.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
@@ -23,7 +24,13 @@ import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 
 /** Every engine passes the same suite; another one is added here. */
-export const ENGINES = [{ name: 'js', make: (limits: Limits, meter: Meter) => new JsEngine(limits, meter) }] as const;
+interface EngineKind {
+  readonly name: string;
+  readonly make: (limits: Limits, meter: Meter) => Engine;
+}
+export const ENGINES: readonly [EngineKind, ...EngineKind[]] = [
+  { name: 'js', make: (limits, meter) => new JsEngine(limits, meter) },
+];
 
 export type Entry = (Decided & { readonly event: 'decided' }) | (Ended & { readonly event: 'ended' });
 
@@ -119,14 +126,14 @@ export interface RigOptions {
   readonly policy: string;
   readonly names?: Readonly<Record<string, readonly string[]>>;
   readonly limits?: Partial<Record<LimitName, number>>;
-  readonly engine?: (limits: Limits, meter: Meter) => JsEngine;
+  readonly engine?: (limits: Limits, meter: Meter) => Engine;
   /** Further endpoints that are this proxy's own, such as its admin port. */
   readonly self?: readonly { readonly address: string; readonly port: number }[];
 }
 
 export interface Rig {
   readonly ctx: ProxyContext;
-  readonly engine: JsEngine;
+  readonly engine: Engine;
   readonly server: ProxyServer;
   readonly slots: Slots;
   readonly recorder: MemoryRecorder;

@@ -15,7 +15,7 @@ import { createResolver, type Resolver } from '../../src/net/resolve.ts';
 import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
 import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
-import type { JsEngine } from '../../src/proxy/engine-js.ts';
+import type { Engine } from '../../src/proxy/engine.ts';
 import { OpenRequests } from '../../src/proxy/open-requests.ts';
 import { type OnReload, redecide } from '../../src/proxy/redecide.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
@@ -78,7 +78,7 @@ export interface Subject {
 
 export interface WorldOptions {
   readonly stage: Stage;
-  readonly make: (limits: Limits, meter: Meter) => JsEngine;
+  readonly make: (limits: Limits, meter: Meter) => Engine;
   readonly whenFull: AuditOptions['whenFull'];
   readonly onReload: OnReload;
   readonly limits: Partial<Record<LimitName, number>>;
@@ -99,7 +99,7 @@ export class World {
   readonly owners = new Map<string, Subject>();
   readonly audit: AuditLog;
   readonly ctx: ProxyContext;
-  readonly engine: JsEngine;
+  readonly engine: Engine;
   readonly slots: Slots;
   readonly server: ProxyServer;
   readonly logged: string[] = [];
