@@ -224,7 +224,8 @@ function obey(running: Running): Promise<void> {
     let replaced = false;
     const begin = (after: 'stop' | 'upgrade'): void => {
       drain = new Drain({ ctx, proxy, log }, after);
-      void drain.done.then(resolve);
+      // The log is not left to a new process of which nobody knows yet whether it lives.
+      void drain.done.then(() => upgrade.abandon()).then(resolve);
     };
     const upgrade = new Upgrade({
       ctx,
@@ -235,7 +236,8 @@ function obey(running: Running): Promise<void> {
       done: () => {
         replaced = true;
         listeners.stopAdmin();
-        begin('upgrade');
+        // It may have been told to stop while the new process became ready: then both drain.
+        if (!drain) begin('upgrade');
         // The new process counts this one's branch of the log too.
         void stopProjection(projection, log);
       },
@@ -253,6 +255,7 @@ function obey(running: Running): Promise<void> {
       end: () => {
         if (!drain) {
           notifier.stopping('draining');
+          void upgrade.abandon();
           return begin('stop');
         }
         // After an upgrade the first of them only says that nothing new is to be served.

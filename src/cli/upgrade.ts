@@ -39,10 +39,19 @@ interface Parts {
 
 export class Upgrade {
   readonly #parts: Parts;
-  #running = false;
+  #running: { readonly child: ChildProcess; readonly over: Promise<void> } | null = null;
 
   constructor(parts: Parts) {
     this.#parts = parts;
+  }
+
+  /**
+   * Whoever stops the old process stops the service, and means the new one too: it is sent SIGTERM, which ends it before it serves,
+   * or has it drain where it does already. @returns when it is known which; at once where no upgrade is under way
+   */
+  async abandon(): Promise<void> {
+    this.#running?.child.kill('SIGTERM');
+    await this.#running?.over;
   }
 
   /** Never throws; how it went is in the audit log. */
@@ -57,12 +66,12 @@ export class Upgrade {
     }
     const why = unsupported(env);
     if (why) return this.#say('refused', 'upgrade-unsupported', why);
-    this.#running = true;
     const child = this.#spawn();
     this.#note({ result: 'begun', pid: child.pid ?? 0 });
     log.info({ pid: child.pid }, 'an upgrade begins');
-    this.#converse(child)
+    const over = this.#converse(child)
       .then((ready) => {
+        this.#running = null;
         child.removeAllListeners();
         child.on('error', () => {});
         if (child.connected) child.disconnect();
@@ -75,9 +84,10 @@ export class Upgrade {
         await end(child);
         // Where it died after the fork, nobody else writes the log now.
         this.#parts.audit.takeBack();
-        this.#running = false;
+        this.#running = null;
         this.#say('failed', 'upgrade-failed', error instanceof Error ? error.message : String(error));
       });
+    this.#running = { child, over };
   }
 
   #spawn(): ChildProcess {

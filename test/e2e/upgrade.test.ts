@@ -219,6 +219,30 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     },
   );
 
+  it.each(['fork', 'socket', 'ready'])(
+    'in whose midst the old process is told to stop, at the %s, ends both',
+    async (moment) => {
+      const die = join(tempDir('die'), 'moment');
+      await start({}, { NODE_OPTIONS: `--import ${DIE}`, SALLYPORT_TEST_DIE: die });
+      writeFileSync(die, `stop ${moment}`);
+      const held = await tunnel();
+      world.proxy.signal('SIGUSR1');
+      const begun = await auditLine(world.auditFile, ({ event, ...line }) => event === 'upgrade' && 'detail' in line);
+      // What is open may finish; then neither of the two is left.
+      await exchange(held);
+      await finish(held);
+      await gone(world.proxy.pid);
+      await gone(begun.event === 'upgrade' ? Number(begun.detail['pid']) : 0);
+      expect(world.proxy.child.exitCode).toBe(0);
+      expect(lockHolder(world.auditFile)).toBeNull();
+      const decided = ids(everything(), 'decided');
+      expect(decided).toHaveLength(1);
+      expect(ids(everything(), 'ended')).toEqual(decided);
+      const verified = await command('audit', 'verify');
+      expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
+    },
+  );
+
   it('is refused while one is under way', async () => {
     await start();
     world.proxy.signal('SIGUSR1');

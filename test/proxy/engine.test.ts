@@ -103,6 +103,32 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     await pumped;
   });
 
+  it('does not overwrite what waits in a quiet tunnel when another quiet one reads', async () => {
+    const origin = await rawOrigin();
+    const rig = await rigFor(origin.port);
+    const stuck = await bareTunnel(rig, `${HOST}:${origin.port}`);
+    const stuckPeer = await origin.peer(1);
+    const pattern = new Pattern(23);
+    const [carrier] = [...rig.engine.tunnels.values()];
+    // Each piece is far below what earns a buffer of one's own, and goes when the one before has been read: until nothing is read any more.
+    let sent = 0;
+    for (let still = 0; still < 100; ) {
+      if (carrier?.bytesDown === sent) {
+        stuckPeer.send(pattern.slice(sent, 20_000));
+        sent += 20_000;
+        still = 0;
+      } else still++;
+      await turns(1);
+    }
+    const other = await rig.tunnel(`${HOST}:${origin.port}`);
+    const otherPeer = await origin.peer(2);
+    const told = Buffer.alloc(20_000, 'x');
+    otherPeer.send(told);
+    expect((await other.read(told.length)).equals(told)).toBe(true);
+    stuckPeer.end();
+    expect(await drainAndCheck(stuck, pattern)).toBe(sent);
+  });
+
   it.each([1, 20, 65_536])(
     'gives the origin %i bytes sent right behind the head, first and in order',
     async (count) => {

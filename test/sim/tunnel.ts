@@ -54,19 +54,29 @@ export function subjectOf(
   dns: DnsScript,
   onOrigin: Subject['onOrigin'],
 ): Subject {
-  return { host, zone, kind, dns, onOrigin, answers: 0, sent: 0 };
+  return { host, zone, kind, dns, onOrigin, answers: 0, sent: 0, checked: false };
 }
 
-function firstBytes(chance: Chance, zone: Zone, host: string): Buffer {
+/** What a client says first; `right`: it is what the protocol and the name of a checked tunnel demand. */
+interface First {
+  readonly bytes: Buffer;
+  readonly right: boolean;
+}
+
+function firstBytes(chance: Chance, zone: Zone, host: string): First {
   const hello = (name: string | null): Buffer =>
     records(helloMessage({ extensions: name === null ? [] : [sni(name)] }), chance.pick([16_384, 16_384, 50, 7]));
-  if (zone === 'ssh' && chance.often(0.8)) return Buffer.from('SSH-2.0-simulated\r\n');
-  if ((zone === 'tls' || zone === 'trial') && chance.often(0.8)) return hello(host);
+  if (zone === 'ssh' && chance.often(0.8)) return { bytes: Buffer.from('SSH-2.0-simulated\r\n'), right: true };
+  if ((zone === 'tls' || zone === 'trial') && chance.often(0.8)) return { bytes: hello(host), right: true };
   const odd = chance.weighted({ other: 3, none: 2, garbage: 2, half: 2, nothing: 2 });
-  if (odd === 'other') return hello('other.test');
-  if (odd === 'none') return hello(null);
-  if (odd === 'half') return hello(host).subarray(0, chance.int(1, 60));
-  return odd === 'garbage' ? Buffer.from('GET / HTTP/1.1\r\n\r\n') : Buffer.alloc(0);
+  const bytes: Record<typeof odd, () => Buffer> = {
+    other: () => hello('other.test'),
+    none: () => hello(null),
+    half: () => hello(host).subarray(0, chance.int(1, 60)),
+    garbage: () => Buffer.from('GET / HTTP/1.1\r\n\r\n'),
+    nothing: () => Buffer.alloc(0),
+  };
+  return { bytes: bytes[odd](), right: false };
 }
 
 // More than the kernel and the proxy hold on the way.
@@ -82,6 +92,7 @@ export class TunnelRun {
   readonly #target: string;
   readonly #up: Stream;
   readonly #down: Stream;
+  readonly #first: First;
   readonly #hello: Buffer;
   readonly #greets: string;
   #client: End | null = null;
@@ -110,7 +121,8 @@ export class TunnelRun {
       this.#accept(new End(world, `origin ${n}`, socket)),
     );
     world.add(this.#subject, [allowed(n)]);
-    this.#hello = this.#upgrade ? Buffer.alloc(0) : firstBytes(chance, zone, host);
+    this.#first = this.#upgrade ? { bytes: Buffer.alloc(0), right: true } : firstBytes(chance, zone, host);
+    this.#hello = this.#first.bytes;
     this.#up = new Stream(n * 2, this.#hello);
     this.#down = new Stream(n * 2 + 1);
     if (this.#upgrade) this.#originState = 'head';
@@ -243,6 +255,8 @@ export class TunnelRun {
         Buffer.from('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
       );
     }
+    if (this.#subject.checked && !this.#first.right && payload.length > 0)
+      this.#world.wrong(`origin ${this.#n} got a byte although the first message is not what the rule demands`);
     if (!this.#up.has(payload, this.#originGot))
       this.#world.wrong(`origin ${this.#n}: a wrong byte after ${this.#originGot}`);
     this.#originGot += payload.length;

@@ -74,6 +74,8 @@ export interface Subject {
   answers: number;
   /** Requests whose head went out whole. */
   sent: number;
+  /** Let through by a rule whose first-message check is enforced. */
+  checked: boolean;
 }
 
 export interface WorldOptions {
@@ -270,6 +272,10 @@ export class World {
     if (record.policy !== this.ctx.policy.digest) this.wrong(`${record.id} is recorded with a policy not in force`);
     if (!subject || record.verdict === 'deny') return;
     const should = expected(this.policyName, subject.zone, record.method === 'CONNECT' ? 'connect' : 'forward');
+    subject.checked =
+      (subject.zone === 'tls' || subject.zone === 'ssh') &&
+      this.policyName !== 'observe' &&
+      record.method === 'CONNECT';
     if (should === 'deny' || (should === 'observe' && record.verdict === 'allow'))
       this.wrong(`${record.host} got ${record.verdict} under ${this.policyName}; it should be ${should}`);
   }
