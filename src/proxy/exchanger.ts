@@ -30,6 +30,7 @@ export class Exchanger implements Carrier, Dialler {
   #origin: http.ClientRequest | null = null;
   cancelDial: (() => void) | null = null;
   #status: number | undefined;
+  #response: http.IncomingMessage | null = null;
   bytesUp = 0;
   bytesDown = 0;
   #recorded = false;
@@ -148,6 +149,7 @@ export class Exchanger implements Carrier, Dialler {
   #respond(response: http.IncomingMessage): void {
     const { req, res } = this.#order;
     this.#status = response.statusCode;
+    this.#response = response;
     response.on('error', () => this.#break('upstream-closed'));
     const framing = responseFraming(response);
     if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
@@ -202,6 +204,8 @@ export class Exchanger implements Carrier, Dialler {
 
   #originError(origin: http.ClientRequest, error: NodeJS.ErrnoException): void {
     if (this.#recorded || origin !== this.#origin) return;
+    // Bytes behind a whole answer end the connection that they came on, not the answer: a body behind HEAD is a common mistake.
+    if (this.#response?.complete) return;
     if (error instanceof DialError) return this.#fail(error.code as RequestErrorCode, error.message);
     if (error.code?.startsWith('HPE_'))
       return this.#fail('upstream-malformed', 'the response is not well-formed HTTP/1');

@@ -18,6 +18,7 @@ const SHARES = {
   pattern: 1,
   'proxy-header': 1,
   report: 1,
+  responses: 3,
   store: 1,
 } as const;
 

@@ -115,6 +115,44 @@ export function readRequests(text: string): Reading[] {
   }
 }
 
+export interface Answer {
+  readonly version: string;
+  readonly status: number;
+  readonly reason: string;
+  readonly fields: Reading['fields'];
+  readonly body: string;
+  readonly complete: boolean;
+  readonly end: number;
+}
+
+// RFC 9112 §4: the phrase may be empty, but the space before it is there.
+const STATUS_LINE = /^(HTTP\/1\.[01]) ([1-9]\d\d) ((?:[\t \x21-\x7e\x80-\xff])*)$/;
+
+/**
+ * The response that begins at `from`; null where the bytes there are not (yet) the head of one.
+ * @param closed whether the far end has said its end behind the bytes: it completes a body that has no other end
+ */
+export function readAnswer(text: string, from: number, method: string, closed: boolean): Answer | null {
+  const lineEnd = text.indexOf('\r\n', from);
+  if (lineEnd < 0) return null;
+  const match = STATUS_LINE.exec(text.slice(from, lineEnd));
+  if (match === null) return null;
+  const [, version = '', digits = '', reason = ''] = match;
+  const head = readFields(text, lineEnd + 2);
+  if (head === null) return null;
+  const status = Number(digits);
+  const read = { version, status, reason, fields: head.fields };
+  if (status < 200) return { ...read, body: '', complete: true, end: head.end };
+  // RFC 9112 §6.3: these have no body, whatever their fields say; the fields must make sense all the same.
+  const bodiless = method === 'HEAD' || status === 204 || status === 304;
+  const body = readBody(bodiless ? text.slice(0, head.end) : text, head.end, version, head.fields);
+  if (body === null) return null;
+  if (bodiless) return { ...read, body: '', complete: true, end: head.end };
+  const framed = ['content-length', 'transfer-encoding'].some((name) => valuesOf(head.fields, name).length > 0);
+  if (framed) return { ...read, ...body };
+  return { ...read, body: text.slice(head.end), complete: closed, end: text.length };
+}
+
 export interface Place {
   /** Lower case, without a trailing dot; IPv6 in brackets. */
   readonly host: string;

@@ -161,6 +161,26 @@ describe('an origin that says too much', () => {
     expect(await client.readResponse()).toMatchObject({ status: 200, body: 'own' });
   });
 
+  it.each(['GET', 'HEAD'])(
+    'ends its own connection by junk behind an answer to %s, and not the answer',
+    async (method) => {
+      const w = await world();
+      const client = await w.rig.send(`${method} ${w.base}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
+      const peer = await w.origin.peer();
+      await peer.readUntil('\r\n\r\n');
+      peer.send(`HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n${method === 'GET' ? 'ok' : ''}junk`);
+      expect((await client.readHead()).status).toBe(200);
+      if (method === 'GET') expect((await client.read(2)).toString()).toBe('ok');
+      expect((await w.rig.recorder.endedAt(1)).outcome).toBe('closed');
+      await peer.readAll();
+      client.send(`GET ${w.base}/next HTTP/1.1\r\nHost: x\r\n\r\n`);
+      const second = await w.origin.peer(2);
+      await second.readUntil('\r\n\r\n');
+      second.send('HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown');
+      expect(await client.readResponse()).toMatchObject({ status: 200, body: 'own' });
+    },
+  );
+
   it('has its interim responses dropped, and its final one passed on', async () => {
     const w = await world();
     const { client, peer } = await w.asked();
