@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Catalog, CatalogEntry, CatalogGroup } from '../src/catalog/catalog.ts';
 import { loadCatalog } from '../src/catalog/load.ts';
+import { pathRuleText } from '../src/policy/paths.ts';
 
 const BEGIN = '<!-- made by scripts/catalog-doc.ts: begin -->';
 const END = '<!-- made by scripts/catalog-doc.ts: end -->';
@@ -74,11 +75,7 @@ function entryRow(entry: CatalogEntry): string {
     ...(entry.agent_versions === undefined ? [] : [`agents ${entry.agent_versions}`]),
     ...(entry.caution === undefined ? [] : [`**Caution:** ${entry.caution}`]),
     ...(entry.multi_tenant ? ['**multi-tenant**'] : []),
-    ...(entry.paths === undefined
-      ? []
-      : [
-          `only ${entry.paths.map((path) => code(`${path.method} ${path.path}${path.exact === true ? '' : '/…'}`)).join(', ')}`,
-        ]),
+    ...(entry.paths === undefined ? [] : [`only ${entry.paths.map((path) => code(pathRuleText(path))).join(', ')}`]),
   ].join('. ');
   const source = entry.source === 'published' ? 'published' : `${entry.confidence}: ${entry.cite}`;
   return row([code(entry.id), host, ports, purpose, source]);

@@ -2,6 +2,7 @@
 // PURE: it gets values that were read already and answers with problems that carry a path, not a line.
 // Must not let catalog.d redefine anything shipped, nor open the metadata class: that is how a small file widens a policy.
 import type { OperatorErrorCode } from '../errors.ts';
+import type { PathRule } from '../policy/paths.ts';
 import { parsePattern } from '../policy/pattern.ts';
 import {
   type CatalogEntry,
@@ -12,7 +13,7 @@ import {
   type WatchedHost,
 } from './catalog.ts';
 import { nearestSpelling } from './nearest.ts';
-import { type Path, type PathProblem, type RawEntry, type RawGroup, readShape } from './shape.ts';
+import { type Path, type PathProblem, type RawEntry, type RawGroup, type RawPath, readShape } from './shape.ts';
 
 /** One file, already read. `shipped`: it belongs to the product; otherwise it stands in catalog.d. */
 export interface CatalogFile {
@@ -151,7 +152,7 @@ function checkGroup(group: RawGroup, file: CatalogFile, path: Path, report: Repo
     report(
       [...path, 'requires'],
       'config-conflict',
-      'only the shipped group instance-metadata opens the metadata class',
+      'only shipped groups such as instance-metadata open the metadata class',
       'Remove the line.',
     );
   }
@@ -317,6 +318,13 @@ function finishEntry(raw: RawEntry, group: RawGroup, source: CatalogGroup['sourc
     ...(cite === undefined ? {} : { cite }),
     ...(confidence === undefined ? {} : { confidence }),
     ...(caution === undefined ? {} : { caution }),
-    ...(paths === undefined ? {} : { paths }),
+    ...(paths === undefined ? {} : { paths: paths.map(finishPath) }),
   };
+}
+
+/** zod's optional keys are there as undefined; ours are absent. */
+function finishPath({ field, ...rule }: RawPath): PathRule {
+  if (field === undefined) return rule;
+  const { name, value } = field;
+  return { ...rule, field: value === undefined ? { name } : { name, value } };
 }

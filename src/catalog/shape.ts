@@ -20,10 +20,21 @@ const parameterShape = z.strictObject({
   required: z.boolean(),
 });
 
+const fieldShape = z.strictObject({
+  name: z.string().regex(/^[a-z0-9-]+$/, 'a header field is written in lower case'),
+  value: z.string().min(1).max(100).optional(),
+});
+
 const pathShape = z.strictObject({
   method: z.enum(['GET', 'HEAD', 'PUT']),
-  path: z.string().regex(/^\/[A-Za-z0-9._~/-]*$/, 'a path starts with / and holds no query, no escape and no *'),
+  path: z
+    .string()
+    .regex(
+      /^\/(?:(?:[A-Za-z0-9._~-]+|\*)(?:\/(?:[A-Za-z0-9._~-]+|\*))*\/?)?$/,
+      'a path starts with / and holds no query, no escape, no empty segment, and * only as a whole segment',
+    ),
   exact: z.boolean().default(true),
+  field: fieldShape.optional(),
 });
 
 const entryShape = z.strictObject({
@@ -88,6 +99,7 @@ const fileShape = z.strictObject({
 export type RawFile = z.infer<typeof fileShape>;
 export type RawGroup = RawFile['groups'][number];
 export type RawEntry = RawGroup['entries'][number];
+export type RawPath = z.infer<typeof pathShape>;
 export type Path = readonly (string | number)[];
 
 /** A finding at a path inside a file: `['groups', 0, 'id']`. `key`: the key is meant, not its value. */
@@ -175,6 +187,7 @@ function keysAt(path: Path): string[] {
   if (place === 'entries') return Object.keys(entryShape.shape);
   if (place === 'parameters') return Object.keys(parameterShape.shape);
   if (place === 'paths') return Object.keys(pathShape.shape);
+  if (place === 'field') return Object.keys(fieldShape.shape);
   if (place === 'never_proxy') return Object.keys(neverProxyShape.shape);
   if (place === 'watch') return Object.keys(watchShape.shape);
   return Object.keys(fileShape.shape);

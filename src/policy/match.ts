@@ -13,7 +13,7 @@ import {
   PROTOCOLS,
   type Protocol,
 } from './compile.ts';
-import { pathAllowed } from './paths.ts';
+import { type Carries, pathAllowed } from './paths.ts';
 import type { Identity } from './record.ts';
 import { isUnproven, mayBeAsked, selectorMatches } from './selector.ts';
 import { headOf, LABELS_MAX, walkLabels } from './trie.ts';
@@ -24,6 +24,8 @@ export interface PolicyRequest {
   readonly method: string;
   /** The raw path of a forwarded request; null for CONNECT. */
   readonly path: string | null;
+  /** Whether a forwarded request carries a header field that a path rule wants; left out: it carries none. */
+  readonly carries?: Carries;
   readonly identity: Identity;
   /** ms since the epoch. */
   readonly now: number;
@@ -42,6 +44,8 @@ function protocolOfPort(port: number): Protocol {
   if (port === 80) return 'http';
   return port === 22 ? 'ssh' : 'tls';
 }
+
+const carriesNone: Carries = () => false;
 
 export class Matcher {
   readonly #compiled: CompiledPolicy;
@@ -163,7 +167,7 @@ export class Matcher {
         if (this.pathMiss < 0) this.winner = rule;
         break;
       }
-      if (pathAllowed(paths, request.method, request.path ?? '')) {
+      if (pathAllowed(paths, request.method, request.path ?? '', request.carries ?? carriesNone)) {
         this.winner = rule;
         break;
       }

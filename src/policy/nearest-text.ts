@@ -2,7 +2,7 @@
 // Only rules that the client may see come here. `fix` is one entry of `allow:` in flow style; '' where adding a line does
 // not help (a deny stands) or must not be made easy (a look-alike of an allowed name).
 import type { PolicyRequest } from './match.ts';
-import type { PathRule } from './paths.ts';
+import { type PathRule, pathRuleText } from './paths.ts';
 import type { Attribute, Nearest } from './record.ts';
 import type { RuleView } from './view.ts';
 
@@ -117,7 +117,7 @@ export function othersText(request: PolicyRequest): Nearest {
 
 export function pathText(rule: RuleView): Nearest {
   const paths: readonly PathRule[] = rule.paths ?? [];
-  const shown = paths.slice(0, PATHS_SHOWN).map((one) => `${one.method} ${one.path}`);
+  const shown = paths.slice(0, PATHS_SHOWN).map(pathRuleText);
   const more = paths.length > PATHS_SHOWN ? ` and ${paths.length - PATHS_SHOWN} more` : '';
   return near(rule, `${rule.pattern} is open only for ${shown.join(', ')}${more}`, '');
 }

@@ -71,6 +71,10 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     method,
     authority: parsed.authority,
     path: parsed.path,
+    carries: ({ name, value }) => {
+      const sent = fieldValue(req.rawHeaders, name);
+      return sent !== undefined && (value === undefined || sent.toLowerCase() === value.toLowerCase());
+    },
     proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
     userAgent: fieldValue(req.rawHeaders, 'user-agent'),
     startedMs,

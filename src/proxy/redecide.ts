@@ -55,7 +55,9 @@ function refusedNow(ctx: ProxyContext, open: OpenRequest): RequestErrorCode | nu
   const { authority, kind, path, identity, facts } = open;
   if (!ctx.book.client(facts.client).allowed) return 'client-not-allowed';
   if (kind === 'forward' && !ctx.plainHttp) return 'method-not-allowed';
-  const decision = policy.decide({ authority, kind, path, identity, method: facts.method, now: Date.now() });
+  // It had the fields that its path wanted when it was let through; they are not kept.
+  const carries = (): boolean => true;
+  const decision = policy.decide({ authority, kind, path, carries, identity, method: facts.method, now: Date.now() });
   if (decision.verdict === 'deny' || decision.verdict === 'challenge') return decision.reason;
   // Before the dial any of the addresses may become the one.
   for (const address of open.address === undefined ? open.addresses : [open.address]) {

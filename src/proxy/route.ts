@@ -5,6 +5,7 @@ import type { Client, Identified } from '../identity/identify.ts';
 import type { Resolution } from '../net/resolve.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
+import type { Carries } from '../policy/paths.ts';
 import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
 import { type Facts, OpenRequest, type Passing } from './open-requests.ts';
@@ -19,6 +20,8 @@ export interface Ask {
   readonly authority: Authority;
   /** Raw path and query of a plain-HTTP request; null for CONNECT. */
   readonly path: string | null;
+  /** Whether a plain-HTTP request carries a field; a CONNECT is never asked. */
+  readonly carries?: Carries;
   readonly proxyAuthorization: string | undefined;
   readonly userAgent: string | undefined;
   /** On the clock of performance.now(): the head's arrival. */
@@ -94,6 +97,7 @@ function decide(policy: Policy, ask: Ask, identity: Identity): Decision {
     kind: ask.kind,
     method: ask.method,
     path: ask.path,
+    ...(ask.carries === undefined ? {} : { carries: ask.carries }),
     identity,
     now: Date.now(),
   });

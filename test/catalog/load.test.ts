@@ -98,7 +98,7 @@ describe('catalog.d may add, not redefine', () => {
       'the metadata class',
       OWN.replace('    title', '    requires: proxy-host-identity\n    title'),
       '4:15 config-conflict',
-      /only the shipped group/,
+      /only shipped groups/,
     ],
   ];
   test.each(cases)('%s', (_name, text, place, message) => {

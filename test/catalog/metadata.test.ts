@@ -6,10 +6,17 @@ import { pathAllowed } from '../../src/policy/paths.ts';
 
 const catalog = loadCatalog();
 const group = catalog.groups.get('instance-metadata');
+const ecs = catalog.groups.get('ecs-task-metadata');
 
-function passes(entry: string, method: string, path: string): boolean {
-  const found = group?.entries.find((candidate) => candidate.id === entry);
-  return pathAllowed(found?.paths ?? [], method, path);
+function passes(entry: string, method: string, path: string, fields: readonly string[] | 'all' = 'all'): boolean {
+  const entries = [...(group?.entries ?? []), ...(ecs?.entries ?? [])];
+  const found = entries.find((candidate) => candidate.id === entry);
+  return pathAllowed(
+    found?.paths ?? [],
+    method,
+    path,
+    ({ name, value }) => fields === 'all' || fields.includes(value === undefined ? name : `${name}: ${value}`),
+  );
 }
 
 test('the group must be opted into, goes direct, and is plain HTTP on port 80', () => {
@@ -20,9 +27,16 @@ test('the group must be opted into, goes direct, and is plain HTTP on port 80', 
   }
 });
 
+test('so is the companion group for ECS tasks, which the page gives another address', () => {
+  expect(ecs?.requires).toBe('proxy-host-identity');
+  expect(ecs?.entries.map(({ host, ports, via, source }) => ({ host, ports, via, source }))).toEqual([
+    { host: '169.254.170.2', ports: [80], via: 'direct', source: 'companion' },
+  ]);
+});
+
 test('no other group requires or reaches it', () => {
   for (const each of catalog.groups.values()) {
-    if (each.id === 'instance-metadata') continue;
+    if (each === group || each === ecs) continue;
     expect(each.requires).toBeUndefined();
     for (const entry of each.entries) expect(entry.via).toBe('proxy');
   }
@@ -34,6 +48,9 @@ describe.each([
   ['meta-aws', 'GET', '/latest/meta-data/tags/instance'],
   ['meta-aws', 'GET', '/latest/meta-data/tags/instance/Name'],
   ['meta-aws', 'GET', '/latest/dynamic/instance-identity/document'],
+  ['meta-ecs', 'GET', '/v4/0123abcd-1'],
+  ['meta-ecs', 'GET', '/v4/0123abcd-1/task'],
+  ['meta-ecs', 'GET', '/v3/0123abcd-1/task'],
   ['meta-gcp', 'GET', '/computeMetadata/v1/instance/id'],
   ['meta-gcp', 'GET', '/computeMetadata/v1/instance/tags'],
   ['meta-gcp', 'GET', '/computeMetadata/v1/project/project-id'],
@@ -47,7 +64,29 @@ describe.each([
 });
 
 test.each([
+  ['meta-aws', 'PUT', '/latest/api/token', 'x-aws-ec2-metadata-token-ttl-seconds'],
+  ['meta-aws', 'GET', '/latest/meta-data/instance-id', 'x-aws-ec2-metadata-token'],
+  ['meta-aws', 'GET', '/latest/meta-data/tags/instance/Name', 'x-aws-ec2-metadata-token'],
+  ['meta-aws', 'GET', '/latest/dynamic/instance-identity/document', 'x-aws-ec2-metadata-token'],
+  ['meta-aws', 'GET', '/computeMetadata/v1/instance/id', 'metadata-flavor: Google'],
+  ['meta-gcp', 'GET', '/computeMetadata/v1/project/project-id', 'metadata-flavor: Google'],
+])('%s %s %s passes only with %s', (entry, method, path, field) => {
+  expect(passes(entry, method, path, [field])).toBe(true);
+  expect(passes(entry, method, path, [])).toBe(false);
+});
+
+test.each([
+  ['meta-ecs', 'GET', '/v2/credentials/0123abcd'],
+  ['meta-ecs', 'GET', '/v4/../v2/credentials/0123abcd'],
+  ['meta-ecs', 'GET', '/v4/%2e%2e/v2/credentials/0123abcd'],
+  ['meta-ecs', 'GET', '/v4//task'],
+  ['meta-ecs', 'GET', '//v2/credentials/0123abcd'],
+  ['meta-ecs', 'GET', '/V2/Credentials/0123abcd'],
+  ['meta-ecs', 'GET', '/v4/0123abcd/stats'],
   ['meta-aws', 'GET', '/latest/api/token'],
+  ['meta-aws', 'GET', '/Latest/Meta-Data/IAM/security-credentials/role'],
+  ['meta-aws', 'GET', '/latest/meta-data//iam/security-credentials/role'],
+  ['meta-aws', 'GET', '/latest/meta-data/%69am/security-credentials/role'],
   ['meta-aws', 'GET', '/latest/meta-data/iam/security-credentials/'],
   ['meta-aws', 'GET', '/latest/meta-data/iam/security-credentials/role'],
   ['meta-aws', 'GET', '/latest/meta-data/identity-credentials/ec2/security-credentials/ec2-instance'],

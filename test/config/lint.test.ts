@@ -335,6 +335,7 @@ describe('the catalog', () => {
       'amazon-s3 lint-multi-tenant',
       'amazon-s3-dualstack lint-multi-tenant',
       'azure-blob-storage lint-multi-tenant',
+      'ecs-task-metadata lint-metadata',
       'instance-metadata lint-metadata',
     ]);
   });

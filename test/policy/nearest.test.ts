@@ -88,7 +88,7 @@ describe('a rule names the host and does not let it through', () => {
   test('path-bound', () => {
     const paths = ['/a', '/b', '/c', '/d'].map((path) => ({ method: 'GET', path }));
     expect(ask(forward('h.test:80', '/x'), [rule('h.test', { ports: [80], paths })])?.why).toBe(
-      'h.test is open only for GET /a, GET /b, GET /c and 1 more',
+      'h.test is open only for GET /a/…, GET /b/…, GET /c/… and 1 more',
     );
   });
 });

@@ -22,7 +22,7 @@ export function explain(input: Input, ui: Ui, world: World): number {
   const identity = identityOf(input) ?? ANONYMOUS;
   const loaded = loadFor(input, ui, world);
   const policy = new Policy(loaded.policy);
-  const decision = policy.decide({ ...asked, identity, now: world.now() });
+  const decision = policy.decide({ ...asked, carries: () => true, identity, now: world.now() });
   const passes = decision.verdict === 'allow' || decision.verdict === 'observe';
   const spec = decision.reason === 'allowed' ? null : requestError(decision.reason);
   const nearest = 'nearest' in decision ? decision.nearest : null;
