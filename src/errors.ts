@@ -110,6 +110,7 @@ export const OPERATOR_ERRORS = {
   'config-parameter': { source: 'operator', title: 'A parameter of the group is missing, unknown or malformed.', hint: '`sallyport catalog show GROUP` names its parameters.' },
   'config-limit': { source: 'operator', title: 'The limit is out of its range, or contradicts another.', hint: 'docs/configuration.md gives each limit, its default and its range.' },
   'config-conflict': { source: 'operator', title: 'Two settings contradict each other.', hint: 'Change one of the two.' },
+  'config-ceiling': { source: 'operator', title: 'The rule is outside the ceiling: it grants what may not be granted.', hint: 'Take the rule out, or ask the owner of the ceiling for a line that covers it.' },
   'config-useless': { source: 'operator', title: 'The rule can have no effect.', hint: 'Remove it, or see what stands before it.' },
   // Findings of the policy lint: warnings, each acceptable on its line as `accept: [name without lint-]`.
   'lint-expired': { source: 'operator', title: 'The rule has expired and is inert.', hint: 'Remove it, or renew `expires`.' },
@@ -125,6 +126,7 @@ export const OPERATOR_ERRORS = {
   'lint-exfiltration': { source: 'operator', title: 'The rule lets builds reach a service that hands data to anyone.', hint: 'Remove the host, or deny it.' },
   'lint-metadata': { source: 'operator', title: 'Instance metadata is reachable through the proxy.', hint: 'Let agents reach it directly: `sallyport env` prints NO_PROXY.' },
   'lint-address-identity': { source: 'operator', title: 'A source address alone selects who may use the rule.', hint: 'An address proves a machine and every job on it; accept it where that is enough.' },
+  'lint-loose-selector': { source: 'operator', title: 'Whom the rule is for depends on names that others can choose.', hint: 'Name the pipeline by `pipeline_id`, its UUID; accept it where whoever names pipelines or branches may have the rule.' },
   'lint-accept': { source: 'operator', title: 'The rule accepts a finding that it does not have.', hint: 'Remove the name from `accept`.' },
   'policy-test-failed': { source: 'operator', title: 'A test of the policy file fails.', hint: 'Change the rule or the test: `sallyport explain HOST` shows the decision.' },
   'catalog-invalid': { source: 'operator', title: 'The catalog is damaged.', hint: 'Reinstall the shipped catalog, or fix the file in catalog.d.' },

@@ -210,6 +210,12 @@ export const LIMIT_SPECS = {
     max: 268_435_456,
     about: 'Bytes of one configuration or catalog file; more is an error.',
   },
+  layer_files_max: {
+    default: 1_000,
+    min: 1,
+    max: 100_000,
+    about: 'Files of layers; what is beyond in the order of `layers` is left out, and is a broken layer.',
+  },
   watch_interval_ms: {
     default: 1_000,
     min: 100,

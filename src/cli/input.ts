@@ -59,9 +59,10 @@ export function usage(message: string, hint?: string): SallyportError {
   return new SallyportError('usage', message, hint === undefined ? {} : { hint });
 }
 
-/** The identity that `--as key=value` describes, taken as proven; null where none was given. */
+/** The identity that `--as key=value[,key=value]` describes, taken as proven; null where none was given. */
 export function identityOf(input: Input): Identity | null {
-  const given = input.list('as');
+  // A comma ends a value only where another key follows.
+  const given = input.list('as').flatMap((text) => text.split(/,(?=[a-z_]+=)/));
   if (given.length === 0) return null;
   const attributes: Partial<Record<Attribute, string>> = {};
   for (const text of given) {
@@ -72,9 +73,7 @@ export function identityOf(input: Input): Identity | null {
       const near = nearestSpelling(key, ATTRIBUTES);
       throw usage(
         `--as ${JSON.stringify(text)} is not KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`,
-        near === null || known !== undefined
-          ? 'For example: --as pipeline=web --as queue=default'
-          : `Did you mean ${near}?`,
+        near === null || known !== undefined ? 'For example: --as pipeline=web,queue=default' : `Did you mean ${near}?`,
       );
     }
     attributes[known] = text.slice(split + 1);

@@ -11,6 +11,7 @@ import type { Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { redecide } from '../proxy/redecide.ts';
+import { brokenCount, brokenLayers, lastGood, sayBrokenLayers } from './layer-report.ts';
 import { type ModeOverride, readOverride } from './mode-override.ts';
 import { PolicyWatch } from './watch.ts';
 
@@ -32,10 +33,17 @@ export class PolicyHolder {
   #watch: PolicyWatch | null = null;
   #reloading: Promise<void> | null = null;
   #again: 'asked' | 'files' | null = null;
+  #layersBroken = 0;
 
   constructor(options: HolderOptions) {
     this.#options = options;
     this.#loaded = options.loaded;
+    this.#layersBroken = brokenCount(options.loaded);
+  }
+
+  /** How often a layer was found broken, at the start and at reloads: for the `stop` note. */
+  get layersBroken(): number {
+    return this.#layersBroken;
   }
 
   /** The global mode in force, the override included. */
@@ -65,6 +73,7 @@ export class PolicyHolder {
         intervalMs: loaded.settings.limits.watch_interval_ms,
         folders: () => this.#loaded.settings.catalogDirs,
         files: () => this.#loaded.settings.identity.files,
+        layers: () => this.#loaded.settings.layerFiles,
         enabled: () => this.#loaded.settings.watch,
         changed: () => this.reload('files'),
         failed: (error) => log.error({ err: error }, 'the policy files could not be looked at'),
@@ -104,6 +113,7 @@ export class PolicyHolder {
       const loaded = await loadConfig({
         file: this.#options.file,
         overrides: this.#options.overrides,
+        lastGood: lastGood(this.#loaded),
         now: Date.now(),
       });
       if (looked !== undefined) this.#watch?.taken(looked, loaded.files);
@@ -112,11 +122,18 @@ export class PolicyHolder {
         return;
       }
       for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
+      sayBrokenLayers(loaded, log);
       audit.note({
         event: 'policy',
         policy: loaded.policy.digest,
-        detail: { result: 'loaded', before: ctx.policy.digest, rules: loaded.policy.ruleCount },
+        detail: {
+          result: 'loaded',
+          before: ctx.policy.digest,
+          rules: loaded.policy.ruleCount,
+          ...brokenLayers(loaded),
+        },
       });
+      this.#layersBroken += brokenCount(loaded);
       this.#warnOfRestart(loaded);
       this.#loaded = loaded;
       this.#swap();

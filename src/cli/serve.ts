@@ -18,6 +18,7 @@ import { ProxyServer } from '../proxy/server.ts';
 import { Slots } from '../proxy/slots.ts';
 import { type Projection, startProjection } from '../usage/project.ts';
 import { Drain } from './drain.ts';
+import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
 import { Listeners } from './listeners.ts';
 import { Notifier } from './notify.ts';
 import { activatedSockets, type Place, placesOf, type Sockets } from './places.ts';
@@ -61,6 +62,7 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
     pino.destination({ fd: 2, sync: true }),
   );
   for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
+  sayBrokenLayers(loaded, log);
 
   const places = placesOf(settings);
   const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
@@ -132,7 +134,7 @@ async function run({
     audit.note({
       event: 'start',
       policy: ctx.policy.digest,
-      detail: { version: VERSION, ...at, pid: process.pid, engine: engine.kind },
+      detail: { version: VERSION, ...at, pid: process.pid, engine: engine.kind, ...brokenLayers(loaded) },
     });
     const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env: options.env });
     holder.watch();
@@ -150,7 +152,7 @@ async function run({
     proxy.close();
     listeners.close();
     ctx.resolver.close();
-    note(audit, log, ctx.policy.digest, Object.fromEntries(meter.hits));
+    note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     await stopProjection(projection, log);
   }
 }
@@ -273,6 +275,11 @@ function reopen(audit: ProcessLog, log: Logger): void {
   } catch (error) {
     log.error({ err: error }, 'the audit log could not be reopened; the old file stays in use');
   }
+}
+
+/** What is no limit and counts all the same. */
+function counted({ layersBroken }: PolicyHolder): Record<string, number> {
+  return layersBroken > 0 ? { layers_broken: layersBroken } : {};
 }
 
 function note(audit: ProcessLog, log: Logger, policy: string, hits: Record<string, number>): void {

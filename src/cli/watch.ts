@@ -1,15 +1,18 @@
 // Sees that a policy file has changed, whoever changed it and how: written in place, replaced by rename, the symlink swap of a
-// mounted ConfigMap, a file in catalog.d that came or went, a network file system. One look a second with stat, and nothing else:
+// mounted ConfigMap, a file in catalog.d or of a layer that came or went, a network file system. One look a second with stat, and nothing else:
 // inotify says nothing on some of these, and would wake the data plane for each line of an audit log in the same folder.
 import { readdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CATALOG_FILE, type FileRead, fileSignature } from '../catalog/load.ts';
 import { CATALOG_FOLDER } from '../config/load.ts';
+import { LIMIT_SPECS } from '../limits.ts';
+import { globMatches } from '../policy/selector.ts';
 
 // A file that changes at each look is read all the same after so many: a writer without end must not hold up a policy.
 const UNSETTLED_LOOKS_MAX = 10;
 // More than a catalog folder may hold; a mistaken path must not cost a stat for each file of a disk.
 const FOLDER_FILES_MAX = 256;
+const LAYER_FILES_MAX = LIMIT_SPECS.layer_files_max.max;
 
 export interface WatchOptions {
   /** The policy file. */
@@ -19,6 +22,8 @@ export interface WatchOptions {
   readonly folders: () => readonly string[];
   /** Further files that were read, such as the users'; asked at each look. */
   readonly files: () => readonly string[];
+  /** Files of layers, those with a star in their last part included; asked at each look. */
+  readonly layers: () => readonly string[];
   /** Whether changes are to be acted upon; asked at each look. */
   readonly enabled: () => boolean;
   /** The files are not what was read, and have been still for one look. Its end is waited for before the next look. */
@@ -56,13 +61,14 @@ export class PolicyWatch {
 
   /** What stat says of each file, as one text: equal where nothing has changed. Never rejects. */
   async look(): Promise<string> {
-    const { file, folders, files } = this.#options;
+    const { file, folders, files, layers } = this.#options;
     const inUse = folders();
     const lines = [await line(file)];
     for (const folder of inUse.length > 0 ? inUse : [join(dirname(file), CATALOG_FOLDER)]) {
       for (const name of await names(folder)) lines.push(await line(join(folder, name)));
     }
     for (const further of files()) lines.push(await line(further));
+    for (const name of await layerNames(layers())) lines.push(await line(name));
     return lines.join('\n');
   }
 
@@ -117,6 +123,18 @@ async function line(file: string): Promise<string> {
   } catch (error) {
     return lineOf({ file, signature: (error as NodeJS.ErrnoException).code ?? 'unreadable' });
   }
+}
+
+/** In the order in which they are read, each once. */
+async function layerNames(patterns: readonly string[]): Promise<Set<string>> {
+  const found = new Set<string>();
+  for (const pattern of patterns) {
+    const glob = basename(pattern);
+    const all = glob.includes('*') ? await readdir(dirname(pattern)).catch(() => []) : [glob];
+    const wanted = all.filter((name) => name === glob || (!name.startsWith('.') && globMatches(glob, name)));
+    for (const name of wanted.sort()) if (found.size < LAYER_FILES_MAX) found.add(join(dirname(pattern), name));
+  }
+  return found;
 }
 
 async function names(folder: string): Promise<string[]> {

@@ -56,6 +56,8 @@ export interface Settings {
   readonly node: string;
   /** Folders of own catalog files, besides the shipped ones. */
   readonly catalogDirs: readonly string[];
+  /** The files of layers, in the order of their mapping; a path may have a star in its last part. */
+  readonly layerFiles: readonly string[];
 }
 
 export const DEFAULTS = {
@@ -90,6 +92,7 @@ export interface SettingsInput {
   readonly hostname: string;
   readonly catalogDirs: readonly string[];
   readonly identity: IdentitySettings;
+  readonly layerFiles: readonly string[];
 }
 
 /** Builds the settings; the problems are those between keys. */
@@ -142,6 +145,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     log: { level: raw.log?.level ?? DEFAULTS.logLevel },
     node: raw.node ?? input.hostname,
     catalogDirs: input.catalogDirs,
+    layerFiles: input.layerFiles,
   };
   return { settings: deepFreeze(settings), problems: [...relations(settings), ...passwordProblems(raw.usage)] };
 }

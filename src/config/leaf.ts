@@ -227,6 +227,26 @@ export function filePath(about: string) {
   });
 }
 
+/**
+ * The path of a layer, below the folder of the file that names it: so a policy is one folder, and a link of it to the outside shows.
+ * @param several whether a * may stand in the file's name
+ */
+export function layerPath(about: string, several: boolean) {
+  return leaf<string>('config-value', about, (text) => {
+    const parts = text.split('/');
+    const hint = `Write a path such as ${several ? 'pipelines/web.yaml or pipelines/*.yaml' : 'ceiling.yaml'}.`;
+    if (text.startsWith('/') || parts.includes('..') || text.includes('\\') || schemeOf(text) !== null)
+      return { problem: `${JSON.stringify(text)} is not a path below the folder of this file`, hint };
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
+    if (parts.some((part) => part === '' || part === '.') || /[\u0000-\u001f\u007f]/.test(text))
+      return { problem: `${JSON.stringify(text)} is not a path`, hint };
+    if (!/\.ya?ml$/.test(text)) return { problem: `${JSON.stringify(text)} does not end in .yaml`, hint };
+    if (several ? parts.slice(0, -1).join('').includes('*') : text.includes('*'))
+      return { problem: `${JSON.stringify(text)}: a * may stand in the name of a pipeline's file alone`, hint };
+    return { value: text };
+  });
+}
+
 /** A file path, or a postgres:// URL; nothing of a URL is repeated in a message, it may hold a password. */
 export function storePlace(about: string) {
   return leaf<StorePlace>('config-value', about, (text) => {

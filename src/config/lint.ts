@@ -14,6 +14,14 @@ import { KnownHosts } from './lint-hosts.ts';
 import type { PlacedRule } from './rules.ts';
 import type { Lint } from './schema.ts';
 
+/** An entry of the base that says whom a file is for. */
+interface Scope {
+  readonly path: readonly PropertyKey[];
+  readonly file: string;
+  readonly for: Selector;
+  readonly accept: readonly Lint[];
+}
+
 export interface LintInput {
   readonly rules: readonly PlacedRule[];
   readonly catalog: Catalog;
@@ -22,6 +30,8 @@ export interface LintInput {
   /** Whether credentials of some kind can prove what a selector asks for. */
   readonly provable: (selector: Selector) => boolean;
   readonly modes: readonly { readonly for: Selector }[];
+  /** Whom files of layers are for. */
+  readonly scopes?: readonly Scope[];
   /** Milliseconds since the epoch. */
   readonly now: number;
 }
@@ -52,6 +62,8 @@ export function lintRules(input: LintInput): PathProblem[] {
     const tell = report.tell(placed);
     selectorFindings(rule, input, tell);
     if (rule.effect === 'deny') continue;
+    const loose = placed.written === null ? null : looseness(placed.written);
+    if (loose !== null) tell('lint-loose-selector', `the rule for ${nameOf(rule)} ${loose}`);
     const deny = denies.covering(rule.pattern, portsOf(rule));
     if (deny !== null) {
       const message = `${rule.pattern.text} can never pass: the deny rule ${deny.pattern.text} at ${deny.origin} covers it`;
@@ -60,7 +72,26 @@ export function lintRules(input: LintInput): PathProblem[] {
     hostFindings(rule, known, denies, tell);
     widthFindings(rule, tell);
   }
-  return [...report.problems(input.rules), ...deadModes(input)];
+  return [...report.problems(input.rules), ...deadModes(input), ...(input.scopes ?? []).flatMap(looseScope)];
+}
+
+/**
+ * Who may become somebody whom the selector means: whoever makes a pipeline with a name that fits, or a branch, which a fork may name as
+ * it likes. A pipeline's UUID is for good, also where the pipeline is renamed.
+ */
+function looseness(selector: Selector): string | null {
+  const { pipeline, pipeline_id, branch } = selector;
+  const glob = pipeline?.find((one) => one.includes('*'));
+  if (glob !== undefined && pipeline_id === undefined)
+    return `is for every pipeline whose name fits ${glob}, also one that is made or renamed tomorrow`;
+  if (branch === undefined) return null;
+  return `asks for branch ${branch.join(' or ')}: a build of a fork may have a branch of that name`;
+}
+
+function looseScope({ path, file, for: selector, accept }: Scope): PathProblem[] {
+  const loose = looseness(selector);
+  if (loose === null || accept.includes('loose-selector')) return [];
+  return [warning('lint-loose-selector', [...path, 'for'], `${file} ${loose}`)];
 }
 
 /** Collects findings; what a group says of many hosts is said once, with a count. */

@@ -26,8 +26,8 @@ function giveWay(): void {
 
 giveWay();
 try {
-  const { settings, policy, files, problems } = loadConfigHere(workerData as LoadOptions);
-  answer({ ok: true, loaded: { settings, policy, files, problems } }, policyTransfer(policy));
+  const { settings, policy, files, problems, layers, ceiling } = loadConfigHere(workerData as LoadOptions);
+  answer({ ok: true, loaded: { settings, policy, files, problems, layers, ceiling } }, policyTransfer(policy));
 } catch (cause) {
   // Anything else is a bug: it ends this thread, and load.ts says so.
   if (!(cause instanceof SallyportError)) throw cause;

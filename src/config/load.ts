@@ -2,7 +2,6 @@
 // The only reader of the environment and of the machine in config/. Nothing half-read ever comes out of here: a file
 // that is missing, empty, damaged or wrong gives an error and no policy. loadConfig does the work in a thread of its own,
 // because parsing 100,000 rules takes a second in which a proxy must go on answering.
-import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -10,20 +9,21 @@ import { Worker } from 'node:worker_threads';
 import type { Catalog } from '../catalog/catalog.ts';
 import { type FileRead, loadCatalog } from '../catalog/load.ts';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError, type SourcePlace } from '../errors.ts';
-
-import { type CompiledPolicy, compilePolicy, type PolicySource } from '../policy/compile.ts';
-import { Policy } from '../policy/decide.ts';
+import type { CompiledPolicy, PolicySource, RuleSource } from '../policy/compile.ts';
+import type { Selector } from '../policy/selector.ts';
 import { buildSettings, deepFreeze, type Settings } from './config.ts';
-import { readDocument, type SourceDocument } from './document.ts';
-import { Findings, failure, problemAt } from './findings.ts';
+import type { SourceDocument } from './document.ts';
+import { Findings } from './findings.ts';
 import { provable } from './identity.ts';
 import type { PathProblem } from './issues.ts';
-import { lintRules } from './lint.ts';
-import { readBytes } from './load-file.ts';
+import { type LintInput, lintRules } from './lint.ts';
 import { loadIdentity } from './load-identity.ts';
+import { type LastGood, type LayerStatus, Layers } from './load-layers.ts';
+import { makePolicy } from './load-policy.ts';
+import { parseText, readTextFile } from './load-text.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
 import { buildPolicySource } from './policy-source.ts';
-import { runTests, type TestRequest, testRequests } from './trial.ts';
+import { type TestRequest, testRequests } from './trial.ts';
 
 export type { Overrides } from './parse.ts';
 
@@ -42,6 +42,8 @@ export interface LoadOptions {
   /** Its text, instead of what is on the disk: a proposal that nobody has written yet. */
   readonly text?: string;
   readonly overrides?: Overrides;
+  /** What was last in force of each layer, for one that is broken now. */
+  readonly lastGood?: LastGood;
   /** Milliseconds since the epoch, for expiry. */
   readonly now: number;
 }
@@ -53,6 +55,10 @@ export interface LoadedConfig {
   readonly files: readonly FileRead[];
   /** Warnings only. */
   readonly problems: readonly Problem[];
+  /** The ceiling and the files of pipelines; each that is broken has its problems, and they are no warnings. */
+  readonly layers: readonly LayerStatus[];
+  /** What may be granted at all; null where nothing may. */
+  readonly ceiling: readonly RuleSource[] | null;
 }
 
 export interface LoadedHere extends LoadedConfig {
@@ -118,7 +124,12 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { file, now } = options;
   const document = file === null ? BUILT_IN : options.text === undefined ? readFile(file) : read(file, options.text);
   const parsed = parseRaw(document.value, options.overrides ?? {});
-  const findings = new Findings(file, (problem) => placeOf(problem, document, parsed));
+  const { raw } = parsed;
+  let layers: Layers | null = null;
+  const findings = new Findings(
+    file,
+    (problem) => layers?.place(problem.path, problem.key ? 'key' : 'value') ?? placeOf(problem, document, parsed),
+  );
   findings.add(parsed.problems);
   const catalogDirs = catalogFolders(file, parsed, findings);
   const files = document.read === null ? [] : [document.read];
@@ -131,6 +142,7 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
     hostname: hostname(),
     catalogDirs,
     identity: loadIdentity(parsed.raw, findings, files),
+    layerFiles: layerPaths(file, raw),
   });
   findings.add(relations);
   if (file !== null) findings.add(sizeProblems(document, settings));
@@ -140,23 +152,25 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   findings.add(built.problems);
   // Rules of a file with an error are incomplete: warnings and tests about them would mislead.
   if (findings.hasErrors) throw findings.error();
-  const source: PolicySource = { ...built.source, digest: digestOf(built.canonical) };
-  const policy = compilePolicy(source);
+  if (raw.layers !== undefined && file !== null) {
+    const { lastGood = {} } = options;
+    const filesMax = settings.limits.layer_files_max;
+    layers = new Layers({ file, layers: raw.layers, catalog, lastGood, filesMax, files });
+  }
+  const made = makePolicy(built, catalog, layers, { tests: parsed.tests, place: origin, now });
+  const rules = [...built.rules, ...(layers?.rules ?? [])];
   const { clientGroups, identity } = settings;
-  findings.add(
-    lintRules({
-      rules: built.rules,
-      catalog,
-      clientGroups,
-      provable: (selector) => provable(identity, selector),
-      modes: built.source.modes,
-      now,
-    }),
-  );
-  findings.add(runTests(new Policy(policy), parsed.tests, now));
+  const scopes = scopesOf(raw);
+  const proves = (selector: Selector): boolean => provable(identity, selector);
+  const { modes } = built.source;
+  findings.add(lintRules({ rules, catalog, clientGroups, provable: proves, modes, scopes, now }));
+  findings.add(made.failed);
   if (findings.hasErrors) throw findings.error();
   const tests = testRequests(parsed.tests, now);
-  return { settings, policy, files, problems: findings.warnings(), source, catalog, tests };
+  const { source, policy } = made;
+  const ceiling = layers?.ceiling?.map(({ rule }) => rule) ?? null;
+  const status = layers?.status ?? [];
+  return { settings, policy, files, problems: findings.warnings(), source, catalog, tests, layers: status, ceiling };
 }
 
 interface ReadDocument extends SourceDocument {
@@ -177,28 +191,12 @@ function originText({ file, line }: SourcePlace): string {
 }
 
 function readFile(file: string): ReadDocument {
-  const { bytes, read: fresh } = readBytes(file);
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    const { line, column } = invalidPlace(bytes);
-    throw failure(file, [problemAt('config-syntax', { file, line, column }, 'the file is not UTF-8 text')], { cause });
-  }
-  return { ...read(file, text), bytes: bytes.length, read: fresh };
+  const { text, bytes, read } = readTextFile(file);
+  return { ...parseText(file, text), bytes, read };
 }
 
 function read(file: string, text: string): ReadDocument {
-  const result = readDocument(file, text);
-  if (!result.ok) throw failure(file, result.problems);
-  return { ...result.document, bytes: Buffer.byteLength(text), read: null };
-}
-
-/** Line and column of the first byte that is not UTF-8. */
-function invalidPlace(bytes: Uint8Array): { line: number; column: number } {
-  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-  const before = text.slice(0, Math.max(0, text.indexOf('\uFFFD')));
-  return { line: before.split('\n').length, column: before.length - before.lastIndexOf('\n') };
+  return { ...parseText(file, text), bytes: Buffer.byteLength(text), read: null };
 }
 
 /** limits.config_bytes below the default: the file itself must keep to it. The default bounds what is read before that. */
@@ -225,6 +223,22 @@ function catalogFolders(file: string | null, parsed: Parsed, findings: Findings)
   return [];
 }
 
+/** Whom the files of layers are for, with the place of each entry. */
+function scopesOf({ layers }: Parsed['raw']): NonNullable<LintInput['scopes']> {
+  return (layers?.pipelines ?? []).map(({ file, for: selector, accept = [] }, index) => ({
+    path: ['layers', 'pipelines', index],
+    file,
+    for: selector as Selector,
+    accept,
+  }));
+}
+
+function layerPaths(file: string | null, { layers }: Parsed['raw']): string[] {
+  const { ceiling, pipelines = [] } = layers ?? {};
+  const named = [...(ceiling === undefined ? [] : [ceiling]), ...pipelines.map((one) => one.file)];
+  return named.map((one) => join(dirname(file ?? '.'), one));
+}
+
 function readCatalog(folders: readonly string[], findings: Findings, read: FileRead[]): Catalog | null {
   try {
     return loadCatalog(folders, undefined, read);
@@ -239,10 +253,6 @@ function machineAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) =>
     (list ?? []).map(({ address }) => address.split('%')[0] ?? address),
   );
-}
-
-function digestOf(canonical: string): string {
-  return createHash('sha256').update(canonical).digest('hex').slice(0, 16);
 }
 
 function holds(value: unknown, path: readonly string[]): boolean {

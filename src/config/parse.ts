@@ -102,7 +102,8 @@ export function parseRaw(value: Readonly<Record<string, unknown>>, overrides: Ov
   };
 }
 
-function parseOne<T>(
+/** One value by its schema; null with the problems told where it is wrong. */
+export function parseOne<T>(
   schema: z.ZodType<T>,
   path: readonly PropertyKey[],
   value: unknown,
@@ -118,7 +119,7 @@ function parseOne<T>(
 }
 
 /** The items of a list, each by itself: a hundred thousand rules with one mistake give one problem. */
-function parseList<T>(
+export function parseList<T>(
   schema: z.ZodType<T>,
   key: Key,
   root: Readonly<Record<string, unknown>>,

@@ -22,8 +22,6 @@ export interface PolicySourceInput {
 export interface BuiltPolicy {
   readonly source: Omit<PolicySource, 'digest'>;
   readonly rules: readonly PlacedRule[];
-  /** The same text for the same decisions. */
-  readonly canonical: string;
   readonly problems: readonly PathProblem[];
 }
 
@@ -33,6 +31,15 @@ export function buildPolicySource(input: PolicySourceInput): BuiltPolicy {
   const { raw } = parsed;
   const built = buildRules({ allow: parsed.allow, deny: parsed.deny, catalog, origin: input.origin });
   const problems = [...built.problems, ...selectorProblems(parsed)];
+  if (raw.layers?.pipelines !== undefined && raw.layers.ceiling === undefined)
+    problems.push(
+      error(
+        'config-missing-key',
+        ['layers'],
+        'layers has pipelines and no ceiling: nothing may be granted',
+        'Write ceiling: ceiling.yaml, and in that file allow: and what may be granted at all.',
+      ),
+    );
   if (parsed.allow.length === 0 && parsed.problems.length === 0)
     problems.push(
       warning(
@@ -52,7 +59,7 @@ export function buildPolicySource(input: PolicySourceInput): BuiltPolicy {
     self: [...ownEndpoints(settings, input.machine), ...virtualAddresses(parsed, settings)],
     metadataAddresses: raw.metadata_addresses ?? [],
   };
-  return { source, rules: built.rules, canonical: canonicalText(source, catalog), problems };
+  return { source, rules: built.rules, problems };
 }
 
 /** `for: {}` selects everyone, which is what nobody means who writes it. */
@@ -72,6 +79,8 @@ function selectorProblems(parsed: Parsed): PathProblem[] {
   for (const { index, item } of parsed.allow) if (!('pattern' in item)) check(item.for, ['allow', index]);
   for (const { index, item } of parsed.deny) if (!('pattern' in item)) check(item.for, ['deny', index]);
   for (const [index, one] of (parsed.raw.modes ?? []).entries()) check(one.for, ['modes', index]);
+  for (const [index, one] of (parsed.raw.layers?.pipelines ?? []).entries())
+    check(one.for, ['layers', 'pipelines', index]);
   for (const [index, one] of (parsed.raw.clients?.groups ?? []).entries()) {
     if (Object.keys(one.set).length === 0)
       problems.push(
@@ -107,7 +116,8 @@ function virtualAddresses(parsed: Parsed, settings: Settings): { address: string
   );
 }
 
-function canonicalText(source: Omit<PolicySource, 'digest'>, catalog: Catalog): string {
+/** The same text for the same decisions. */
+export function canonicalText(source: Omit<PolicySource, 'digest'>, catalog: Catalog): string {
   return JSON.stringify({
     catalog: catalog.digest,
     mode: source.mode,
@@ -132,6 +142,8 @@ function canonicalRule(rule: RuleSource): unknown[] {
     rule.for === null ? null : sorted(rule.for),
     rule.expires,
     rule.group === null ? null : [rule.group, rule.id],
+    // What decides is that it has one: then it is no reason for others. Without layers the text is what it always was.
+    ...(rule.layer === null ? [] : ['layer']),
   ];
 }
 

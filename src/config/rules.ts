@@ -26,6 +26,8 @@ export interface PlacedRule {
   readonly lastDay: string | null;
   /** Findings of the lint that are meant so. */
   readonly accept: readonly Lint[];
+  /** Whom the item itself says that it is for; a layer's rule is for whom its file is for besides. */
+  readonly written: Selector | null;
 }
 
 export interface RulesInput {
@@ -78,6 +80,7 @@ function shortRule(
     path,
     lastDay: null,
     accept: [],
+    written: null,
     rule: { ...blank('allow', pattern, at), ports: port === null ? null : [port] },
   };
 }
@@ -100,6 +103,7 @@ function blank(effect: RuleSource['effect'], pattern: Pattern, at: string): Rule
     need: null,
     reason: null,
     owner: null,
+    layer: null,
   };
 }
 
@@ -123,7 +127,8 @@ function placed(
   item: AllowMapping | Exclude<DenyItem, { pattern: Pattern }>,
   path: readonly PropertyKey[],
 ): Omit<PlacedRule, 'rule'> {
-  return { path, lastDay: item.expires?.text ?? null, accept: item.accept ?? [] };
+  const written = (item.for as Selector | undefined) ?? null;
+  return { path, lastDay: item.expires?.text ?? null, accept: item.accept ?? [], written };
 }
 
 /** An accepted risk without a reason is one that nobody can judge again. */
@@ -137,7 +142,7 @@ function denyRule(item: DenyItem, path: readonly PropertyKey[], origin: RulesInp
   const at = origin(path);
   if ('pattern' in item) {
     const rule = { ...blank('deny', item.pattern, at), ports: item.port === null ? null : [item.port] };
-    return { path, lastDay: null, accept: [], rule };
+    return { path, lastDay: null, accept: [], written: null, rule };
   }
   const rule = { ...blank('deny', item.host, at), ports: item.ports ?? null, ...stated(item) };
   return { ...placed(item, path), rule };
@@ -216,6 +221,7 @@ function groupRules(
     mode: item.mode ?? null,
     ...stated(item),
     origin: input.origin(path),
+    layer: null,
   };
   return expansion.entries.map(({ entry, pattern }) => {
     entriesOn.add(entry.id);

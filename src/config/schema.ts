@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, users } from './identity-schema.ts';
+import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
@@ -27,6 +28,7 @@ export const LINTS = [
   'exfiltration',
   'metadata',
   'address-identity',
+  'loose-selector',
 ] as const;
 export type Lint = (typeof LINTS)[number];
 
@@ -306,6 +308,7 @@ export const SHAPE = {
     .describe('The operational log, on standard error.')
     .optional(),
   node: leaf.line('The name of this proxy in its records. Default: the host name.', 128).optional(),
+  layers: layersKey({ selector, accept: stated.accept }).optional(),
   catalog: z
     .strictObject({
       dir: leaf

@@ -34,22 +34,35 @@ export function testRequests(tests: readonly Placed<TestItem>[], now: number): T
 
 /** Runs every test; a failing one is an error at its place, with the decision and the rule that made it. */
 export function runTests(policy: Policy, tests: readonly Placed<TestItem>[], now: number): PathProblem[] {
+  return failedTests(policy, tests, now).map(({ problem }) => problem);
+}
+
+/** A test that does not hold, and the rule that decided against it; null where none did. */
+export interface FailedTest {
+  readonly problem: PathProblem;
+  readonly rule: Decision['rule'];
+}
+
+/** The tests that do not hold. */
+export function failedTests(policy: Policy, tests: readonly Placed<TestItem>[], now: number): FailedTest[] {
   return tests.flatMap(({ index, item }) => runTest(policy, item, ['tests', index], now));
 }
 
-function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], now: number): PathProblem[] {
+function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], now: number): FailedTest[] {
   const wants = (['allow', 'deny', 'observe'] as const).filter((key) => item[key] !== undefined);
   const [wanted] = wants;
   const target = wanted === undefined ? undefined : item[wanted];
   if (wanted === undefined || target === undefined || wants.length > 1) {
     const found = wants.length > 1 ? `both ${wants.join(' and ')}` : 'neither allow, deny nor observe';
     const hint = 'Write one of them, such as deny: pastebin.example:443';
-    return [error(wants.length > 1 ? 'config-conflict' : 'config-missing-key', path, `the test has ${found}`, hint)];
+    const code = wants.length > 1 ? 'config-conflict' : 'config-missing-key';
+    return [{ problem: error(code, path, `the test has ${found}`, hint), rule: null }];
   }
   const request = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
   if (request === null) {
     const message = `an http:// URL is never asked for by CONNECT`;
-    return [error('config-conflict', [...path, 'method'], message, 'Write host:port, or another method.')];
+    const hint = 'Write host:port, or another method.';
+    return [{ problem: error('config-conflict', [...path, 'method'], message, hint), rule: null }];
   }
   const decision = policy.decide(request);
   if (holds(wanted, decision)) return [];
@@ -57,9 +70,11 @@ function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], n
   const message = `the test wants ${wanted} for ${target.text}, and the policy says ${decisionText(decision)}`;
   const failure = error('policy-test-failed', at, message, failureHint(decision));
   const timeless = policy.decide({ ...request, now: BEFORE_ALL });
-  if (!holds(wanted, timeless)) return [failure];
+  const { rule } = decision;
+  if (!holds(wanted, timeless)) return [{ problem: failure, rule }];
   const hint = OPERATOR_ERRORS['lint-expired'].hint;
-  return [{ ...failure, severity: 'warning', message: `${message}; it held before the rule expired`, hint }];
+  const late = `${message}; it held before the rule expired`;
+  return [{ problem: { ...failure, severity: 'warning', message: late, hint }, rule }];
 }
 
 function identityOf(attributes: Attributes | undefined): Identity {

@@ -37,6 +37,8 @@ export interface RuleSource {
   readonly need: 'required' | 'optional' | null;
   readonly reason: string | null;
   readonly owner: string | null;
+  /** The layer that granted it (`config/pipelines/web.yaml`, `grants`); null is the base. Its rules are shown to nobody else. */
+  readonly layer: string | null;
 }
 
 /** A catalog entry that the policy does not use (or not with the value a client asks for); only nearest.ts reads it. */
@@ -83,6 +85,7 @@ export const NEEDS: readonly RuleSource['need'][] = [null, 'required', 'optional
 export const NEED_SHIFT = 7;
 export const KINDS: readonly Pattern['kind'][] = ['exact', 'wildcard', 'address'];
 export const KIND_SHIFT = 9;
+export const FLAG_LAYER = 2_048;
 
 export interface CompiledPolicy {
   readonly digest: string;
@@ -114,8 +117,8 @@ export interface CompiledPolicy {
   readonly hintTrie: Trie;
 }
 
-/** id, origin, host of the pattern, group, reason, owner. */
-export type RuleText = readonly [string, string, string, string | null, string | null, string | null];
+/** id, origin, host of the pattern, group, reason, owner, layer. */
+export type RuleText = readonly [string, string, string, string | null, string | null, string | null, string | null];
 
 /** A table without duplicates: equal content has one row. */
 class Rows<T> {
@@ -180,6 +183,7 @@ function flagsOf(rule: RuleSource): number {
   return (
     (rule.effect === 'deny' ? FLAG_DENY : 0) |
     (rule.metadata ? FLAG_METADATA : 0) |
+    (rule.layer === null ? 0 : FLAG_LAYER) |
     (MODES.indexOf(rule.mode) << MODE_SHIFT) |
     (PROTOCOLS.indexOf(rule.protocol) << PROTOCOL_SHIFT) |
     (NEEDS.indexOf(rule.need) << NEED_SHIFT) |
@@ -253,7 +257,8 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
     columns.selectorRow[index] = columns.selectors.row(rule.for);
     if (rule.addresses.length > 0) columns.addressesRow[index] = columns.addresses.row(rule.addresses);
     columns.pathsRow[index] = columns.paths.row(rule.paths);
-    const text: RuleText = [rule.id, rule.origin, rule.pattern.host, rule.group, rule.reason, rule.owner];
+    const { id, origin, pattern, group, reason, owner, layer } = rule;
+    const text: RuleText = [id, origin, pattern.host, group, reason, owner, layer];
     columns.texts.add(JSON.stringify(text));
     builder.add(rule.pattern.host, listOf(rule), index);
   });

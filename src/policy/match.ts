@@ -8,6 +8,7 @@ import {
   type CompiledPolicy,
   DENY_EXACT,
   DENY_WILDCARD,
+  FLAG_LAYER,
   FLAG_METADATA,
   PROTOCOL_SHIFT,
   PROTOCOLS,
@@ -64,7 +65,7 @@ export class Matcher {
   portMiss = -1;
   protocolMiss = -1;
   expiredMiss = -1;
-  /** True where a rule lets others through and this proven identity not. */
+  /** True where a rule of the base lets others through and this proven identity not. */
   forOthers = false;
 
   constructor(compiled: CompiledPolicy) {
@@ -196,7 +197,8 @@ export class Matcher {
   /** Keeps the first near miss of each sort. An invisible or expired rule that fails in more than that is not there. */
   #note(rule: number, misses: number, request: PolicyRequest): void {
     if (misses === IDENTITY) {
-      if (!mayBeAsked(request.identity)) this.forOthers = true;
+      // What one pipeline was granted is no other one's business: its rule is not there, not even as a reason.
+      if (!mayBeAsked(request.identity)) this.forOthers ||= ((this.#compiled.flags[rule] ?? 0) & FLAG_LAYER) === 0;
       else if (this.challenge < 0) this.challenge = rule;
     } else if (misses === EXPIRED) {
       if (this.expiredMiss < 0) this.expiredMiss = rule;

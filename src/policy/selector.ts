@@ -35,6 +35,14 @@ export function globMatches(glob: string, text: string): boolean {
   return g === glob.length;
 }
 
+/**
+ * True where every text that the inner glob matches is matched by one of the outer ones. Exact: a star of the inner glob may stand for a
+ * character that no outer glob has, and that only a star of an outer glob can take.
+ */
+export function globCovered(inner: string, outer: readonly string[]): boolean {
+  return outer.some((glob) => globMatches(glob, inner));
+}
+
 /** True where every attribute of the selector is proven and matches one of its globs. An empty selector selects everyone. */
 export function selectorMatches(selector: Selector, attributes: Attributes): boolean {
   for (const name in selector) {

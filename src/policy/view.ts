@@ -41,6 +41,8 @@ export interface RuleView {
   readonly expires: number | null;
   readonly reason: string | null;
   readonly owner: string | null;
+  /** null: the base. */
+  readonly layer: string | null;
 }
 
 type Decoder = InstanceType<typeof TextDecoder>;
@@ -66,7 +68,7 @@ function field<T>(values: readonly T[], flags: number, shift: number, mask: numb
 function makeView(compiled: CompiledPolicy, decoder: Decoder, index: number): RuleView {
   const flags = compiled.flags[index] ?? 0;
   const expires = compiled.expires[index] ?? Number.POSITIVE_INFINITY;
-  const [id, origin, host, group, reason, owner] = textOf(compiled, decoder, index);
+  const [id, origin, host, group, reason, owner, layer] = textOf(compiled, decoder, index);
   const kind = field(KINDS, flags, KIND_SHIFT, 3);
   return Object.freeze({
     index,
@@ -87,6 +89,7 @@ function makeView(compiled: CompiledPolicy, decoder: Decoder, index: number): Ru
     expires: expires === Number.POSITIVE_INFINITY ? null : expires,
     reason,
     owner,
+    layer,
   });
 }
 

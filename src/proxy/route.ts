@@ -202,10 +202,10 @@ function refuse(ctx: ProxyContext, ask: Ask, identity: Identity, what: Refused):
   });
   if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
   const refusal = refusalOf(ctx, ask, identity, code);
-  return {
-    ok: false,
-    refusal: { ...refusal, rule: decision?.rule ? decision.rule.id : null, nearest, detail: what.detail ?? null },
-  };
+  // Who has not said who he is learns that somebody may, not which layer says so.
+  const hidden = decision?.verdict === 'challenge' && decision.rule.layer !== null;
+  const rule = hidden ? null : (decision?.rule?.id ?? null);
+  return { ok: false, refusal: { ...refusal, rule, nearest, detail: what.detail ?? null } };
 }
 
 function refusalOf(ctx: ProxyContext, ask: Ask, identity: Identity, code: RequestErrorCode): Refusal {

@@ -46,7 +46,8 @@ export function unusedRules(input: UnusedInput): UnusedRule[] {
   const found = new Map<string, UnusedRule>();
   const kept = new Set(input.tested);
   for (const rule of input.rules) {
-    if (rule.effect !== 'allow') continue;
+    // Layers are other files, with other owners: suggest edits the base.
+    if (rule.effect !== 'allow' || rule.layer !== null) continue;
     const { origin, group } = rule;
     const used = last.get(origin) ?? null;
     const { for: selector } = rule;

@@ -33,6 +33,7 @@ function ruleOf(index: number): RuleSource {
     need: null,
     reason: null,
     owner: 'bench',
+    layer: null,
   };
 }
 

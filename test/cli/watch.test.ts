@@ -14,6 +14,7 @@ let file = '';
 let watch: PolicyWatch | null = null;
 let changes = 0;
 let enabled = true;
+let layers: readonly string[] = [];
 let problems: unknown[] = [];
 /** What a reload does with the change: by default the files are taken as they are. */
 let act: (watch: PolicyWatch) => Promise<void>;
@@ -24,6 +25,7 @@ beforeEach(() => {
   file = join(dir, 'sallyport.yaml');
   changes = 0;
   enabled = true;
+  layers = [];
   problems = [];
   act = async (on) => on.refused(await on.look());
 });
@@ -50,6 +52,7 @@ function begin(files: ReturnType<typeof read>[], folders: readonly string[] = []
       intervalMs: INTERVAL_MS,
       folders: () => folders,
       files: () => further,
+      layers: () => layers,
       enabled: () => enabled,
       changed: async () => {
         changes++;

@@ -358,9 +358,9 @@ describe('many rules', () => {
     const rule: RuleSource = {
       ...{ effect: 'allow', pattern: parsed.pattern, ports: null, protocol: null, addresses: [], metadata: false },
       ...{ paths: null, mode: null, for: null, expires: null, id: `x:${at}`, origin: `x:${at}` },
-      ...{ group: null, need: null, reason: null, owner: null, ...more },
+      ...{ group: null, need: null, reason: null, owner: null, layer: null, ...more },
     };
-    return { rule, path: ['allow', at], lastDay: null, accept: [] };
+    return { rule, path: ['allow', at], lastDay: null, accept: [], written: null };
   };
   const COUNT = 100_000;
 

@@ -6,7 +6,7 @@ const BASE = `version: 1
 allow:
   - github.com
   - archive.example:80
-  - { host: release.example, for: { pipeline: "deploy-*" }, accept: [dead], reason: a test proves it }
+  - { host: release.example, for: { pipeline: "deploy-*" }, accept: [dead, loose-selector], reason: a test proves it }
   - { host: trial.example, mode: observe }
   - { host: old.example, expires: 2026-11-23 }
   - { group: instance-metadata, i_understand: proxy-host-identity, accept: [metadata], reason: one machine }

@@ -40,6 +40,7 @@ export function rule(pattern: string, more: Partial<RuleSource> = {}): RuleSourc
     need: null,
     reason: null,
     owner: null,
+    layer: null,
     ...more,
   };
 }

@@ -5,7 +5,7 @@ import { Policy } from '../../policy/decide.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import type { Input } from '../input.ts';
-import { configFile, loadFor } from '../load.ts';
+import { configFile, layerProblems, loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 
 export function check(input: Input, ui: Ui, world: World): number {
@@ -22,8 +22,10 @@ export function check(input: Input, ui: Ui, world: World): number {
     if (!ui.json) ui.line(`${ui.paint('red', 'not valid')}: ${inert(file)} (${count(problems)})`);
     return EXIT.failed;
   }
-  const { settings, policy, problems } = loaded;
-  const ok = problems.length === 0 || !strict;
+  const { settings, policy } = loaded;
+  const broken = layerProblems(loaded);
+  const problems = [...broken, ...loaded.problems];
+  const ok = broken.length === 0 && (problems.length === 0 || !strict);
   const rules = [...new Policy(policy).rules()];
   const facts = {
     digest: policy.digest,
@@ -35,8 +37,15 @@ export function check(input: Input, ui: Ui, world: World): number {
     audit: settings.audit.file,
     usage: showStore(settings.usage.store),
   };
+  const layers = loaded.layers.map(({ file: layer, role, for: scope, state, rules: count }) => ({
+    file: layer,
+    role,
+    for: scope,
+    state,
+    rules: count,
+  }));
   if (ui.json) {
-    ui.object({ file, ok, ...facts, problems });
+    ui.object({ file, ok, ...facts, layers, problems });
     return ok ? EXIT.ok : EXIT.failed;
   }
   for (const problem of problems) ui.problem(problem);
@@ -46,6 +55,10 @@ export function check(input: Input, ui: Ui, world: World): number {
   for (const [name, value] of Object.entries(facts)) {
     ui.line(`  ${name.padEnd(7)} ${inert(Array.isArray(value) ? value.join(', ') || 'none' : String(value ?? 'off'))}`);
   }
+  for (const { file: layer, state, rules: count } of layers)
+    ui.line(
+      `  layer   ${inert(layer)}: ${state === 'current' ? plural(count, 'rule') : 'not in force, the base alone counts'}`,
+    );
   return ok ? EXIT.ok : EXIT.failed;
 }
 

@@ -37,7 +37,10 @@ export function explain(input: Input, ui: Ui, world: World): number {
       verdict: decision.verdict === 'challenge' ? 'deny' : decision.verdict,
       reason: decision.reason,
       status: passes ? null : (spec?.status ?? null),
-      rule: rule === null ? null : { id: rule.id, origin: rule.origin, group: rule.group, pattern: rule.pattern },
+      rule:
+        rule === null
+          ? null
+          : { id: rule.id, origin: rule.origin, group: rule.group, pattern: rule.pattern, layer: rule.layer ?? 'base' },
       protocol: passes ? decision.protocol : null,
       nearest,
       hint,
@@ -52,7 +55,7 @@ export function explain(input: Input, ui: Ui, world: World): number {
   if (decision.rule !== null) {
     const { rule } = decision;
     ui.line(
-      `  rule     ${inert(rule.pattern)} (${inert(rule.id)}${rule.group === null ? '' : `, group ${inert(rule.group)}`}) at ${inert(rule.origin)}`,
+      `  rule     ${inert(rule.pattern)} (${inert(rule.id)}${rule.group === null ? '' : `, group ${inert(rule.group)}`}) at ${inert(rule.origin)}${rule.layer === null ? '' : ', a layer'}`,
     );
   }
   if (passes) ui.line(`  protocol ${protocolText(decision.protocol, asked.kind)}`);

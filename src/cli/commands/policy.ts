@@ -35,12 +35,13 @@ export function policy(input: Input, ui: Ui, world: World): number {
       rule.mode ?? '',
       rule.group === null ? rule.id : `${rule.group}: ${rule.id}`,
       rule.origin,
+      rule.layer === null ? 'base' : 'layer',
       [mark, until, selector, rule.addresses.map(({ text }) => text).join(' ')].filter((part) => part !== '').join(' '),
     ];
   });
   if (rows.length > 0)
     ui.raw(
-      textTable(['effect', 'host', 'ports', 'protocol', 'mode', 'rule', 'origin', ''], rows, {
+      textTable(['effect', 'host', 'ports', 'protocol', 'mode', 'rule', 'origin', 'layer', ''], rows, {
         width: ui.width,
         right: [],
       }),
@@ -70,5 +71,6 @@ function ruleObject(rule: RuleView, now: number) {
     expired: rule.expires !== null && rule.expires < now,
     reason: rule.reason,
     owner: rule.owner,
+    layer: rule.layer ?? 'base',
   };
 }

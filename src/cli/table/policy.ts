@@ -7,31 +7,31 @@ export const POLICY_COMMANDS = [
   {
     name: 'check',
     summary: 'Validate a policy file and say what it holds.',
-    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
+    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, layers [{file, role (ceiling, pipeline), for, state (current, base-only), rules}], problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
     arguments: [],
     options: [
       CONFIG,
       { name: 'strict', value: null, about: 'Warnings (an expired rule, a useless rule) fail as well.' },
     ],
-    exits: { 0: 'the file is valid', 1: 'errors, or warnings with --strict' },
+    exits: { 0: 'the file and its layers are valid', 1: 'errors, also of a layer, or warnings with --strict' },
     examples: ['sallyport check --config config/sallyport.yaml --strict'],
   },
   {
     name: 'policy',
     summary: 'Print the effective policy, each rule with the line it comes from.',
-    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner}]',
+    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner, layer}]',
     arguments: [],
     options: [CONFIG, AS],
     exits: { 0: 'printed', 1: 'the file is not valid' },
     examples: [
       'sallyport policy --config config/sallyport.yaml',
-      'sallyport policy --config config/sallyport.yaml --as queue=deploy',
+      'sallyport policy --config config/sallyport.yaml --as pipeline=web,branch=main',
     ],
   },
   {
     name: 'explain',
     summary: 'Say whether a host would be let through, by which rule, or what comes nearest.',
-    json: 'host, port, kind (connect or forward), method, verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
+    json: 'host, port, kind (connect or forward), method, verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern, layer} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
     about: [
       'The port is 443 unless given. An http:// URL asks for plain HTTP forwarding instead of a tunnel. Nothing is resolved or contacted.',
     ],
