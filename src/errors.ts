@@ -137,6 +137,7 @@ export const OPERATOR_ERRORS = {
   'store-damaged': { source: 'operator', title: 'The usage store is damaged.', hint: '`sallyport usage rebuild` makes it anew from the audit log.' },
   'export-unwritable': { source: 'operator', title: 'The usage export cannot be written.', hint: 'Check the directory, its permissions and the free space.' },
   'export-invalid': { source: 'operator', title: 'The file is not a whole usage export.', hint: 'Write it again: `sallyport usage export FILE`.' },
+  'flow-log-invalid': { source: 'operator', title: 'The file is no log of flows that is understood.', hint: 'docs/flow-logs.md shows the formats; name one with --format.' },
   'listen-failed': { source: 'operator', title: 'The address cannot be listened on.', hint: 'Another process has the port, or the address is not of this host.' },
   'upgrade-failed': { source: 'operator', title: 'The new process did not become ready; the old one goes on.', hint: 'Mend what the message names; the operational log has the whole of it.' },
   'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },

@@ -241,6 +241,13 @@ export const LIMIT_SPECS = {
     max: 10_737_418_240,
     about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.',
   },
+  flow_rows_max: {
+    default: 1_000_000,
+    min: 1_000,
+    max: 100_000_000,
+    about:
+      'Records of `import flows` that the usage store holds, some 200 bytes each; `import flows` counts further ones and leaves them.',
+  },
   replay_rows_max: {
     default: 20_000,
     min: 100,

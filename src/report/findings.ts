@@ -1,7 +1,7 @@
 // What `report --fail-on` fails on: the report as a check for CI. It says what was found; the command makes an exit code of it. PURE.
 import type { Report } from './report.ts';
 
-export const FAIL_ON = ['denied', 'would-deny', 'unused', 'drift'] as const;
+export const FAIL_ON = ['denied', 'would-deny', 'unused', 'drift', 'direct'] as const;
 export type FailOn = (typeof FAIL_ON)[number];
 
 export interface Finding {
@@ -35,6 +35,10 @@ const FINDERS: Readonly<Record<FailOn, (report: Report) => Found>> = {
   drift: ({ drift }) => ({
     count: drift.hosts_total,
     message: `${hosts(drift.hosts_total)} not asked for from ${drift.previous.from} to ${drift.previous.to}: ${some(drift.hosts.map(({ host, port }) => `${host}:${port}`))}`,
+  }),
+  direct: ({ direct }) => ({
+    count: direct.attempts,
+    message: `${direct.attempts} direct attempts never reached the proxy: ${some([...new Set(direct.rows.map(({ host, port, protocol }) => `${host}:${port}/${protocol}`))])}`,
   }),
 };
 

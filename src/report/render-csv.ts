@@ -1,5 +1,6 @@
 // A report as CSV for spreadsheets. Everything in a report came from clients: each cell goes through inert.ts, whatever it holds.
 
+import type { DirectRow } from './direct.ts';
 import { csvCell } from './inert.ts';
 import type { EndSums } from './query.ts';
 import type { DeniedRow, HostRow, Report } from './report.ts';
@@ -35,6 +36,9 @@ const CSV_HEAD = [
   'name',
   'agent_versions',
   'notes',
+  'protocol',
+  'attempts',
+  'client',
 ] as const;
 
 type CsvRow = Partial<Record<(typeof CSV_HEAD)[number], string | number | null>>;
@@ -50,6 +54,7 @@ export function renderCsv(report: Report): string {
   ] as const) {
     rows.push(...list.map((row) => deniedCells(section, row)));
   }
+  rows.push(...report.direct.rows.map(directCells));
   rows.push(
     ...report.required.map((row) => ({
       section: 'required',
@@ -69,6 +74,13 @@ export function renderCsv(report: Report): string {
   return (
     line(CSV_HEAD) + rows.map((row) => line(CSV_HEAD.map((name) => ({ ...row, ...window })[name] ?? null))).join('')
   );
+}
+
+function directCells({ fix, ...row }: DirectRow): CsvRow {
+  const { host, port, protocol, attempts, client, verdict, first_seen, last_seen } = row;
+  const who = { pipelines: row.pipelines.join(' '), jobs: row.jobs.join(' '), name: row.claimed ? 'claimed' : '' };
+  const said = { state: verdict === 'accept' ? 'let-out' : 'refused', reason: fix.kind, hint: fix.text };
+  return { section: 'direct', host, port, protocol, attempts, client, ...said, ...who, first_seen, last_seen };
 }
 
 /** Rows that say who: agents and jobs, what is new, what one pipeline alone uses, and the breakdown. */

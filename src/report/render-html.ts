@@ -6,7 +6,8 @@ import { type Html, html, trusted } from './html.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { type Bars, nameBars, timeBars } from './plots.ts';
 import type { HostRow, Report } from './report.ts';
-import { expectedSection, type Section, sectionsOf } from './sections.ts';
+import type { Section } from './section.ts';
+import { expectedSection, sectionsOf } from './sections.ts';
 import type { TimelinePoint } from './timeline.ts';
 import { bytesText, summaryLines, windowText } from './words.ts';
 

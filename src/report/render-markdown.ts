@@ -2,7 +2,8 @@
 // goes through inert.ts, whatever it holds. What does not fit is counted, and what needs an operator first comes first.
 import { markdownCell } from './inert.ts';
 import type { Report } from './report.ts';
-import { type Section, sectionsOf } from './sections.ts';
+import type { Section } from './section.ts';
+import { sectionsOf } from './sections.ts';
 import { shorten } from './text-table.ts';
 import { summaryLines, windowText } from './words.ts';
 

@@ -2,7 +2,8 @@
 // are cut with their rest counted; the JSON format has them whole.
 import { inert } from './inert.ts';
 import type { Report } from './report.ts';
-import { type Section, sectionsOf, type Tone } from './sections.ts';
+import type { Section, Tone } from './section.ts';
+import { sectionsOf } from './sections.ts';
 import { textTable } from './text-table.ts';
 import { summaryLines, windowText } from './words.ts';
 

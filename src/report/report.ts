@@ -5,6 +5,7 @@ import type { Nearest, Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
 import { type Breakdown, type Dimension, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
+import { type Direct, readDirect } from './direct.ts';
 import { type Drift, readDrift } from './drift.ts';
 import {
   type Facts,
@@ -136,6 +137,8 @@ export interface Report {
   readonly pipelines: readonly PipelineRow[];
   readonly traffic: Traffic;
   readonly drift: Drift;
+  /** Attempts past the proxy, as far as logs of the network were imported. */
+  readonly direct: Direct;
   /** Hosts that one pipeline alone was let through to; at most SINGLE_MAX of single_pipeline_total. */
   readonly single_pipeline: readonly SingleRow[];
   readonly single_pipeline_total: number;
@@ -203,6 +206,7 @@ export async function buildReport(
     pipelines,
     traffic: await readTraffic(store, filter, pipelines, (target) => agents.has(target)),
     drift: await readDrift(store, view, filter, targets, facts),
+    direct: await readDirect(store, filter),
     single_pipeline: single.rows,
     single_pipeline_total: single.total,
     breakdown: parts.by === null ? null : await readBreakdown(store, filter, parts.by),

@@ -2,39 +2,22 @@
 // worked, then who asked. Terminal, Markdown and HTML show these; what a cell says is decided here, how it is made harmless
 // is theirs: cells are raw text from clients. PURE.
 import type { BreakdownRow } from './breakdown.ts';
-import type { PipelineRow } from './query.ts';
 import type { DeniedRow, HostRow, Report } from './report.ts';
-import { bytesText } from './words.ts';
-
-export type Tone = 'bad' | 'warn' | 'quiet' | 'plain';
-
-export interface Column {
-  readonly title: string;
-  readonly right?: true;
-  /** Left out where there is little room. */
-  readonly roomy?: true;
-}
-
-export interface Row {
-  /** One for each column. */
-  readonly cells: readonly string[];
-  readonly tone: Tone;
-}
-
-export interface Section {
-  readonly id: string;
-  readonly title: string;
-  /** What it says, in one sentence; '' where the title says it. */
-  readonly about: string;
-  readonly columns: readonly Column[];
-  readonly rows: readonly Row[];
-  /** May be more than there are rows. */
-  readonly total: number;
-  /** Sentences below the table. */
-  readonly notes: readonly string[];
-}
-
-type Sums = Pick<HostRow, 'tunnels' | 'denied' | 'failed'>;
+import {
+  BYTES,
+  bytes,
+  COUNTS,
+  called,
+  count,
+  counts,
+  minute,
+  type Section,
+  some,
+  TIMES,
+  type Tone,
+  times,
+} from './section.ts';
+import { directSection } from './section-direct.ts';
 
 /** @param namesMax names of one cell; the rest of them is counted */
 export function sectionsOf(report: Report, namesMax: number): Section[] {
@@ -49,6 +32,7 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
       'warn',
       namesMax,
     ),
+    directSection(report, namesMax),
     drift(report, namesMax),
     {
       ...hosts(
@@ -338,48 +322,4 @@ function single(report: Report): Section {
     total: report.single_pipeline_total,
     notes: [],
   };
-}
-
-const COUNTS: readonly Column[] = [
-  { title: 'Tunnels', right: true },
-  { title: 'Denied', right: true },
-  { title: 'Failed', right: true },
-];
-const BYTES: readonly Column[] = [
-  { title: 'Up', right: true },
-  { title: 'Down', right: true },
-];
-const TIMES: readonly Column[] = [
-  { title: 'First seen', roomy: true },
-  { title: 'Last seen', roomy: true },
-];
-
-function counts(row: Sums): string[] {
-  return [count(row.tunnels), count(row.denied), count(row.failed)];
-}
-
-function bytes(row: Pick<HostRow, 'bytes_up' | 'bytes_down'>): string[] {
-  return [row.bytes_up, row.bytes_down].map((value) => (value === 0 ? '' : bytesText(value)));
-}
-
-function times(row: { readonly first_seen: string | null; readonly last_seen: string | null }): string[] {
-  return [minute(row.first_seen), minute(row.last_seen)];
-}
-
-function called(name: string, { claimed }: Pick<PipelineRow, 'claimed'>): string {
-  return `${name === '' ? '(none)' : name}${claimed ? ' (claimed)' : ''}`;
-}
-
-function count(value: number): string {
-  return value === 0 ? '' : String(value);
-}
-
-function some(names: readonly string[], total: number, max: number): string {
-  const shown = names.slice(0, max);
-  return `${shown.join(' ')}${total > shown.length ? ` +${total - shown.length}` : ''}`;
-}
-
-/** 2026-11-24 09:30, UTC. */
-export function minute(time: string | null): string {
-  return time === null ? '' : `${time.slice(0, 10)} ${time.slice(11, 16)}`;
 }

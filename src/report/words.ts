@@ -24,6 +24,13 @@ export function summaryLines(report: Report): string[] {
   if (totals.malformed > 0) lines.push(`${totals.malformed} requests were malformed`);
   const hidden = overflow.tunnels + overflow.denied + overflow.failed;
   if (hidden > 0) lines.push(`${hidden} requests beyond limits.usage_names_per_hour are counted without their names`);
+  const { direct } = report;
+  if (direct.attempts > 0) {
+    const out = direct.rows.filter(({ verdict }) => verdict === 'accept').length;
+    lines.push(
+      `${direct.attempts} direct attempts never reached the proxy${out === 0 ? ', all refused by the network' : `; THE NETWORK LET THEM OUT to ${out} of the destinations`}`,
+    );
+  }
   if (report.damaged_lines > 0)
     lines.push(
       `${report.damaged_lines} lines of the audit log are damaged and not counted: see \`sallyport audit verify\``,

@@ -102,6 +102,14 @@ async function* deleteOld(store: Store, before: number, rows: number): AsyncGene
     yield;
   }
   const ms = before * HOUR_MS;
+  for (;;) {
+    const gone =
+      await sql`DELETE FROM flow WHERE key IN (SELECT key FROM flow WHERE last < ${ms} LIMIT ${rows}) RETURNING key`.execute(
+        store.db,
+      );
+    if (gone.rows.length === 0) break;
+    yield;
+  }
   await store.db.updateTable('window').set({ first: ms }).where('first', '<', ms).where('last', '>=', ms).execute();
   // A node that is heard of no more will not end what it had open.
   await sql`DELETE FROM open_request WHERE node_id IN (SELECT node_id FROM "window" WHERE last < ${ms})`.execute(

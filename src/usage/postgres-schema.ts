@@ -87,4 +87,21 @@ export const POSTGRES_MIGRATIONS: readonly string[] = [
     last_seen BIGINT NOT NULL
   );
   `,
+  // Attempts past the proxy.
+  `
+  CREATE TABLE flow (
+    key TEXT PRIMARY KEY,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    client TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    protocol TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    packets BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    uid BIGINT NOT NULL
+  );
+  CREATE INDEX flow_by_time ON flow (last);
+  `,
 ];

@@ -7,8 +7,11 @@ import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
 import { projectOnce } from './project.ts';
 import type { ProjectionProblem } from './projector.ts';
-import { openStore, storeError } from './store.ts';
+import { openStore, type Store, storeError } from './store.ts';
 import { forgetNodes } from './write.ts';
+
+/** Rows of one statement. */
+const CARRY_ROWS = 1_000;
 
 export interface RebuildOptions {
   readonly store: StorePlace;
@@ -23,6 +26,8 @@ export interface Rebuild {
   readonly aside: string | null;
   /** Lines of the audit log that were read. */
   readonly lines: number;
+  /** Records of `import flows` that were carried over; null where the old file could not be read to its end. */
+  readonly flows: number | null;
 }
 
 /** Safe while the proxy runs: its worker notices the new file, or the checkpoint that is gone. @throws SallyportError */
@@ -31,7 +36,43 @@ export async function rebuildStore(options: RebuildOptions): Promise<Rebuild> {
   const aside = typeof store === 'string' ? setAside(store, options.now()) : null;
   if (typeof store !== 'string') await forgetLog(store, auditFile, limits);
   const { lines } = await projectOnce({ auditFile, store, limits, onProblem });
-  return { aside, lines };
+  if (typeof store !== 'string' || aside === null) return { aside, lines, flows: 0 };
+  return { aside, lines, flows: await carryFlows(aside, store) };
+}
+
+/** Attempts past the proxy come from other logs: they go over, as far as the old file can be read. */
+async function carryFlows(aside: string, file: string): Promise<number | null> {
+  let old: Store | null = null;
+  let fresh: Store | null = null;
+  try {
+    old = openStore(aside, 'read');
+    fresh = openStore(file, 'write');
+    let carried = 0;
+    let after = '';
+    for (;;) {
+      const rows = await old.db
+        .selectFrom('flow')
+        .selectAll()
+        .where('key', '>', after)
+        .orderBy('key')
+        .limit(CARRY_ROWS)
+        .execute();
+      const last = rows.at(-1);
+      if (last === undefined) return carried;
+      await fresh.db
+        .insertInto('flow')
+        .values(rows)
+        .onConflict((on) => on.doNothing())
+        .execute();
+      carried += rows.length;
+      after = last.key;
+    }
+  } catch {
+    return null;
+  } finally {
+    await old?.close();
+    await fresh?.close();
+  }
 }
 
 function setAside(store: string, now: Date): string | null {

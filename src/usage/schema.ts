@@ -37,6 +37,23 @@ export interface Schema {
   checkpoint: { node_id: number; file_id: string; offset: number; seq: number; hash: string };
   /** The same for a branch of the log (audit/branch.ts), by its Segment.id. */
   branch_checkpoint: { file_id: string; node_id: number; offset: number; seq: number; hash: string };
+  /**
+   * Attempts past the proxy, as a network's own logs say (flow-import.ts). key: hash of the record. first, last: ms. host: an address;
+   * uid: user of the process, -1 where it is not known. It is not of the audit log, and no node's.
+   */
+  flow: {
+    key: string;
+    first: number;
+    last: number;
+    client: string;
+    host: string;
+    port: number;
+    protocol: string;
+    verdict: 'accept' | 'reject';
+    packets: number;
+    bytes: number;
+    uid: number;
+  };
   /** First and last record of a node, ms. */
   window: { node_id: number; first: number; last: number };
 }
@@ -239,5 +256,22 @@ export const MIGRATIONS: readonly string[] = [
     votes INTEGER NOT NULL,
     last_seen INTEGER NOT NULL
   );
+  `,
+  // Attempts past the proxy.
+  `
+  CREATE TABLE flow (
+    key TEXT PRIMARY KEY,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    client TEXT NOT NULL,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    protocol TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    packets INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    uid INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  CREATE INDEX flow_by_time ON flow (last);
   `,
 ];

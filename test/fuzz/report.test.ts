@@ -11,7 +11,7 @@ import { renderMarkdown } from '../../src/report/render-markdown.ts';
 import { renderTable } from '../../src/report/render-table.ts';
 import type { Report } from '../../src/report/report.ts';
 import { parseCsv } from '../report/csv.ts';
-import { claimed, reportOf, writeHistory } from '../report/history.ts';
+import { claimed, importAttempts, reportOf, writeHistory } from '../report/history.ts';
 import { parseHtml, skeletonOf } from '../report/page.ts';
 import { fuzz } from './budget.ts';
 
@@ -202,6 +202,7 @@ fuzz('report', 20, async ({ check }) => {
       { host: 'ok.example', open: true },
     ],
   );
+  await importAttempts(history, [{ to: '140.82.112.3', port: 22, second: 0 }]);
   const base = await reportOf(history, { pipeline: null }, DEFAULT_LIMITS, { by: 'step', timeline: true });
   const whole: Report = { ...base, filter: { pipeline: 'p', job: 'j' }, optional: base.optional.slice(0, 6) };
   const benign = renamed(whole, () => 'x') as Report;

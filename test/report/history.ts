@@ -1,14 +1,17 @@
 // A usage store filled the way it is in production: records through the audit log, the log through the projection.
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
+import { parseCidr } from '../../src/policy/address.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { ANONYMOUS, type Decided, type Ended, type Identity } from '../../src/policy/record.ts';
 import { buildReport, type Filter, type HostRow, type Parts, type Report } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';
+import { importFlows } from '../../src/usage/flow-import.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { type PolicyFile, tempDir, writePolicy } from '../support/temp.ts';
@@ -156,6 +159,36 @@ export async function reportOf(
   } finally {
     await store.close();
   }
+}
+
+/** A try at going past the proxy; 10.0.0.7 is the client of events too. */
+export interface Attempt {
+  readonly to: string;
+  readonly port?: number;
+  readonly protocol?: 'TCP' | 'UDP';
+  readonly client?: string;
+  /** Seconds after START. */
+  readonly second: number;
+  readonly uid?: number;
+  readonly accepted?: true;
+}
+
+/** Lines as the kernel logs them, taken into the store by the importer. */
+export async function importAttempts({ dir, storeFile }: History, attempts: readonly Attempt[]): Promise<void> {
+  const lines = attempts.map(({ to, port = 443, protocol = 'TCP', client = '10.0.0.7', second, uid, accepted }, n) => {
+    const time = new Date(START + second * 1_000).toISOString().slice(0, 19);
+    const by = uid === undefined ? '' : ` UID=${uid} GID=${uid}`;
+    const ends = `SRC=${client} DST=${to} LEN=60 ID=${n} PROTO=${protocol} SPT=40000 DPT=${port}`;
+    return `${time}+0000 agent kernel: ${accepted ? 'ACCEPT' : 'refused'}: IN= OUT=eth0 ${ends} SYN${by}`;
+  });
+  const file = join(dir, 'kern.log');
+  writeFileSync(file, lines.join('\n'));
+  const store = openStore(storeFile, 'write');
+  const clients = ['10.0.0.0/8', 'fd00::/8'].map(parseCidr).filter((cidr) => cidr !== null);
+  const scope = { clients, proxies: new Set<string>(), proxyPorts: new Set<number>() };
+  const told = { format: 'auto', fields: null, zoneMs: 0, now: START, rowsMax: 1_000 } as const;
+  await importFlows(store, file, { ...told, scope });
+  await store.close();
 }
 
 let shipped: Catalog | null = null;

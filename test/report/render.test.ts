@@ -8,7 +8,7 @@ import type { Report } from '../../src/report/report.ts';
 import { shorten, textTable } from '../../src/report/text-table.ts';
 import { bytesText } from '../../src/report/words.ts';
 import { parseCsv } from './csv.ts';
-import { claimed, type Event, reportOf, writeHistory } from './history.ts';
+import { claimed, type Event, importAttempts, reportOf, writeHistory } from './history.ts';
 
 const plain = { width: Number.POSITIVE_INFINITY, paint: (_style: string, text: string) => text };
 const ESC = String.fromCharCode(27);
@@ -33,10 +33,13 @@ const HOSTILE = [
 
 describe('hostile names are inert in every format', () => {
   it.each(HOSTILE)('%j', async (name) => {
-    const found = await report([
+    const history = writeHistory(POLICY, [
       { host: name, verdict: 'deny', identity: claimed(name, name) },
       { host: name, rule: name, group: name, identity: claimed(name, name) },
     ]);
+    await importAttempts(history, [{ to: '140.82.112.3', port: 22, second: 0 }]);
+    const found = await reportOf(history);
+    expect(found.direct.rows).toMatchObject([{ attempts: 1, claimed: true }]);
     const table = renderTable(found, plain);
     const markdown = renderMarkdown(found);
     const csv = renderCsv(found);
@@ -53,7 +56,7 @@ describe('hostile names are inert in every format', () => {
         ).size,
       ).toBe(1);
     for (const cells of parseCsv(csv)) {
-      expect(cells).toHaveLength(30);
+      expect(cells).toHaveLength(33);
       for (const cell of cells) expect(cell).not.toMatch(/^[=+\-@\t\r]/);
     }
     expect(JSON.parse(JSON.stringify(found))).toEqual(found);

@@ -30,6 +30,13 @@ describe('nftables', () => {
     expect(nft(block('nft'))).toMatchObject({ status: 0, stderr: '' });
   });
 
+  it.skipIf(!usable)('nft takes the rule that logs what goes past the proxy', () => {
+    const page = readFileSync(join(ROOT, 'docs/flow-logs.md'), 'utf8');
+    const rules = /```nft\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    expect(rules).toContain('log prefix "egress-refused: " flags skuid');
+    expect(nft(rules)).toMatchObject({ status: 0, stderr: '' });
+  });
+
   it.skipIf(!usable)('nft would not take wrong ones', () => {
     expect(nft(block('nft').replace('dport 3128', 'dprt 3128')).status).not.toBe(0);
   });

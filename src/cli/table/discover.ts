@@ -5,12 +5,12 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'report',
     summary: 'Report which hosts were used, never used, denied, or would be denied.',
-    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, alarms [{verdict, host, port, count, last_seen, message}], required [host rows with group, agent_versions, notes], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite, redirect_from {host, port} or null}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, hosts, sums}], traffic {jobs, agents, unattributed, each sums}, drift {previous {from, to, recorded_from}, hosts [{host, port, group, rule, tunnels, denied, would_deny, failed, first_seen, last_seen, pipelines}], hosts_total}, single_pipeline [{pipeline, host, port, requests, last_seen}], single_pipeline_total, breakdown {by, rows [{pipeline, name, claimed, jobs, sums}], rows_total} or null, timeline {hours, points [{at, tunnels, denied, would_deny, failed, bytes_up, bytes_down}]}, open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated, findings [{kind, count, message}]; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}, sums are {tunnels, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen}',
+    json: 'window {from, to, requested {from, to}}, filter {pipeline, job}, alarms [{verdict, host, port, count, last_seen, message}], required [host rows with group, agent_versions, notes], optional [{group, title, source, enabled, state, hosts [host rows]}], other [host rows with counted_in], denied, would_deny and expected_denied [{host, port, count, reason, nearest, hint, first_seen, last_seen, pipelines, jobs, buildkite, redirect_from {host, port} or null}], denied_total, would_deny_total, pipelines [{pipeline, claimed, jobs, hosts, sums}], traffic {jobs, agents, unattributed, each sums}, drift {previous {from, to, recorded_from}, hosts [{host, port, group, rule, tunnels, denied, would_deny, failed, first_seen, last_seen, pipelines}], hosts_total}, direct {rows [{host, port, protocol, verdict (reject, accept), attempts, packets, bytes, client, jobs, pipelines, claimed, fix {kind, title, text}, first_seen, last_seen}], rows_total, attempts, truncated}, single_pipeline [{pipeline, host, port, requests, last_seen}], single_pipeline_total, breakdown {by, rows [{pipeline, name, claimed, jobs, sums}], rows_total} or null, timeline {hours, points [{at, tunnels, denied, would_deny, failed, bytes_up, bytes_down}]}, open, totals, overflow {tunnels, denied, failed}, damaged_lines, missing_lines, truncated, findings [{kind, count, message}]; a host row is {host, port, rule, state (used, unused, failing, denied, would-deny), tunnels, open, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen, names, names_total, denied_names}, sums are {tunnels, denied, would_deny, failed, bytes_up, bytes_down, first_seen, last_seen}',
     about: [
       'Catches up with the audit log first, then reads the usage store. Counts are kept by the hour: both ends of the window are rounded outwards to whole hours.',
       'tunnels, denied and failed do not overlap: let through and opened, refused, and let through but failed at DNS, the dial or the origin. would_deny is the part of tunnels and failed that only observe mode let through.',
       'Drift is what was asked for in the window and not in the one of the same length before it. A refusal within a second after the same job or client was let through somewhere is shown with that host: its answer likely redirected there.',
-      'With --log nothing but the named logs is read, into memory; a policy file is used where there is one. --fail-on makes a check of it: denied (expected_denials apart), would-deny, unused (a group that is switched on, or an own rule) and drift.',
+      'With --log nothing but the named logs is read, into memory; a policy file is used where there is one. --fail-on makes a check of it: denied (expected_denials apart), would-deny, unused (a group that is switched on, or an own rule), drift, and direct (attempts past the proxy that `import flows` found).',
     ],
     arguments: [],
     options: [
@@ -32,7 +32,8 @@ export const DISCOVER_COMMANDS = [
       {
         name: 'fail-on',
         value: 'KINDS',
-        about: 'Exit 3 where there is something: one or more of denied, would-deny, unused, drift, with commas.',
+        about:
+          'Exit 3 where there is something: one or more of denied, would-deny, unused, drift, direct, with commas.',
       },
       {
         name: 'format',
@@ -129,9 +130,61 @@ export const DISCOVER_COMMANDS = [
     ],
   },
   {
+    name: 'import flows',
+    summary: "Take the network's own logs in, so that the report names attempts past the proxy.",
+    json: 'files [{file, format (vpc, kernel), lines, taken, known, overflow, left {foreign, proxy, answer, local}, other, lost, bad, bad_lines [{file, line, why}]}], clients, proxies',
+    about: [
+      'Reads VPC flow logs as text (from S3 or CloudWatch; version 2 or any format with a head line) and packets that the Linux kernel logged for a rule of nftables or iptables (journalctl short, short-iso, short-unix or json; syslog), plain or packed with gzip: docs/flow-logs.md.',
+      'Taken are connections that clients began to anything but the proxy. What comes from other sources (foreign), goes to or comes from a proxy, answers somebody, or stays on the link is counted and left. The same record counts once, however often it comes.',
+      "The report shows them by job and destination with the likely fix: the job is whichever the client's address ran at that time, as the usage store knows it.",
+    ],
+    arguments: [{ name: 'FILE', about: 'A log, or several.', required: true, repeat: true }],
+    options: [
+      CONFIG,
+      {
+        name: 'format',
+        value: 'FORMAT',
+        choices: ['auto', 'vpc', 'kernel'],
+        about: 'auto unless given: the first line that is of one of the two decides for its file.',
+      },
+      {
+        name: 'fields',
+        value: 'NAMES',
+        about:
+          'Fields of a VPC flow log of a custom format without a head line, as the console shows them or as plain words: "srcaddr dstaddr …".',
+      },
+      {
+        name: 'client',
+        value: 'CIDR',
+        repeat: true,
+        about: 'Sources whose attempts count; clients.from of the policy unless given.',
+      },
+      {
+        name: 'proxy',
+        value: 'ADDRESS',
+        repeat: true,
+        about:
+          "Address of a proxy, besides those that the policy's `listen` and `self` name: its own traffic is no attempt.",
+      },
+      {
+        name: 'zone',
+        value: 'OFFSET',
+        about: "Zone of times that name none (journalctl's short form, syslog): Z, +02:00, -05:30. Z unless given.",
+      },
+    ],
+    exits: {
+      0: 'taken, or known already',
+      1: 'a file or the store failed, lines could not be understood, or the store has no room; what could be taken is taken',
+    },
+    examples: [
+      'sallyport import flows --config config/sallyport.yaml --client 10.0.0.0/16 vpcflowlogs.log.gz',
+      'sallyport import flows --zone +02:00 --config config/sallyport.yaml /var/log/kern.log /var/log/kern.log.1.gz',
+    ],
+  },
+  {
     name: 'usage rebuild',
     summary: 'Make the usage store anew from the audit log.',
-    json: 'store, audit, aside (where the old store is now), lines',
+    json: 'store, audit, aside (where the old store is now), lines, flows (records of `import flows` that were carried over; null: the old file could not be read)',
     arguments: [],
     options: [CONFIG],
     exits: { 0: 'rebuilt', 1: 'the audit log or the store failed' },
