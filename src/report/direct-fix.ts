@@ -53,12 +53,12 @@ const PLATFORM: Fix = {
 const DOCKERD: Fix = {
   kind: 'dockerd',
   title: 'a daemon of root, likely dockerd',
-  text: 'It reads no environment of builds: give it its own setting (`sallyport env --for docker`).',
+  text: 'It reads no environment of builds: give it its own setting (`sallyport env --for dockerd`).',
 };
 const HTTPS: Fix = {
   kind: 'https',
   title: 'HTTPS past the proxy',
-  text: 'A client does not use the proxy: set https_proxy (`sallyport env`). Some have a setting of their own: dockerd (`sallyport env --for docker`), Java, Node.js before it is told, systemd services.',
+  text: 'A client does not use the proxy: set https_proxy (`sallyport env`). Some have a setting of their own: dockerd (`sallyport env --for dockerd`), Java, Node.js before it is told, systemd services.',
 };
 const PING: Fix = { kind: 'ping', title: 'ping', text: 'It goes through no proxy: test with a request instead.' };
 const INTERNAL: Fix = {
