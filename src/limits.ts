@@ -330,14 +330,20 @@ export function limitProblems(limits: Limits): { name: LimitName; message: strin
   return found;
 }
 
+/** What is timed: a CONNECT from its head to its 200, its dial, a look-up. */
+export type Timing = 'setup' | 'dial' | 'dns';
+
 /** Counts how often each limit was hit; the metrics page and the drain summary read it. */
 export interface Meter {
   hit(limit: LimitName): void;
   readonly hits: ReadonlyMap<LimitName, number>;
+  /** Hears of each time in milliseconds; absent where nobody wants to know. */
+  readonly timed?: (what: Timing, ms: number) => void;
 }
 
 /** A Meter that keeps plain counts. */
-export function createMeter(): Meter {
+export function createMeter(timed?: Meter['timed']): Meter {
   const hits = new Map<LimitName, number>();
-  return { hits, hit: (limit) => void hits.set(limit, (hits.get(limit) ?? 0) + 1) };
+  const hit = (limit: LimitName): void => void hits.set(limit, (hits.get(limit) ?? 0) + 1);
+  return timed === undefined ? { hits, hit } : { hits, hit, timed };
 }

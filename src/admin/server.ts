@@ -2,10 +2,12 @@
 // reads no body, and is on an endpoint of its own that the policy's address guard never lets a proxied request reach.
 import http from 'node:http';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
+import type { Metrics } from './metrics.ts';
 
-export interface Health {
+export interface AdminPages {
   /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
   notReady(): string | null;
+  readonly metrics: Metrics;
 }
 
 const HEAD_BYTES_MAX = 8_192;
@@ -22,7 +24,7 @@ export interface AdminServer extends Listening {
 }
 
 /** Listens; resolves with the bound address, rejects with Node's error. */
-export async function startAdmin(on: ListenSource, health: Health): Promise<AdminServer> {
+export async function startAdmin(on: ListenSource, pages: AdminPages): Promise<AdminServer> {
   const server = http.createServer(
     {
       maxHeaderSize: HEAD_BYTES_MAX,
@@ -30,7 +32,7 @@ export async function startAdmin(on: ListenSource, health: Health): Promise<Admi
       requestTimeout: HEAD_TIMEOUT_MS,
       connectionsCheckingInterval: HEAD_CHECK_MS,
     },
-    (req, res) => answer(req, res, health),
+    (req, res) => void answer(req, res, pages),
   );
   server.maxConnections = CONNECTIONS_MAX;
   const listening = await listen(server, on, BACKLOG);
@@ -44,10 +46,10 @@ export async function startAdmin(on: ListenSource, health: Health): Promise<Admi
   };
 }
 
-function answer(req: http.IncomingMessage, res: http.ServerResponse, health: Health): void {
-  const send = (status: number, body: string): void => {
+async function answer(req: http.IncomingMessage, res: http.ServerResponse, pages: AdminPages): Promise<void> {
+  const send = (status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
     res.writeHead(status, {
-      'Content-Type': 'text/plain; charset=utf-8',
+      'Content-Type': type,
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
       Connection: 'close',
@@ -56,7 +58,8 @@ function answer(req: http.IncomingMessage, res: http.ServerResponse, health: Hea
   };
   if (req.method !== 'GET' && req.method !== 'HEAD') return send(405, 'method not allowed');
   if (req.url === '/healthz') return send(200, 'ok');
-  if (req.url !== '/readyz') return send(404, 'not found; here are /healthz and /readyz');
-  const reason = health.notReady();
+  if (req.url === '/metrics') return send(200, (await pages.metrics.render()).trimEnd(), pages.metrics.contentType);
+  if (req.url !== '/readyz') return send(404, 'not found; here are /healthz, /readyz and /metrics');
+  const reason = pages.notReady();
   return reason ? send(503, `not ready: ${reason}`) : send(200, 'ready');
 }

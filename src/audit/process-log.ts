@@ -5,6 +5,7 @@ import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
 import type { Fork } from './branch.ts';
 import { LOCK_TOUCH_MS } from './lock.ts';
 import { type AuditLog, type AuditOptions, openAuditLog } from './log.ts';
+import type { AuditStats } from './stats.ts';
 
 export class ProcessLog implements Recorder {
   readonly repaired: AuditLog['repaired'];
@@ -29,6 +30,11 @@ export class ProcessLog implements Recorder {
 
   get notReady(): string | null {
     return this.#log.notReady;
+  }
+
+  /** Of the file that is written now; a branch of an upgrade that failed counts no more. */
+  get stats(): AuditStats {
+    return this.#log.stats;
   }
 
   decided(record: Decided): void {

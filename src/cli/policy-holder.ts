@@ -3,12 +3,12 @@
 import type net from 'node:net';
 import os from 'node:os';
 import type { Logger } from 'pino';
-import type { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
 import type { Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
+import type { Recorder } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { redecide } from '../proxy/redecide.ts';
 import { brokenCount, brokenLayers, lastGood, sayBrokenLayers } from './layer-report.ts';
@@ -17,7 +17,7 @@ import { PolicyWatch } from './watch.ts';
 
 interface HolderOptions {
   readonly ctx: ProxyContext;
-  readonly audit: ProcessLog;
+  readonly audit: Recorder;
   readonly log: Logger;
   readonly file: string | null;
   readonly overrides: Overrides;

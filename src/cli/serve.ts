@@ -6,11 +6,11 @@ import { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { Proofs } from '../identity/proofs.ts';
-import { createMeter } from '../limits.ts';
+import type { Meter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
 import { Policy } from '../policy/decide.ts';
 import { BoundedLog } from '../proxy/bounded-log.ts';
-import type { ProxyContext } from '../proxy/context.ts';
+import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
 import { JsEngine } from '../proxy/engine-js.ts';
 import { OpenRequests } from '../proxy/open-requests.ts';
@@ -25,6 +25,7 @@ import { activatedSockets, type Place, placesOf, type Sockets } from './places.t
 import { PolicyHolder } from './policy-holder.ts';
 import { Predecessor } from './predecessor.ts';
 import { readyLine } from './ready-line.ts';
+import { Sight } from './sight.ts';
 import { Signals } from './signals.ts';
 import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
@@ -67,7 +68,8 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
   const places = placesOf(settings);
   const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
   const takeOver = await predecessor?.takeOver();
-  const meter = createMeter();
+  const sight = new Sight();
+  const { meter } = sight;
   const audit = new ProcessLog({
     meter,
     file: settings.audit.file,
@@ -81,7 +83,7 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
     ...(takeOver ? { takeOver } : {}),
   });
   try {
-    return await run({ options, loaded, log, audit, meter, signals, places, sockets, predecessor });
+    return await run({ options, loaded, log, audit, sight, signals, places, sockets, predecessor });
   } finally {
     audit.close();
   }
@@ -92,7 +94,7 @@ interface Parts {
   readonly loaded: LoadedConfig;
   readonly log: Logger;
   readonly audit: ProcessLog;
-  readonly meter: ReturnType<typeof createMeter>;
+  readonly sight: Sight;
   readonly signals: Signals;
   readonly places: readonly Place[];
   readonly sockets: Sockets;
@@ -104,7 +106,7 @@ async function run({
   loaded,
   log,
   audit,
-  meter,
+  sight,
   signals,
   places,
   sockets,
@@ -112,9 +114,18 @@ async function run({
 }: Parts): Promise<number> {
   const { settings } = loaded;
   sayRepairs(audit, log);
+  const { meter } = sight;
+  const recorder = sight.watch(audit, log);
   const engine = new JsEngine(settings.limits, meter);
-  const ctx = createContext({ loaded, log, audit, meter, engine });
-  const holder = new PolicyHolder({ ctx, audit, log, file: options.file, overrides: options.overrides, loaded });
+  const ctx = createContext({ loaded, log, recorder, meter, engine });
+  const holder = new PolicyHolder({
+    ctx,
+    audit: recorder,
+    log,
+    file: options.file,
+    overrides: options.overrides,
+    loaded,
+  });
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
   // The projection tails the log in a worker of its own; whatever happens to the store, the data plane does not wait for it.
@@ -127,7 +138,9 @@ async function run({
   });
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
-  const listeners = new Listeners({ proxy, health: { notReady }, guard: (bound) => holder.guard(bound) });
+  const storeLag = () => projection.lag();
+  const metrics = sight.metrics({ ctx, engine, audit, storeLag, notReady, mode: () => holder.mode });
+  const listeners = new Listeners({ proxy, admin: { notReady, metrics }, guard: (bound) => holder.guard(bound) });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
@@ -170,11 +183,11 @@ function sayRepairs(audit: ProcessLog, log: Logger): void {
 function createContext(parts: {
   loaded: LoadedConfig;
   log: Logger;
-  audit: ProcessLog;
-  meter: ReturnType<typeof createMeter>;
+  recorder: DurableRecorder;
+  meter: Meter;
   engine: Engine;
 }): ProxyContext {
-  const { loaded, log, audit, meter, engine } = parts;
+  const { loaded, log, recorder, meter, engine } = parts;
   const { settings } = loaded;
   const boot = randomBytes(4).toString('hex');
   let requests = 0;
@@ -190,7 +203,7 @@ function createContext(parts: {
     meter,
     resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),
     proofs: new Proofs({ limits: settings.limits, meter }),
-    recorder: audit,
+    recorder,
     log: new BoundedLog(log),
     slots: new Slots(settings.limits, meter),
     tunnelsFull: () => {

@@ -76,6 +76,7 @@ interface Flight {
   readonly promise: Promise<Resolution>;
   readonly settle: (resolution: Resolution) => void;
   readonly timer: NodeJS.Timeout;
+  readonly startedMs: number;
   /** Set once the deadline is over while the source has not come back: its slot stays taken, new requests fail at once. */
   late: Resolution | null;
 }
@@ -173,6 +174,7 @@ class CachingResolver implements Resolver {
       promise,
       settle: resolve,
       timer: setTimeout(() => this.#overdue(flight), this.#limits.dns_timeout_ms),
+      startedMs: this.#now(),
       late: null,
     };
     this.#flights.set(host, flight);
@@ -183,6 +185,7 @@ class CachingResolver implements Resolver {
 
   #overdue(flight: Flight): void {
     this.#meter.hit('dns_timeout_ms');
+    this.#meter.timed?.('dns', this.#now() - flight.startedMs);
     const late = failed('dns-timeout', `no answer within ${this.#limits.dns_timeout_ms} ms`);
     flight.late = late;
     this.#failures += 1;
@@ -198,6 +201,7 @@ class CachingResolver implements Resolver {
     if (others > 0) this.#shares.set(flight.client, others);
     else this.#shares.delete(flight.client);
     clearTimeout(flight.timer);
+    if (flight.late === null) this.#meter.timed?.('dns', this.#now() - flight.startedMs);
     const resolution = this.#judge(answer);
     if (flight.late !== null && !resolution.ok) return; // the failure has been told and is held already
     if (!resolution.ok) this.#failures += 1;

@@ -68,6 +68,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
   const { open } = routed;
   open.attach(new Dialling(ctx, exchange, open, accept));
   if (open.ended) return;
+  const dialMs = performance.now();
   const dialled = await exchange.dial({ addresses: open.addresses, port: parsed.authority.port });
   if (open.ended) return;
   if (!dialled.ok) {
@@ -80,6 +81,8 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
   // 9 the 200, 10 the first message, 11 relay, 12 the ended record.
   const first = firstMessage(open.decision.protocol, parsed.authority, open.decision.mode);
   open.openedMs = performance.now();
+  ctx.meter.timed?.('dial', open.openedMs - dialMs);
+  ctx.meter.timed?.('setup', open.openedMs - startedMs);
   exchange.open(first, (end) => ended(ctx, open, end));
 }
 

@@ -9,6 +9,8 @@ import type { FromWorker, WorkerData } from './project.ts';
 import { type ProjectionProblem, Projector } from './projector.ts';
 
 const POLL_MS = 500;
+/** Who asks for the lag in seconds is answered this exactly; each message wakes the data plane's thread. */
+const CAUGHT_UP_MS = 1_000;
 const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 30_000;
 /** Below STOP_MS of project.ts: time to close in order. */
@@ -47,12 +49,17 @@ async function catchUp(until: () => boolean): Promise<void> {
 
 let lastLag = '';
 let warned = false;
+let caughtUpMs = Number.NEGATIVE_INFINITY;
 
 function sendLag(): void {
   const lag = projector.lag();
   const text = JSON.stringify(lag);
   if (text !== lastLag) send({ type: 'lag', ...lag });
   lastLag = text;
+  if (performance.now() - caughtUpMs >= CAUGHT_UP_MS) {
+    caughtUpMs = performance.now();
+    send({ type: 'caught-up' });
+  }
   const late = lag.bytes > data.limits.usage_lag_bytes_warn;
   if (late && !warned)
     report({ code: 'usage-lag', message: `the usage store is ${lag.bytes} bytes behind the audit log` });

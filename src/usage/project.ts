@@ -11,6 +11,7 @@ import { type ProjectionOptions, type ProjectionProblem, Projector } from './pro
 /** Worker to main. */
 export type FromWorker =
   | { readonly type: 'lag'; readonly bytes: number; readonly seq: number }
+  | { readonly type: 'caught-up' }
   | { readonly type: 'problem'; readonly problem: ProjectionProblem };
 
 export interface WorkerData {
@@ -25,7 +26,14 @@ export interface Projection {
   /** Counts what is in the log, for at most STOP_MS, closes the store and ends the worker. */
   stop(): Promise<void>;
   /** How far the store is behind, as of the last report of the worker (every half second while it changes). */
-  lag(): { readonly bytes: number; readonly seq: number };
+  lag(): StoreLag;
+}
+
+export interface StoreLag {
+  readonly bytes: number;
+  readonly seq: number;
+  /** Since all that was in the log had been counted: a second or two while all is well; null until that was so once. */
+  readonly seconds: number | null;
 }
 
 /** After this the worker is ended where it is; the checkpoint makes that safe. */
@@ -65,6 +73,7 @@ class WorkerProjection implements Projection {
   #worker: Worker | null = null;
   #restart: NodeJS.Timeout | null = null;
   #lag = { bytes: 0, seq: 0 };
+  #caughtUpMs: number | null = null;
   #stopping = false;
   #exited: Promise<void> = Promise.resolve();
 
@@ -73,8 +82,9 @@ class WorkerProjection implements Projection {
     this.#start();
   }
 
-  lag(): { readonly bytes: number; readonly seq: number } {
-    return this.#lag;
+  lag(): StoreLag {
+    const at = this.#caughtUpMs;
+    return { ...this.#lag, seconds: at === null ? null : (performance.now() - at) / 1_000 };
   }
 
   async stop(): Promise<void> {
@@ -120,6 +130,7 @@ class WorkerProjection implements Projection {
 
   #message(message: FromWorker): void {
     if (message.type === 'lag') this.#lag = { bytes: message.bytes, seq: message.seq };
+    else if (message.type === 'caught-up') this.#caughtUpMs = performance.now();
     else this.#problem(message.problem);
   }
 

@@ -61,7 +61,7 @@ describe('startProjection', () => {
     world.write(10);
     const projection = startProjection(world.options());
     await reached(projection, 18);
-    expect(projection.lag()).toEqual({ bytes: 0, seq: 18 });
+    expect(projection.lag()).toMatchObject({ bytes: 0, seq: 18 });
     world.write(10);
     await reached(projection, 36);
     world.write(10);
@@ -97,6 +97,6 @@ describe('startProjection', () => {
   it('stops at once where there is nothing at all', async () => {
     const projection = startProjection(world.options({ auditFile: path.join(path.dirname(file), 'none.jsonl') }));
     await projection.stop();
-    expect(projection.lag()).toEqual({ bytes: 0, seq: 0 });
+    expect(projection.lag()).toMatchObject({ bytes: 0, seq: 0 });
   });
 });

@@ -1,0 +1,49 @@
+// The recorder that the proxy gets where somebody watches: the audit log takes each record first, then the taps hear of it.
+// What could not be recorded is not told; a tap that fails costs its watcher the news and never the request.
+import type { Decided, Ended, Note } from '../policy/record.ts';
+import type { DurableRecorder } from '../proxy/context.ts';
+import type { Tap } from './record-counts.ts';
+
+export class TappedRecorder implements DurableRecorder {
+  readonly #log: DurableRecorder;
+  readonly #taps: readonly Tap[];
+  readonly #failed: (error: unknown) => void;
+
+  /** @param failed hears of a tap that threw */
+  constructor(log: DurableRecorder, taps: readonly Tap[], failed: (error: unknown) => void) {
+    this.#log = log;
+    this.#taps = taps;
+    this.#failed = failed;
+  }
+
+  decided(record: Decided): void {
+    this.#log.decided(record);
+    try {
+      for (const tap of this.#taps) tap.decided(record);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  ended(record: Ended): void {
+    this.#log.ended(record);
+    try {
+      for (const tap of this.#taps) tap.ended(record);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  note(record: Note): void {
+    this.#log.note(record);
+    try {
+      for (const tap of this.#taps) tap.note(record);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  durable(): Promise<void> | null {
+    return this.#log.durable?.() ?? null;
+  }
+}
