@@ -61,6 +61,18 @@ export const REQUEST_ERRORS = {
   'credentials-malformed': { source: 'client', status: 407, title: 'The Proxy-Authorization header cannot be read.', hint: 'Use Basic credentials: http://PIPELINE%2FJOB:@proxy:3128.' },
   'credentials-invalid': { source: 'client', status: 407, title: 'The credentials are not valid.', hint: 'Check name and password; a pipeline and job are named without one: http://PIPELINE%2FJOB:@proxy:3128.' },
   'attempts-exceeded': { source: 'client', status: 407, title: 'Too many wrong passwords came from this address.', hint: 'Mend the credentials of whoever sends wrong ones from this address, and wait a minute; see limits.password_attempts_per_min.' },
+  // 407: the token of a job, each fault by its own name; said only where it matters to whoever may know.
+  'token-malformed': { source: 'client', status: 407, title: 'The password is not a token of a job.', hint: 'With the user name buildkite, the password is what `buildkite-agent oidc request-token` prints, unchanged.' },
+  'token-algorithm': { source: 'client', status: 407, title: 'The token is signed in a way that is not accepted here.', hint: 'Tokens of Buildkite are signed with RS256; see oidc.algorithms.' },
+  'token-key-unknown': { source: 'client', status: 407, title: 'The token is signed with a key that its issuer does not publish.', hint: 'Ask for a new token; where the keys come from a file, the operator must bring it up to date (oidc.jwks.file).' },
+  'token-signature': { source: 'client', status: 407, title: 'The signature of the token is wrong.', hint: 'Send the token exactly as the agent printed it.' },
+  'token-issuer': { source: 'client', status: 407, title: 'The token was issued by somebody else.', hint: 'Tokens of oidc.issuer are accepted, and no others.' },
+  'token-audience': { source: 'client', status: 407, title: 'The token was made for another audience.', hint: 'Ask for it with the audience of this proxy: `buildkite-agent oidc request-token --audience`; see oidc.audience.' },
+  'token-expired': { source: 'client', status: 407, title: 'The token has expired.', hint: 'Ask for it with a --lifetime of at least the time-out of the job.' },
+  'token-not-yet-valid': { source: 'client', status: 407, title: 'The token is not valid yet.', hint: 'Compare the clocks: of this proxy and of the token issuer; see oidc.leeway_s.' },
+  'token-organization': { source: 'client', status: 407, title: 'The token is of another organization.', hint: 'Every organization has the same issuer; those listed in oidc.organizations are accepted.' },
+  'token-claims': { source: 'client', status: 407, title: 'The token does not say which job it is of.', hint: 'It must have the claims organization_slug, pipeline_slug, job_id, iat and exp, as those of buildkite-agent have.' },
+  'token-source': { source: 'client', status: 407, title: 'The token is in use from another address.', hint: 'A token belongs to the first address that uses it; ask for one on each machine, or see oidc.bind_source.' },
   // 502, 504: allowed, but the other side failed.
   'dns-failed': { source: 'upstream', status: 502, proxyStatus: 'dns_error', title: 'The host name could not be resolved.', hint: 'Check the spelling; then check the resolver that the proxy uses (`dns` in the config).' },
   'dns-timeout': { source: 'upstream', status: 504, proxyStatus: 'dns_timeout', title: 'The resolver did not answer in time.', hint: RETRY },
@@ -76,6 +88,7 @@ export const REQUEST_ERRORS = {
   'tunnels-full': { source: 'proxy', status: 503, proxyStatus: 'connection_limit_reached', title: 'The proxy holds as many tunnels as it may.', hint: RETRY },
   'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections or tunnels as one client may.', hint: 'Close idle connections; see limits.client_connections_max and limits.client_tunnels_max.' },
   'credentials-busy': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'Too many credentials are being verified; these were not looked at.', hint: RETRY },
+  'token-keys-unavailable': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: "The token issuer's keys are not at hand, so the token was not looked at.", hint: 'The operational log says why they cannot be fetched; see oidc.jwks.' },
   draining: { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The proxy is shutting down.', hint: RETRY },
   'internal-error': { source: 'proxy', status: 500, proxyStatus: 'proxy_internal_error', title: 'The proxy failed; nothing was let through.', hint: 'Report it with the request id; the operational log has the cause.' },
 } as const satisfies Record<string, ErrorSpec>;

@@ -179,6 +179,38 @@ export const LIMIT_SPECS = {
     max: 100_000,
     about: 'Wrong passwords of one source address in a minute; then its further ones get 407 unread.',
   },
+  jwks_timeout_ms: {
+    default: 5_000,
+    min: 100,
+    max: 60_000,
+    about:
+      "Time for the token issuer's keys, for the connection and again for the answer; then they count as unavailable.",
+  },
+  jwks_bytes: {
+    default: 262_144,
+    min: 1_024,
+    max: 16_777_216,
+    about: "Bytes of the token issuer's keys; more is an error, and the keys that are known stay.",
+  },
+  jwks_refresh_ms: {
+    default: 600_000,
+    min: 1_000,
+    max: 86_400_000,
+    about: "Time after which the token issuer's keys are fetched again, beside the requests.",
+  },
+  jwks_stale_max_ms: {
+    default: 86_400_000,
+    min: 1_000,
+    max: 2_592_000_000,
+    about: "Time that the token issuer's keys count while they cannot be fetched again; then tokens get 503.",
+  },
+  jwks_retry_ms: {
+    default: 30_000,
+    min: 100,
+    max: 3_600_000,
+    about:
+      'Least time between two fetches of keys because a token names an unknown one, and the longest wait after failures; tokens with unknown keys are refused meanwhile.',
+  },
   audit_field_bytes: {
     default: 1_024,
     min: 256,
@@ -302,6 +334,11 @@ const RELATIONS: readonly {
       l.tunnels_max <= l.connections_max
         ? null
         : 'tunnels_max cannot exceed connections_max: every tunnel is a connection',
+  },
+  {
+    names: ['jwks_refresh_ms', 'jwks_stale_max_ms'],
+    broken: (l) =>
+      l.jwks_refresh_ms <= l.jwks_stale_max_ms ? null : 'jwks_refresh_ms cannot exceed jwks_stale_max_ms',
   },
   {
     names: ['client_connections_max', 'connections_max'],

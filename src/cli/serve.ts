@@ -5,6 +5,7 @@ import { type Logger, pino } from 'pino';
 import { ProcessLog } from '../audit/process-log.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
+import { fetchKeys, type KeyRoad } from '../identity/key-fetch.ts';
 import { Proofs } from '../identity/proofs.ts';
 import type { Meter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
@@ -191,7 +192,19 @@ function createContext(parts: {
   const { settings } = loaded;
   const boot = randomBytes(4).toString('hex');
   let requests = 0;
-  return {
+  const { limits } = settings;
+  const bounded = new BoundedLog(log);
+  const resolver = createResolver({ dns: settings.dns, limits, meter });
+  const proofs = new Proofs({
+    limits,
+    meter,
+    fetchKeys: (place) => {
+      const admits: KeyRoad['admits'] = (authority, address, ranges) => ctx.policy.admits(authority, address, ranges);
+      return fetchKeys(place, { resolver, limits, meter, admits });
+    },
+    onProblem: (why) => bounded.warn({ why }, "the token issuer's keys cannot be fetched"),
+  });
+  const ctx: ProxyContext = {
     policy: new Policy(loaded.policy),
     book: new ClientBook(settings, settings.limits.clients_tracked_max),
     help: settings.help,
@@ -201,10 +214,10 @@ function createContext(parts: {
     open: new OpenRequests(engine.tunnels),
     limits: settings.limits,
     meter,
-    resolver: createResolver({ dns: settings.dns, limits: settings.limits, meter }),
-    proofs: new Proofs({ limits: settings.limits, meter }),
+    resolver,
+    proofs,
     recorder,
-    log: new BoundedLog(log),
+    log: bounded,
     slots: new Slots(settings.limits, meter),
     tunnelsFull: () => {
       // The exchange that asks is counted already.
@@ -214,6 +227,7 @@ function createContext(parts: {
     },
     nextId: () => `${boot}-${(++requests).toString(36)}`,
   };
+  return ctx;
 }
 
 interface Running {

@@ -13,6 +13,55 @@ export function byName<N extends string, T extends z.ZodType>(names: readonly N[
 export const attributes = (about: string) =>
   z.strictObject(byName(ATTRIBUTES, (name) => leaf.line(`The ${name}.`).optional())).describe(about);
 
+export const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'] as const;
+
+const slug = leaf.line('The slug of an organization, as it stands in its URLs.', 100);
+const audience = leaf.line('The audience that tokens are asked for with.');
+
+export const oidc = z
+  .strictObject({
+    issuer: leaf
+      .httpsUrl('Who issues the tokens, exactly as in their claim iss. Default https://agent.buildkite.com.')
+      .optional(),
+    audience: z
+      .union([audience.transform((one) => [one]), z.array(audience).min(1)])
+      .describe('The audience that tokens must be made for: a name of this proxy that nothing else uses, or a list.'),
+    organizations: z
+      .array(slug)
+      .min(1)
+      .describe(
+        'Slugs of the organizations whose jobs are known. The issuer issues tokens to every organization there is.',
+      ),
+    jwks: z
+      .strictObject({
+        file: leaf
+          .filePath(
+            'A file with the keys (JWKS), for closed networks; read at each reload. Relative to the working directory.',
+          )
+          .optional(),
+        url: leaf.httpsUrl('Where the keys are. Default: /.well-known/jwks of the issuer.').optional(),
+        addresses: z
+          .array(leaf.cidr())
+          .describe('Ranges that the host of the keys may resolve into besides public addresses.')
+          .optional(),
+      })
+      .describe('The keys that tokens are signed with: a file, or a URL. Default: the URL.')
+      .optional(),
+    leeway_s: z.int().min(0).max(300).describe('Seconds that clocks may differ. Default 30.').optional(),
+    algorithms: z
+      .array(z.enum(ALGORITHMS))
+      .min(1)
+      .describe('Ways of signing that are accepted. Default [RS256], as Buildkite signs.')
+      .optional(),
+    bind_source: z
+      .boolean()
+      .describe('Whether a token belongs to the first source address that uses it. Default true.')
+      .optional(),
+  })
+  .describe(
+    'Jobs that prove themselves by a token of Buildkite (OIDC) as the password of user buildkite, or by a lease.',
+  );
+
 export const users = z
   .strictObject({
     file: leaf.filePath(

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import type { OperatorErrorCode } from '../errors.ts';
 import { type Cidr, parseCidr } from '../policy/address.ts';
-import { parseAuthority, parseHttpTarget } from '../policy/authority.ts';
+import { type Authority, parseAuthority, parseHttpTarget } from '../policy/authority.ts';
 import { formatIp, type Ip, parseIp } from '../policy/ip.ts';
 import { type Pattern, parsePattern, parseRuleText } from '../policy/pattern.ts';
 import { parsePostgresUrl, type StorePlace } from './store-place.ts';
@@ -209,6 +209,28 @@ export function requestUrl(about: string) {
         };
     }
     return { value: text };
+  });
+}
+
+/** An https:// URL without user, query and fragment; `text` is as written. */
+export interface HttpsUrl {
+  readonly text: string;
+  readonly authority: Authority;
+  /** '' where the URL has none. */
+  readonly path: string;
+}
+
+export function httpsUrl(about: string) {
+  return leaf<HttpsUrl>('config-value', about, (text) => {
+    const [, host = '', path = ''] = /^https:\/\/([^/?#@\s]+)((?:\/[\w.~%!$&'()*+,;=:@-]*)*)$/.exec(text) ?? [];
+    const authority = parseAuthority(/:\d+$/.test(host) ? host : `${host}:443`);
+    if (host === '' || text.length > 2_048)
+      return {
+        problem: `${JSON.stringify(text.slice(0, 80))} is not an https:// URL`,
+        hint: 'Write https://HOST/PATH, without user, query and fragment.',
+      };
+    if (!authority.ok) return { problem: `${JSON.stringify(text.slice(0, 80))}: ${authority.problem}` };
+    return { value: { text, authority: authority.authority, path } };
   });
 }
 

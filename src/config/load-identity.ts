@@ -5,10 +5,14 @@ import type { FileRead } from '../catalog/load.ts';
 import { SallyportError } from '../errors.ts';
 import { readDocument } from './document.ts';
 import { type Findings, failure, problemAt } from './findings.ts';
-import { type IdentitySettings, NO_IDENTITY } from './identity.ts';
+import { type IdentitySettings, oidcSettings } from './identity.ts';
+import { error } from './issues.ts';
+import { keySetProblem } from './key-set.ts';
 import { readBytes } from './load-file.ts';
 import { type Parsed, parseRaw } from './parse.ts';
 import { parseUsersFile, type User } from './users-file.ts';
+
+const KEYS_HINT = 'https://agent.buildkite.com/.well-known/jwks';
 
 /** The users file that a policy file names, whatever else is wrong with it; null where it names none. @throws SallyportError where it cannot be read */
 export function usersFileOf(policy: string): string | null {
@@ -25,9 +29,33 @@ export function readUsersText(file: string): string {
 
 /** @param files takes what was read, so that a change of it reloads */
 export function loadIdentity(raw: Parsed['raw'], findings: Findings, files: FileRead[]): IdentitySettings {
-  const named = raw.users?.file;
-  if (named === undefined) return NO_IDENTITY;
-  return { files: [named], users: readUsers(named, findings, files) };
+  const usersFile = raw.users?.file;
+  const keysFile = raw.oidc?.jwks?.file;
+  const elsewhere = raw.oidc?.jwks?.url !== undefined || raw.oidc?.jwks?.addresses !== undefined;
+  if (keysFile !== undefined && elsewhere)
+    findings.add([
+      error('config-conflict', ['oidc', 'jwks'], 'oidc.jwks has a file and a URL: the keys come from one place'),
+    ]);
+  const users = usersFile === undefined ? [] : readUsers(usersFile, findings, files);
+  const keys = keysFile === undefined ? null : readKeys(keysFile, findings, files);
+  return {
+    files: [usersFile, keysFile].filter((file) => file !== undefined),
+    users,
+    oidc: raw.oidc === undefined ? null : oidcSettings(raw.oidc, keys),
+  };
+}
+
+/** The text of a key set whose form is right; whether its keys are is found out when they are put to use. */
+function readKeys(file: string, findings: Findings, files: FileRead[]): string {
+  const text = readText(file, findings, files);
+  if (text === null) return '';
+  const problem = keySetProblem(text);
+  if (problem !== null) {
+    const message = `the key set is not valid: ${problem}`;
+    const hint = `Fetch it again from the issuer: ${KEYS_HINT}.`;
+    findings.addPlaced([problemAt('config-value', { file, line: 1, column: 1 }, message, hint)]);
+  }
+  return text;
 }
 
 function readUsers(file: string, findings: Findings, files: FileRead[]): User[] {

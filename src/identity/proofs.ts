@@ -4,15 +4,17 @@
 import { hash, randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { IdentitySettings } from '../config/identity.ts';
+import { TOKEN_USER } from '../config/users-file.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Attributes, Identity } from '../policy/record.ts';
 import { Attempts } from './attempts.ts';
 import { type Client, type Identified, identifyClaim, knownClaim } from './identify.ts';
 import { type BasicCredentials, parseBasic } from './proxy-authorization.ts';
+import { Tokens, type TokensOptions } from './tokens.ts';
 import { Users } from './users.ts';
 
-export interface ProofOptions {
+export interface ProofOptions extends TokensOptions {
   readonly limits: Limits;
   readonly meter: Meter;
   /** Milliseconds since the epoch. */
@@ -25,16 +27,24 @@ export interface Proof {
   readonly attributes: Attributes;
   /** Until when it is believed, milliseconds since the epoch. */
   readonly untilMs: number;
+  /** What they are refused with after that; null where they are verified again. */
+  readonly after: RequestErrorCode | null;
 }
+
+export type Verified =
+  | { readonly ok: true; readonly proof: Proof; readonly identity: Identity }
+  | { readonly ok: false; readonly code: RequestErrorCode };
+
+type Checked = { readonly ok: true; readonly proof: Proof } | { readonly ok: false; readonly code: RequestErrorCode };
 
 interface Held {
   readonly proof: Proof;
-  /** The identity for who comes with this one from his address. */
+  /** The one address that may use it; null where any may. */
+  readonly source: string | null;
+  /** The answer for who comes with this identity from his address; made anew for another one. */
   base: Identity;
-  identity: Identity;
+  answer: Verified;
 }
-
-type Verified = { readonly ok: true; readonly proof: Proof } | { readonly ok: false; readonly code: RequestErrorCode };
 
 /** A wrong password is refused for so long without being tried again: a client that repeats it uses up one attempt. */
 const WRONG_MS = 10_000;
@@ -46,27 +56,32 @@ export class Proofs {
   readonly #key = randomBytes(32).toString('base64');
   readonly #held: LRUCache<string, Held>;
   readonly #wrong: LRUCache<string, number>;
-  readonly #pending = new Map<string, Promise<Verified>>();
+  readonly #pending = new Map<string, Promise<Checked>>();
   readonly #attempts: Attempts;
+  readonly #tokens: Tokens;
   #users = new Users([]);
   #usersText = '[]';
 
-  constructor({ limits, meter, now = Date.now }: ProofOptions) {
+  constructor(options: ProofOptions) {
+    const { limits, meter, now = Date.now } = options;
     this.#limits = limits;
     this.#meter = meter;
     this.#now = now;
     this.#held = new LRUCache({ max: limits.credentials_cached_max });
     this.#wrong = new LRUCache({ max: limits.credentials_cached_max });
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
+    this.#tokens = new Tokens(options);
   }
 
   /** Puts settings in force. What they changed is verified again, the rest is still known. */
-  use({ users }: IdentitySettings): void {
+  use({ users, oidc }: Pick<IdentitySettings, 'users' | 'oidc'>): void {
     const text = JSON.stringify(users);
-    if (text === this.#usersText) return;
-    this.#usersText = text;
-    this.#users = new Users(users);
-    this.#forget('user');
+    if (text !== this.#usersText) {
+      this.#usersText = text;
+      this.#users = new Users(users);
+      this.#forget('user');
+    }
+    if (this.#tokens.use(oidc)) this.#forget('job');
   }
 
   /**
@@ -78,45 +93,77 @@ export class Proofs {
     if (header === undefined) return { ok: true, identity: client.identity };
     const claim = knownClaim(client, header);
     if (claim !== null) return { ok: true, identity: claim };
-    const digest = hash('sha256', this.#key + header, 'base64');
-    const held = this.#held.get(digest);
-    if (held !== undefined) {
-      if (held.proof.untilMs > this.#now()) return { ok: true, identity: identityFor(held, client) };
-      this.#held.delete(digest);
-    }
+    const digest = this.#digest(header);
+    const known = this.#known(client, digest);
+    if (known !== null) return known;
     const credentials = parseBasic(header);
     if (!credentials) return { ok: false, code: 'credentials-malformed' };
     if (credentials.password === '') return identifyClaim(client, header, credentials.username);
     return this.#verify(client, digest, credentials);
   }
 
-  #verify(client: Client, digest: string, credentials: BasicCredentials): Identified | Promise<Identified> {
+  /** A job by its token alone, as if it had come in the proxy URL: what is known there is known here. Never rejects. */
+  async job(client: Client, token: string): Promise<Verified> {
+    const digest = this.#digest(headerOf(token));
+    return this.#known(client, digest) ?? this.#verify(client, digest, { username: TOKEN_USER, password: token });
+  }
+
+  #digest(header: string): string {
+    return hash('sha256', this.#key + header, 'base64');
+  }
+
+  /** The answer about credentials that were verified before; null where they must be (again). */
+  #known(client: Client, digest: string): Verified | null {
+    const held = this.#held.get(digest);
+    if (held === undefined) return null;
+    const { proof, source } = held;
+    if (proof.untilMs <= this.#now()) {
+      if (proof.after === null) {
+        this.#held.delete(digest);
+        return null;
+      }
+      return { ok: false, code: proof.after };
+    }
+    if (source !== null && source !== client.address) return { ok: false, code: 'token-source' };
+    if (held.base !== client.identity) {
+      held.base = client.identity;
+      held.answer = { ok: true, proof, identity: merged(proof, client.identity) };
+    }
+    return held.answer;
+  }
+
+  #verify(client: Client, digest: string, credentials: BasicCredentials): Verified | Promise<Verified> {
     const wrongUntil = this.#wrong.get(digest);
     if (wrongUntil !== undefined && wrongUntil > this.#now()) return { ok: false, code: 'credentials-invalid' };
     let pending = this.#pending.get(digest);
     if (pending === undefined) {
-      const refused = this.#begin(client.address);
+      const isToken = credentials.username === TOKEN_USER && this.#tokens.on;
+      const refused = this.#mayBegin(client.address, isToken);
       if (refused !== null) return { ok: false, code: refused };
-      pending = this.#password(client.address, digest, credentials).finally(() => this.#pending.delete(digest));
+      const check = isToken
+        ? this.#tokens.verify(credentials.password, this.#now())
+        : this.#password(client.address, digest, credentials);
+      pending = check.finally(() => this.#pending.delete(digest));
       this.#pending.set(digest, pending);
     }
-    return pending.then((verified) => this.#answer(client, digest, verified));
+    return pending.then((checked) => this.#answer(client, digest, checked));
   }
 
-  /** Whether one more password may be tried for this address; the code that says why not. */
-  #begin(address: string): RequestErrorCode | null {
+  /** Whether one more may be verified for this address; the code that says why not. */
+  #mayBegin(address: string, isToken: boolean): RequestErrorCode | null {
     // Without users no password can be right, and there is nothing to be tried.
-    if (this.#users.size === 0) return 'credentials-invalid';
+    if (!isToken && this.#users.size === 0) return 'credentials-invalid';
     if (this.#pending.size >= this.#limits.verifications_pending_max) {
       this.#meter.hit('verifications_pending_max');
       return 'credentials-busy';
     }
-    if (this.#attempts.take(address, this.#now())) return null;
+    // Nobody guesses a signature; counting tokens would let one job keep its neighbours out.
+    if (isToken || this.#attempts.take(address, this.#now())) return null;
     this.#meter.hit('password_attempts_per_min');
     return 'attempts-exceeded';
   }
 
-  async #password(address: string, digest: string, { username, password }: BasicCredentials): Promise<Verified> {
+  async #password(address: string, digest: string, { username, password }: BasicCredentials): Promise<Checked> {
     const users = this.#users;
     const attributes = await users.verify(username, password);
     // A reload may have come meanwhile: then the answer is one about users that count no longer.
@@ -125,33 +172,31 @@ export class Proofs {
       return { ok: false, code: 'credentials-invalid' };
     }
     this.#attempts.giveBack(address, this.#now());
-    const proof: Proof = { kind: 'user', attributes, untilMs: this.#now() + this.#limits.credentials_ttl_ms };
-    return { ok: true, proof };
+    const untilMs = this.#now() + this.#limits.credentials_ttl_ms;
+    return { ok: true, proof: { kind: 'user', attributes, untilMs, after: null } };
   }
 
-  #answer(client: Client, digest: string, verified: Verified): Identified {
-    if (!verified.ok) return verified;
-    let held = this.#held.get(digest);
-    if (held?.proof !== verified.proof) {
-      held = { proof: verified.proof, base: client.identity, identity: merged(verified.proof, client.identity) };
-      this.#held.set(digest, held);
+  #answer(client: Client, digest: string, checked: Checked): Verified {
+    if (!checked.ok) return checked;
+    const { proof } = checked;
+    // Who waited for the same verification finds it held, and perhaps bound to another address, already.
+    if (this.#held.get(digest)?.proof !== proof) {
+      const source = proof.kind === 'job' && this.#tokens.bindSource ? client.address : null;
+      const answer: Verified = { ok: true, proof, identity: merged(proof, client.identity) };
+      this.#held.set(digest, { proof, source, base: client.identity, answer });
     }
-    return { ok: true, identity: identityFor(held, client) };
+    return this.#known(client, digest) ?? { ok: false, code: 'credentials-invalid' };
   }
 
   #forget(kind: Proof['kind']): void {
     for (const [digest, held] of this.#held) if (held.proof.kind === kind) this.#held.delete(digest);
-    this.#wrong.clear();
+    if (kind === 'user') this.#wrong.clear();
   }
 }
 
-/** The same object for the same client identity: records are written faster for one that is known. */
-function identityFor(held: Held, client: Client): Identity {
-  if (held.base !== client.identity) {
-    held.base = client.identity;
-    held.identity = merged(held.proof, client.identity);
-  }
-  return held.identity;
+/** The header that a proxy URL with this token gives. */
+function headerOf(token: string): string {
+  return `Basic ${Buffer.from(`${TOKEN_USER}:${token}`).toString('base64')}`;
 }
 
 /** What the address proves stays proven, save where the credentials say it better. */

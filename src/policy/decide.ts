@@ -147,6 +147,14 @@ export class Policy {
     return prohibited;
   }
 
+  /** Whether the proxy itself may dial an address for a name of its own settings; `ranges` count as a rule's `addresses` do. */
+  admits(authority: Authority, address: string, ranges: readonly Cidr[]): boolean {
+    const addressClass = classifyAddress(address);
+    if (this.#isSelf(addressClass, address, authority.port)) return false;
+    if (addressClass === 'metadata' || touchesAny(this.compiled.metadataAddresses, address)) return false;
+    return addressClass === 'public' || containsAny(ranges, address) || this.isPrivateUpstream(authority, address);
+  }
+
   /** The mode in force: the rule's own, else the first scope that selects the identity, else the global one. */
   modeFor(identity: Identity, rule: Pick<RuleView, 'mode'> | null): Mode {
     if (rule !== null && rule.mode !== null) return rule.mode;

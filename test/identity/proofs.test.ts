@@ -1,11 +1,13 @@
 // Credentials → identity: claims, static users, what is cached and for how long, what is limited.
 import { describe, expect, it } from 'vitest';
+import type { OidcSettings } from '../../src/config/identity.ts';
 import type { User } from '../../src/config/users-file.ts';
 import type { Client, Identified } from '../../src/identity/identify.ts';
 import { hashPassword } from '../../src/identity/password.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
 import { ANONYMOUS, type Attributes } from '../../src/policy/record.ts';
+import { AUDIENCE, ISSUER, type TokenChanges, tokenIssuer } from '../support/tokens.ts';
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
 const client = (address: string, identity: Client['identity'] = ANONYMOUS): Client => ({
@@ -23,8 +25,14 @@ const user = (name: string, attributes: Attributes = {}): User => ({ name, hash:
 function make(users: readonly User[], limits: Partial<Record<LimitName, number>> = {}) {
   const meter = createMeter();
   const clock = { ms: 1_000_000 };
-  const proofs = new Proofs({ limits: { ...DEFAULT_LIMITS, ...limits }, meter, now: () => clock.ms });
-  proofs.use({ files: [], users });
+  const proofs = new Proofs({
+    limits: { ...DEFAULT_LIMITS, ...limits },
+    meter,
+    now: () => clock.ms,
+    fetchKeys: () => Promise.reject(new Error('not asked for here')),
+    onProblem: () => {},
+  });
+  proofs.use({ oidc: null, users });
   return { proofs, meter, clock };
 }
 
@@ -86,7 +94,7 @@ describe('a user', () => {
 
   it('proves its name and attributes, beside what the address proves, which it overrules', async () => {
     const { proofs } = make([user('ann', { pipeline: 'web', queue: 'own' })]);
-    expect(await proofs.identify(known, right)).toEqual({
+    expect(await proofs.identify(known, right)).toMatchObject({
       ok: true,
       identity: { kind: 'user', attributes: { queue: 'own', pipeline: 'web', user: 'ann' }, claimed: {} },
     });
@@ -112,16 +120,16 @@ describe('a user', () => {
     const again = proofs.identify(stranger, right);
     expect(again).toBeInstanceOf(Promise);
     await again;
-    proofs.use({ files: [], users: [user('ann')] });
+    proofs.use({ oidc: null, users: [user('ann')] });
     expect(proofs.identify(stranger, right)).not.toBeInstanceOf(Promise);
-    proofs.use({ files: [], users: [] });
+    proofs.use({ oidc: null, users: [] });
     expect(proofs.identify(stranger, right)).toEqual(refused('credentials-invalid'));
   });
 
   it('that a reload takes out while its password is being verified is refused', async () => {
     const { proofs } = make([user('ann')]);
     const pending = proofs.identify(stranger, right);
-    proofs.use({ files: [], users: [user('bob')] });
+    proofs.use({ oidc: null, users: [user('bob')] });
     expect(await pending).toEqual(refused('credentials-invalid'));
   });
 
@@ -171,5 +179,91 @@ describe('limits', () => {
     for (const at of [0, 1, 2]) await proofs.identify(stranger, basic(`u${at}:correct horse battery`));
     expect(proofs.identify(stranger, basic('u1:correct horse battery'))).not.toBeInstanceOf(Promise);
     expect(proofs.identify(stranger, basic('u0:correct horse battery'))).toBeInstanceOf(Promise);
+  });
+});
+
+describe('a token of a job', () => {
+  const issuer = tokenIssuer();
+  const oidc: OidcSettings = {
+    issuer: ISSUER,
+    audiences: [AUDIENCE],
+    organizations: ['acme'],
+    jwks: { from: 'file', text: issuer.jwks },
+    leewayS: 30,
+    algorithms: ['RS256'],
+    bindSource: true,
+  };
+  const START_MS = 1_000_000;
+  const token = (changes: TokenChanges = {}) => issuer.token({ at: START_MS / 1_000, ...changes });
+  const start = (settings: Partial<OidcSettings> = {}, limits: Partial<Record<LimitName, number>> = {}) => {
+    const made = make([], limits);
+    made.proofs.use({ users: [], oidc: { ...oidc, ...settings } });
+    return made;
+  };
+
+  it('is the password of user buildkite, verified once, and known until it expires', async () => {
+    const { proofs, clock } = start();
+    const header = basic(`buildkite:${await token()}`);
+    const first = proofs.identify(known, header);
+    expect(first).toBeInstanceOf(Promise);
+    expect(await first).toMatchObject({
+      ok: true,
+      identity: {
+        kind: 'job',
+        attributes: { pipeline: 'web', job: expect.any(String), queue: 'default' },
+        claimed: {},
+      },
+    });
+    clock.ms += 3_600_000 + 29_999;
+    expect(proofs.identify(known, header)).toMatchObject({ ok: true });
+    clock.ms += 1;
+    expect(proofs.identify(known, header)).toEqual(refused('token-expired'));
+    expect(proofs.identify(known, header)).toEqual(refused('token-expired'));
+  });
+
+  it('belongs to the first address that uses it, also where two come at once', async () => {
+    const { proofs } = start();
+    const header = basic(`buildkite:${await token()}`);
+    const [one, two] = await Promise.all([proofs.identify(known, header), proofs.identify(stranger, header)]);
+    expect(one).toMatchObject({ ok: true });
+    expect(two).toEqual(refused('token-source'));
+    expect(proofs.identify(stranger, header)).toEqual(refused('token-source'));
+    expect(proofs.identify(known, header)).toMatchObject({ ok: true });
+    // The same token by the job API is the same token.
+    expect(await proofs.job(stranger, await token())).toEqual(refused('token-source'));
+    expect(await proofs.job(known, await token())).toMatchObject({ ok: true, proof: { kind: 'job' } });
+  });
+
+  it('may be used from anywhere with bind_source: false', async () => {
+    const { proofs } = start({ bindSource: false });
+    const header = basic(`buildkite:${await token()}`);
+    expect(await proofs.identify(known, header)).toMatchObject({ ok: true, identity: { kind: 'job' } });
+    expect(proofs.identify(stranger, header)).toMatchObject({ ok: true, identity: { kind: 'job' } });
+  });
+
+  it('is verified again after a reload that changed what counts, and stays known after another one', async () => {
+    const { proofs } = start();
+    const header = basic(`buildkite:${await token()}`);
+    await proofs.identify(known, header);
+    proofs.use({ users: [user('ann')], oidc: { ...oidc } });
+    expect(proofs.identify(known, header)).toMatchObject({ ok: true });
+    proofs.use({ users: [], oidc: { ...oidc, organizations: ['other'] } });
+    expect(await proofs.identify(known, header)).toEqual(refused('token-organization'));
+    proofs.use({ users: [], oidc: null });
+    expect(await proofs.identify(known, header)).toEqual(refused('credentials-invalid'));
+  });
+
+  it('that is wrong is no attempt at a password: neighbours on the address are not kept out', async () => {
+    const { proofs } = start({}, { password_attempts_per_min: 1 });
+    for (let at = 0; at < 5; at++)
+      expect(await proofs.identify(stranger, basic(`buildkite:wrong${at}`))).toEqual(refused('token-malformed'));
+    expect(await proofs.identify(stranger, basic(`buildkite:${await token()}`))).toMatchObject({ ok: true });
+  });
+
+  it('while too many are being verified is refused as busy', async () => {
+    const { proofs } = start({}, { verifications_pending_max: 1 });
+    const first = proofs.identify(stranger, basic('buildkite:a'));
+    expect(proofs.identify(stranger, basic('buildkite:b'))).toEqual(refused('credentials-busy'));
+    await first;
   });
 });

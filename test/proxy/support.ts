@@ -164,6 +164,8 @@ export function atEnd(cleanup: () => Promise<void> | void): void {
 
 const dir = tempDir('proxy');
 let files = 0;
+/** Nothing is fetched: keys come from files. */
+const noKeys = { fetchKeys: () => Promise.reject(new Error('not here')), onProblem: () => {} };
 
 function load(yaml: string): ReturnType<typeof loadConfigHere> {
   const has = (key: string): boolean => new RegExp(`^${key}:`, 'm').test(yaml);
@@ -199,7 +201,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     meter,
     resolver,
     recorder,
-    proofs: new Proofs({ limits, meter }),
+    proofs: new Proofs({ limits, meter, ...noKeys }),
     log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
     slots: new Slots(limits, meter),
     tunnelsFull: () => {

@@ -211,7 +211,12 @@ export class World {
         }),
       ),
       recorder: this.#recorder(),
-      proofs: new Proofs({ limits: this.limits, meter }),
+      proofs: new Proofs({
+        limits: this.limits,
+        meter,
+        fetchKeys: () => Promise.reject(new Error('none')),
+        onProblem: () => {},
+      }),
       open: new OpenRequests(this.engine.tunnels),
       log: new BoundedLog(pino({ level: 'error' }, { write: (line: string) => void this.logged.push(line) })),
       slots: this.slots,
