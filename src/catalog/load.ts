@@ -1,13 +1,15 @@
-// Reads the catalog: the shipped folder config/catalog, then any catalog.d of the operator, into one frozen Catalog.
+// Reads the catalog: the shipped folder config/catalog (or the one file that a lock pins in its place), then any catalog.d of the
+// operator, into one frozen Catalog.
 // It answers every problem at once with file:line:column; a catalog with one problem is no catalog (fail closed).
 // Aliases and tags of YAML are refused: a catalog needs neither, and an alias bomb is an old way to eat the memory.
 import { createHash } from 'node:crypto';
 import { type BigIntStats, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
+import { type CatalogFiles, parseBundle } from './bundle.ts';
 import type { Catalog } from './catalog.ts';
 import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
 import type { PathProblem } from './shape.ts';
@@ -46,6 +48,7 @@ interface Source {
 /**
  * Loads the shipped catalog and the folders given (each optional: a folder that does not exist adds nothing).
  * The shipped folder is always read, and first, whether or not it is among them.
+ * @param shipped a folder, or a catalog in one file (bundle.ts) that stands for it
  * @param read takes the operator's files as they were read
  * @throws SallyportError `catalog-invalid` whose `problems` hold every finding with its place
  */
@@ -57,8 +60,8 @@ export function loadCatalog(
   const problems: Problem[] = [];
   const sources = new Map<string, Source>();
   const files: CatalogFile[] = [];
-  for (const file of listFiles(shipped, true, problems))
-    readInto(file, readText(file, problems, []), true, files, sources, problems);
+  for (const [file, text] of shippedTexts(shipped, problems, read))
+    readInto(file, text, true, files, sources, problems);
   const own = resolved(shipped);
   for (const folder of folders) {
     if (resolved(folder) === own) continue;
@@ -77,6 +80,30 @@ export function loadCatalog(
     });
   }
   return freeze(assembled.content);
+}
+
+/** The catalog files of a folder, as a bundle holds them. @throws SallyportError `catalog-invalid` where one cannot be read */
+export function catalogFiles(folder: string = SHIPPED_CATALOG): CatalogFiles {
+  const problems: Problem[] = [];
+  const texts = shippedTexts(folder, problems, []);
+  const first = problems[0];
+  if (first !== undefined) throw new SallyportError('catalog-invalid', first.message, { hint: first.hint, problems });
+  return Object.fromEntries(texts.map(([file, text]) => [basename(file), text ?? '']));
+}
+
+/** Name and text of each file of the shipped catalog; a problem is told for what cannot be read. */
+function shippedTexts(shipped: string, problems: Problem[], read: FileRead[]): [string, string | null][] {
+  if (!statSync(shipped, { throwIfNoEntry: false })?.isFile())
+    return listFiles(shipped, true, problems).map((file) => [file, readText(file, problems, [])]);
+  const text = readText(shipped, problems, read);
+  if (text === null) return [];
+  try {
+    return Object.entries(parseBundle(shipped, text).files).map(([name, inner]) => [`${shipped}#${name}`, inner]);
+  } catch (cause) {
+    if (!(cause instanceof SallyportError)) throw cause;
+    problems.push(found(cause.code, shipped, cause.message, undefined, undefined, cause.hint));
+    return [];
+  }
 }
 
 function freeze(content: CatalogContent): Catalog {

@@ -38,7 +38,7 @@ export const COMMANDS: readonly (CommandSpec & { readonly name: CommandName })[]
 
 /** Families of two-word commands, for help. */
 export const FAMILIES: Readonly<Record<string, string>> = {
-  catalog: 'What the catalog holds.',
+  catalog: 'What the catalog holds, and when it changes.',
   user: 'Keep the file of users.',
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',

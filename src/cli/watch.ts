@@ -5,6 +5,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { CATALOG_FILE, type FileRead, fileSignature } from '../catalog/load.ts';
 import { CATALOG_FOLDER } from '../config/load.ts';
+import { lockPath } from '../config/load-lock.ts';
 import { LIMIT_SPECS } from '../limits.ts';
 import { globMatches } from '../policy/selector.ts';
 
@@ -64,6 +65,9 @@ export class PolicyWatch {
     const { file, folders, files, layers } = this.#options;
     const inUse = folders();
     const lines = [await line(file)];
+    // Whether there is a lock is part of it; where there is none, its absence is no line, as it was not read.
+    const lock = await line(lockPath(file));
+    if (!lock.endsWith(' ENOENT')) lines.push(lock);
     for (const folder of inUse.length > 0 ? inUse : [join(dirname(file), CATALOG_FOLDER)]) {
       for (const name of await names(folder)) lines.push(await line(join(folder, name)));
     }

@@ -36,10 +36,14 @@ export class Findings {
     }
   }
 
-  /** Errors of another file (the catalog), which have their place already. */
+  /** Findings of another file (the catalog, its lock), which have their place already. */
   addPlaced(found: readonly Problem[]): void {
-    this.#errorCount += found.length;
-    this.#errors.push(...found.slice(0, PROBLEMS_MAX));
+    const errors = found.filter(({ severity }) => severity === 'error');
+    const warnings = found.filter(({ severity }) => severity === 'warning');
+    this.#errorCount += errors.length;
+    this.#warningCount += warnings.length;
+    this.#errors.push(...errors.slice(0, PROBLEMS_MAX));
+    this.#warnings.push(...warnings.slice(0, WARNINGS_MAX));
   }
 
   get hasErrors(): boolean {

@@ -19,10 +19,12 @@ import type { PathProblem } from './issues.ts';
 import { type LintInput, lintRules } from './lint.ts';
 import { loadIdentity } from './load-identity.ts';
 import { type LastGood, type LayerStatus, Layers } from './load-layers.ts';
+import { lockOf, pendingProblems } from './load-lock.ts';
 import { makePolicy } from './load-policy.ts';
 import { parseText, readTextFile } from './load-text.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
 import { buildPolicySource } from './policy-source.ts';
+import type { PlacedRule } from './rules.ts';
 import { type TestRequest, testRequests } from './trial.ts';
 
 export type { Overrides } from './parse.ts';
@@ -133,7 +135,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   findings.add(parsed.problems);
   const catalogDirs = catalogFolders(file, parsed, findings);
   const files = document.read === null ? [] : [document.read];
-  const catalog = readCatalog(catalogDirs, findings, files);
+  const lock = lockOf(file);
+  const catalog = readCatalog(catalogDirs, lock, findings, files);
   const origin = (path: readonly PropertyKey[]): string => originText(document.place(path));
   const { settings, problems: relations } = buildSettings({
     file,
@@ -165,12 +168,30 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { modes } = built.source;
   findings.add(lintRules({ rules, catalog, clientGroups, provable: proves, modes, scopes, now }));
   findings.add(made.failed);
+  if (lock !== null) findings.addPlaced(pendingProblems(lock, catalog, groupsOf(rules)));
   if (findings.hasErrors) throw findings.error();
   const tests = testRequests(parsed.tests, now);
   const { source, policy } = made;
   const ceiling = layers?.ceiling?.map(({ rule }) => rule) ?? null;
   const status = layers?.status ?? [];
   return { settings, policy, files, problems: findings.warnings(), source, catalog, tests, layers: status, ceiling };
+}
+
+function groupsOf(rules: readonly PlacedRule[]): Set<string> {
+  return new Set(rules.flatMap(({ rule }) => (rule.group === null ? [] : [rule.group])));
+}
+
+/**
+ * The public keys that a policy file names under `catalog.keys`: also of one that is not valid under the catalog it was accepted with.
+ * @throws SallyportError where the file is no YAML, or what it says of the catalog is not allowed
+ */
+export function catalogKeys(file: string): readonly string[] {
+  const document = readFile(file);
+  const parsed = parseRaw(document.value, {});
+  const findings = new Findings(file, (problem) => placeOf(problem, document, parsed));
+  findings.add(parsed.problems.filter(({ path }) => path[0] === 'catalog'));
+  if (findings.hasErrors) throw findings.error();
+  return parsed.raw.catalog?.keys ?? [];
 }
 
 interface ReadDocument extends SourceDocument {
@@ -239,9 +260,14 @@ function layerPaths(file: string | null, { layers }: Parsed['raw']): string[] {
   return named.map((one) => join(dirname(file ?? '.'), one));
 }
 
-function readCatalog(folders: readonly string[], findings: Findings, read: FileRead[]): Catalog | null {
+function readCatalog(
+  folders: readonly string[],
+  lock: string | null,
+  findings: Findings,
+  read: FileRead[],
+): Catalog | null {
   try {
-    return loadCatalog(folders, undefined, read);
+    return loadCatalog(folders, lock ?? undefined, read);
   } catch (cause) {
     if (!(cause instanceof SallyportError)) throw cause;
     findings.addPlaced(cause.problems);

@@ -315,8 +315,13 @@ export const SHAPE = {
       dir: leaf
         .filePath('A folder with own catalog files. Default: catalog.d beside this file, where it exists.')
         .optional(),
+      keys: z
+        .array(leaf.filePath('An Ed25519 public key in PEM.'))
+        .max(16)
+        .describe('Who may sign a catalog that `sallyport catalog accept FILE` takes over.')
+        .optional(),
     })
-    .describe('Catalog files of your own, besides the shipped ones.')
+    .describe('Catalog files of your own besides the shipped ones, and whose updates of those are accepted.')
     .optional(),
 };
 

@@ -86,6 +86,18 @@ describe('a change', () => {
     expect(await look(2)).toBe(1);
   });
 
+  it('of the lock that was read counts, and its end', async () => {
+    const lock = join(dir, 'sallyport.lock');
+    writeFileSync(lock, 'one');
+    writeFileSync(file, 'one');
+    begin([read(file, 'one'), read(lock, 'one')]);
+    expect(await look(3)).toBe(0);
+    writeFileSync(lock, 'two');
+    expect(await look(2)).toBe(1);
+    rmSync(lock);
+    expect(await look(2)).toBe(2);
+  });
+
   it('is none while nothing is written', async () => {
     start();
     expect(await look(5)).toBe(0);
@@ -133,6 +145,7 @@ describe('a change', () => {
         writeFileSync(join(dir, 'catalog.d', 'own.yaml'), 'x');
       },
     ],
+    ['a lock of the catalog that comes', () => writeFileSync(join(dir, 'sallyport.lock'), 'x')],
   ])('is %s', async (_, change) => {
     start();
     expect(await look(2)).toBe(0);

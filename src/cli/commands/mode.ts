@@ -1,12 +1,11 @@
 // `sallyport mode …`: lets the running proxy observe or enforce for a while. The override is a file beside the audit log
 // (../mode-override.ts), the signal makes the proxy read it, and the audit log says when it is in force: nothing is called
 // done before that line stands there. The proxy is found by the lock of its audit log, never by its name.
-import { renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type LockHolder, lockHolder } from '../../audit/lock.ts';
 import { parseLine } from '../../audit/parse.ts';
 import { readFileLines } from '../../audit/read.ts';
-import { SallyportError } from '../../errors.ts';
 import type { NoteLine } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
@@ -14,6 +13,7 @@ import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import { type ModeOverride, overrideFile, readOverride } from '../mode-override.ts';
 import type { Ui, World } from '../ui.ts';
+import { writeWhole } from '../write-whole.ts';
 
 const MINUTES_MAX = 1_440;
 const REASON_CHARACTERS_MAX = 500;
@@ -102,19 +102,8 @@ function minutesOf(text: string): number {
   );
 }
 
-/** A reader sees the old override or the new one, never half of one. */
 function writeOverride(auditFile: string, override: ModeOverride): void {
-  const file = overrideFile(auditFile);
-  const next = `${file}.${process.pid}.tmp`;
-  try {
-    writeFileSync(next, `${JSON.stringify(override)}\n`, { mode: 0o640, flush: true });
-    renameSync(next, file);
-  } catch (error) {
-    rmSync(next, { force: true });
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === undefined) throw error;
-    throw new SallyportError('audit-unwritable', `${file} cannot be written: ${code}`, { cause: error });
-  }
+  writeWhole(overrideFile(auditFile), `${JSON.stringify(override)}\n`, { mode: 0o640, code: 'audit-unwritable' });
 }
 
 interface Outcome {

@@ -1,6 +1,5 @@
 // `sallyport user …`: keeps the users file. The file is replaced whole, so that a proxy which reads it at that moment sees the
 // old or the new one; the proxy looks at it by itself. A password is read, hashed and forgotten.
-import { chmodSync, chownSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { readUsersText, usersFileOf } from '../../config/load-identity.ts';
 import { parseAttributes, parseUsersFile, type User, userNameProblem, withUser } from '../../config/users-file.ts';
 import { SallyportError } from '../../errors.ts';
@@ -13,6 +12,9 @@ import { EXIT } from '../args.ts';
 import { type Input, usage } from '../input.ts';
 import { configFile } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
+import { writeWhole } from '../write-whole.ts';
+
+const WRITTEN = { mode: 0o640, code: 'users-unwritable' } as const;
 
 const PASSWORD = { min: 12, max: 1_024 } as const;
 
@@ -28,7 +30,7 @@ export async function userAdd(input: Input, ui: Ui, world: World): Promise<numbe
     hash: await hashPassword(password),
     attributes: attributes ?? known?.attributes ?? {},
   };
-  replace(file, withUser(before.text, name, user));
+  writeWhole(file, withUser(before.text, name, user), WRITTEN);
   if (ui.json) ui.object({ file, name, attributes: user.attributes, replaced: known !== undefined });
   else ui.line(`${known === undefined ? 'added' : 'changed'}: ${name} in ${inert(file)}${proves(user.attributes)}`);
   return EXIT.ok;
@@ -40,7 +42,7 @@ export function userRemove(input: Input, ui: Ui): number {
   const { text, users } = usersOf(file);
   if (!users.some((user) => user.name === name))
     throw new SallyportError('user-unknown', `${inert(file)} has no user ${name}`);
-  replace(file, withUser(text, name, null));
+  writeWhole(file, withUser(text, name, null), WRITTEN);
   if (ui.json) ui.object({ file, name, removed: true });
   else ui.line(`removed: ${name} from ${inert(file)}`);
   return EXIT.ok;
@@ -112,26 +114,6 @@ async function passwordFor(name: string, world: World): Promise<string> {
   const again = world.stdin.isTTY ? await world.secret('once more: ') : password;
   if (again === password) return password;
   throw usage('the two passwords differ', 'Type the same password twice.');
-}
-
-/** Whoever could read the file before still can, and nobody else. */
-function replace(file: string, text: string): void {
-  const next = `${file}.${process.pid}.tmp`;
-  try {
-    const before = statSync(file, { throwIfNoEntry: false });
-    writeFileSync(next, text, { mode: 0o640, flush: true, flag: 'wx' });
-    if (before !== undefined) {
-      chmodSync(next, before.mode & 0o777);
-      const own = statSync(next);
-      if (own.uid !== before.uid || own.gid !== before.gid) chownSync(next, before.uid, before.gid);
-    }
-    renameSync(next, file);
-  } catch (cause) {
-    rmSync(next, { force: true });
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === undefined) throw cause;
-    throw new SallyportError('users-unwritable', `${inert(file)} cannot be written: ${code}`, { cause });
-  }
 }
 
 function pairs(attributes: Attributes): string {

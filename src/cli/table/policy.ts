@@ -76,4 +76,50 @@ export const POLICY_COMMANDS = [
     exits: { 0: 'shown', 1: 'no such group, or the catalog could not be read' },
     examples: ['sallyport catalog show amazon-s3'],
   },
+  {
+    name: 'catalog diff',
+    summary: 'Compare the catalog that is accepted with the one of this program, or with a file.',
+    json: 'lock (null: none), accepted {version}, offered {version, digest, from}, changes [{kind (added, removed, changed), group, entry, host, ports, need, what [texts]}]',
+    about: [
+      'Accepted is what sallyport.lock beside the policy file pins. Without one it is the catalog of the program, and an upgrade of the program may change the hosts behind a group.',
+    ],
+    arguments: [
+      { name: 'FILE', about: 'An update: a catalog in one file. This program unless given.', required: false },
+    ],
+    options: [CONFIG],
+    exits: { 0: 'no host is different', 1: 'a catalog could not be read', 3: 'hosts are different' },
+    examples: ['sallyport catalog diff --config config/sallyport.yaml', 'sallyport catalog diff catalog-2026.12.yaml'],
+  },
+  {
+    name: 'catalog accept',
+    summary: 'Pin the catalog of this program, or of a file, in sallyport.lock.',
+    json: 'lock, version, digest, changes (as catalog diff)',
+    about: [
+      'From then on the hosts behind groups change by this command alone. What a newer program would change is a warning of check and of the log; a host that it requires is one of its own.',
+      'A file must be signed by a key under catalog.keys of the policy file, or --digest says which file was reviewed.',
+    ],
+    arguments: [
+      { name: 'FILE', about: 'An update: a catalog in one file. This program unless given.', required: false },
+    ],
+    options: [
+      CONFIG,
+      { name: 'digest', value: 'SHA256', about: 'Accept this very catalog, as `catalog diff` prints its digest.' },
+    ],
+    exits: { 0: 'pinned', 1: 'it is not signed by a known key, or could not be read or written' },
+    examples: [
+      'sallyport catalog accept --config config/sallyport.yaml',
+      'sallyport catalog accept catalog-2026.12.yaml --config config/sallyport.yaml',
+    ],
+  },
+  {
+    name: 'catalog bundle',
+    summary: 'Write the catalog of this program into one file, signed with --key.',
+    json: 'written, version, digest, key (null: not signed)',
+    arguments: [{ name: 'FILE', about: 'The file to write.', required: true }],
+    options: [
+      { name: 'key', value: 'FILE', about: 'An Ed25519 private key in PEM: openssl genpkey -algorithm ed25519.' },
+    ],
+    exits: { 0: 'written', 1: 'the key could not be read, or the file not written' },
+    examples: ['sallyport catalog bundle catalog-2026.12.yaml --key release.pem'],
+  },
 ] as const satisfies readonly CommandSpec[];
