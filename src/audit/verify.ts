@@ -2,10 +2,9 @@
 // in order, in bounded memory, and changes nothing.
 // It proves that nothing was changed or taken out between two lines, not that nothing was cut from the end: for that the
 // last hash must be known from elsewhere.
-import path from 'node:path';
-import { listBranches } from './branch.ts';
+import { SallyportError } from '../errors.ts';
 import { type AuditPlace, type AuditProblem, LineCheck } from './check.ts';
-import { listSegments, readFileLines } from './read.ts';
+import { type HistoryFile, listHistory, pathNow, readBatches } from './history.ts';
 
 export interface Verification {
   /** True when no problem was found. */
@@ -24,29 +23,31 @@ export interface Verification {
 
 const PROBLEMS_MAX = 100;
 
-/** Checks FILE and its rotated segments. Never throws for what is in them; throws where they cannot be read. */
-export function verifyAudit(file: string): Verification {
-  const { segments, unreadable, compressed } = listSegments(file);
-  const branches = listBranches(file);
+/**
+ * Checks FILE, its rotated segments and the branches of upgrades, packed with gzip or not; a segment that is there twice, once.
+ * Never throws for what is in them.
+ */
+export async function verifyAudit(file: string): Promise<Verification> {
+  const { segments, branches, unreadable, unopened } = await listHistory(file);
   const problems: AuditProblem[] = [];
   let problemCount = 0;
   const found = (problem: AuditProblem): void => {
     problemCount++;
     if (problems.length < PROBLEMS_MAX) problems.push(problem);
   };
-  const named = branches.map((branch) => ({ name: path.basename(branch.path), seq: branch.seq }));
-  const check = new LineCheck(segments[0]?.firstSeq ?? 1, named, found);
+  const check = new LineCheck(segments[0]?.firstSeq ?? 1, branches, found);
   for (const path of unreadable) found({ file: path, line: 0, why: 'no sound line in this file' });
-  for (const path of compressed) found({ file: path, line: 0, why: 'compressed: unpack it to have it checked' });
-  for (const segment of segments) {
-    let number = 0;
-    for (const line of readFileLines(segment.path))
-      check.line(segment.path, ++number, line, segment === segments.at(-1));
-  }
+  for (const path of unopened)
+    found({ file: path, line: 0, why: 'an archive that cannot be read: unpack it, or pack it with gzip' });
+  const read = async (listed: HistoryFile, last: boolean): Promise<void> => {
+    const path = await pathNow(file, listed);
+    if (path === null) found({ file: listed.path, line: 0, why: 'it went away while the log was read' });
+    else await checkFile(path, last, check, found);
+  };
+  for (const segment of segments) await read(segment, segment === segments.at(-1));
   for (const branch of branches) {
     check.fork(branch.path, branch.seq);
-    let number = 0;
-    for (const line of readFileLines(branch.path)) check.line(branch.path, ++number, line, true);
+    await read(branch, true);
   }
   return {
     complete: problemCount === 0,
@@ -58,4 +59,19 @@ export function verifyAudit(file: string): Verification {
     problemCount,
     open: check.open,
   };
+}
+
+async function checkFile(
+  file: string,
+  last: boolean,
+  check: LineCheck,
+  found: (problem: AuditProblem) => void,
+): Promise<void> {
+  let number = 0;
+  try {
+    for await (const batch of readBatches(file)) for (const line of batch) check.line(file, ++number, line, last);
+  } catch (error) {
+    if (!(error instanceof SallyportError) || error.code !== 'audit-damaged') throw error;
+    found({ file, line: number, why: error.message });
+  }
 }

@@ -1,8 +1,8 @@
 // Which internal addresses the address guard met, by host: from the audit log, since the usage store keeps no addresses.
 // A host is named where it was refused for its addresses, or passed only because `observe.addresses` lets it for a while.
-import { listBranches } from '../audit/branch.ts';
+import { listHistory, pathNow, readBatches, touchedBy } from '../audit/history.ts';
 import { parseLine } from '../audit/parse.ts';
-import { listSegments, readFileLines } from '../audit/read.ts';
+import { SallyportError } from '../errors.ts';
 import { classifyAddress } from '../policy/address.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -13,27 +13,44 @@ const HOSTS_MAX = 10_000;
 const ADDRESSES_MAX = 16;
 
 /**
+ * Reads what the window touches, archives packed with gzip included; one that is damaged, as far as it goes.
  * @param window ms, both ends included
  * @returns addresses by `host:port`, as in `Evidence.names`
  */
-export function readInternal(
+export async function readInternal(
   file: string,
   policy: Policy,
   window: { readonly from: number; readonly to: number },
-): Map<string, string[]> {
+): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>();
-  for (const { path } of [...listSegments(file).segments, ...listBranches(file)]) {
-    for (const { text, state } of readFileLines(path)) {
-      // Few lines are of interest, and parsing each would take seconds.
-      const refused = text.includes('"reason":"address-prohibited"');
-      if (state !== 'whole' || !(refused || text.includes('"verdict":"observe"'))) continue;
-      const line = parseLine(text);
-      if (line === null || line.event !== 'decided') continue;
-      const time = Date.parse(line.time);
-      if (time >= window.from && time <= window.to) note(found, policy, line, time);
-    }
+  const { segments, branches } = touchedBy(await listHistory(file), window);
+  for (const listed of [...segments, ...branches]) {
+    const path = await pathNow(file, listed);
+    if (path !== null) await readFile(path, (line, time) => note(found, policy, line, time), window);
   }
   return found;
+}
+
+async function readFile(
+  path: string,
+  take: (line: DecidedLine, time: number) => void,
+  { from, to }: { readonly from: number; readonly to: number },
+): Promise<void> {
+  try {
+    for await (const batch of readBatches(path)) {
+      for (const { text, state } of batch) {
+        // Few lines are of interest, and parsing each would take seconds.
+        const refused = text.includes('"reason":"address-prohibited"');
+        if (state !== 'whole' || !(refused || text.includes('"verdict":"observe"'))) continue;
+        const line = parseLine(text);
+        if (line === null || line.event !== 'decided') continue;
+        const time = Date.parse(line.time);
+        if (time >= from && time <= to) take(line, time);
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof SallyportError) || error.code !== 'audit-damaged') throw error;
+  }
 }
 
 function note(found: Map<string, string[]>, policy: Policy, line: DecidedLine, now: number): void {

@@ -7,7 +7,9 @@ import { textTable } from './text-table.ts';
 
 export interface ShownReplay extends Replay {
   readonly policy: string;
-  readonly since: string | null;
+  /** RFC 3339; null where it begins with the log. */
+  readonly from: string | null;
+  readonly to: string;
   readonly ready: boolean;
   readonly damaged_lines: number;
   readonly missing_lines: number;
@@ -73,8 +75,8 @@ export function renderReplayMarkdown(replay: ShownReplay): string {
   return `${parts.join('\n').trimEnd()}\n`;
 }
 
-function window({ policy, since, requests }: ShownReplay): string {
-  return `${requests} requests${since === null ? '' : ` since ${since}`} against ${policy}`;
+function window({ policy, from, to, requests }: ShownReplay): string {
+  return `${requests} requests ${from === null ? '' : `from ${from} `}to ${to} against ${policy}`;
 }
 
 function words(replay: ShownReplay): string[] {

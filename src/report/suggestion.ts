@@ -21,7 +21,10 @@ export interface SuggestionInput {
   /** Its text as it stands on the disk, a byte-order mark included. */
   readonly text: string;
   readonly loaded: LoadedHere;
+  /** The window, ms. */
   readonly from: number;
+  readonly to: number;
+  /** When rules are judged, and from when on what is unused is counted back. */
   readonly now: number;
   readonly pipeline: string | null;
   readonly jobsMin: number;
@@ -53,12 +56,12 @@ export interface Suggestion {
 
 /** @throws Error where the proposed policy would not load: a fault of ours */
 export async function buildSuggestion(store: Store, input: SuggestionInput): Promise<Suggestion> {
-  const { loaded, from, now, text, file } = input;
+  const { loaded, from, to, now, text, file } = input;
   const policy = new Policy(loaded.policy);
   const facts = await readFacts(store);
-  const window = { from: Math.max(from, facts.first ?? from), to: Math.min(now, facts.last ?? now) };
-  const { rows, truncated } = await readSeen(store, { from, to: now, pipeline: input.pipeline, job: null });
-  const lines = linesOf(input, policy, rows, window);
+  const window = { from: Math.max(from, facts.first ?? from), to: Math.min(to, facts.last ?? to) };
+  const { rows, truncated } = await readSeen(store, { from, to, pipeline: input.pipeline, job: null });
+  const lines = await linesOf(input, policy, rows, window);
   const { unused, noRemovals } = await unusedOf(store, input, policy, facts);
   const additions = additionsOf(lines, text);
   const removals = unused.map((rule) => ({ line: lineOf(rule.origin), comments: unusedComments(rule), rule }));
@@ -78,12 +81,12 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
   return { ...found, remarks, policy: proposed, diff };
 }
 
-function linesOf(
+async function linesOf(
   { loaded, now, jobsMin, scoped }: SuggestionInput,
   policy: Policy,
   rows: readonly SeenRow[],
   window: Suggestion['window'],
-): SuggestedLine[] {
+): Promise<SuggestedLine[]> {
   const { catalog, settings } = loaded;
   const view = createView({ catalog, rules: policy.rules(), expectedDenials: settings.expectedDenials });
   const guarded = loaded.tests
@@ -93,7 +96,7 @@ function linesOf(
     ...{ rows, catalog, window, jobsMin, scoped, guarded },
     standing: (row) => standingOf(policy, row, now),
     isExpected: (host) => view.isExpected(host),
-    internal: readInternal(settings.audit.file, policy, window),
+    internal: await readInternal(settings.audit.file, policy, window),
   });
 }
 

@@ -3,17 +3,19 @@
 // faster: the checkpoint in the store is the only thing that is believed afterwards. The branches that upgrades leave beside
 // the log are counted after the lines before them, each from a checkpoint of its own.
 import { branchPaths, isFinished } from '../audit/branch.ts';
+import { type History, type HistoryFile, listHistory } from '../audit/history.ts';
 import { LineReader, type ReadLine } from '../audit/line-reader.ts';
-import { lineHash, parseLine, type StoredLine } from '../audit/parse.ts';
-import { identify, lineNumberAt, listSegments, type RawLine, readFileLines } from '../audit/read.ts';
+import { lineHash } from '../audit/parse.ts';
+import { identify, listSegments, type RawLine, type Segment } from '../audit/read.ts';
 import type { StorePlace } from '../config/store-place.ts';
-import type { OperatorErrorCode } from '../errors.ts';
+import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
+import { ArchiveTail } from './archive-tail.ts';
 import type { Keeper } from './keep.ts';
 import { Recent } from './recent.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
-import { type Batch, locate, type Position, Tail } from './tail.ts';
+import { type Batch, type LineSource, locate, type Position, Tail } from './tail.ts';
 import { addLine, createTally, type HourNames, hourOf, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
 import { writeBatch } from './write.ts';
 
@@ -33,6 +35,8 @@ export interface ProjectionOptions {
   readonly onProblem: (problem: ProjectionProblem) => void;
   /** Lines of one transaction. */
   readonly batchLines?: number;
+  /** Reads archives that are packed with gzip too, for a store that is made for one report (archive-tail.ts). */
+  readonly archives?: true;
 }
 
 export interface StepResult {
@@ -50,7 +54,7 @@ const HOURS_MAX = 3;
 const REPORTS_MAX = 10;
 
 interface Place {
-  readonly tail: Tail;
+  readonly tail: LineSource;
   readonly node: string;
   readonly log: string;
   readonly branch: boolean;
@@ -81,6 +85,8 @@ export class Projector {
   readonly #reader = new LineReader();
   #store: Store | null = null;
   #place: Place | null = null;
+  /** What there is to read, where archives are read too. */
+  #history: History | null = null;
   /** By path; null where the branch is ended and all of it is counted. */
   readonly #branches = new Map<string, Place | null>();
 
@@ -136,7 +142,7 @@ export class Projector {
   /** One batch of each branch that goes on from a line that is counted: so the requests it ends are known to be open. */
   async #countBranches(store: Store, mainLines: number, main: Place): Promise<StepResult> {
     let lines = mainLines;
-    for (const branch of branchPaths(this.#options.auditFile)) {
+    for (const branch of this.#history?.branches ?? branchPaths(this.#options.auditFile)) {
       if (branch.seq > main.seq || this.#branches.get(branch.path) === null) continue;
       const place = this.#branches.get(branch.path) ?? (await this.#locatedBranch(store, branch.path, main.log));
       if (place === null) continue;
@@ -144,7 +150,7 @@ export class Projector {
       const step = await this.#count(store, place);
       lines += step.lines;
       if (step.more) return { lines, more: true };
-      if (step.lines === 0 && isFinished(branch.path)) {
+      if (step.lines === 0 && (this.#history !== null || isFinished(branch.path))) {
         place.tail.close();
         this.#branches.set(branch.path, null);
       }
@@ -153,7 +159,7 @@ export class Projector {
   }
 
   async #count(store: Store, place: Place): Promise<StepResult> {
-    const batch = place.tail.next(this.#max);
+    const batch = await place.tail.next(this.#max);
     if (batch === null) return NOTHING;
     if (batch === 'moved') {
       this.#forgetPlace();
@@ -178,10 +184,11 @@ export class Projector {
   }
 
   async #located(store: Store): Promise<Place | null> {
-    const { segments } = listSegments(this.#options.auditFile);
+    if (this.#options.archives) this.#history ??= await listHistory(this.#options.auditFile);
+    const segments: readonly Segment[] = this.#history?.segments ?? listSegments(this.#options.auditFile).segments;
     const segment = segments[0];
-    const first = segment === undefined ? null : firstOf(segment.path);
-    if (segment === undefined || first === null) return null;
+    if (segment === undefined) return null;
+    const { first } = segment;
     const rows = await store.db
       .selectFrom('checkpoint')
       .innerJoin('node', 'node.id', 'checkpoint.node_id')
@@ -199,6 +206,8 @@ export class Projector {
     const checkpoint: Position | null = row === undefined ? null : positionOf(row);
     const untilMs = row?.last ?? Number.NEGATIVE_INFINITY;
     const who = { node: row?.name ?? first.node, log: row?.log ?? segment.id, branch: false };
+    // Archives are read from their first line; what is counted already is known by its number.
+    if (this.#history !== null) return this.#archived(this.#history.segments, who, checkpoint);
     return this.#placeIn(this.#options.auditFile, who, checkpoint, untilMs);
   }
 
@@ -208,9 +217,10 @@ export class Projector {
   }
 
   async #locatedBranch(store: Store, branch: string, log: string): Promise<Place | null> {
-    const segment = identify(branch);
-    const first = firstOf(branch);
-    if (typeof segment !== 'object' || first === null) return null;
+    const packed = this.#history?.branches.find(({ path }) => path === branch);
+    const segment = packed ?? identify(branch);
+    if (typeof segment !== 'object') return null;
+    const { first } = segment;
     const row = await store.db
       .selectFrom('branch_checkpoint')
       .selectAll()
@@ -218,7 +228,9 @@ export class Projector {
       .executeTakeFirst();
     // Its checkpoint was found by its first line, so it is no other log: nothing of it is counted again.
     const checkpoint = row === undefined ? null : positionOf(row);
-    return this.#placeIn(branch, { node: first.node, log, branch: true }, checkpoint, Number.POSITIVE_INFINITY);
+    const who = { node: first.node, log, branch: true };
+    if (packed !== undefined) return this.#archived([packed], who, checkpoint);
+    return this.#placeIn(branch, who, checkpoint, Number.POSITIVE_INFINITY);
   }
 
   #placeIn(
@@ -232,8 +244,16 @@ export class Projector {
     if (at.warning !== null) {
       this.#options.onProblem({ code: 'audit-damaged', message: at.warning, file: at.segment.path });
     }
-    const { seq, hash } = at;
-    return { tail: new Tail(file, at), ...who, recent: new Recent(), checkpoint, seq, hash, damagedSince: 0 };
+    return placeOf(new Tail(file, at), who, checkpoint, at);
+  }
+
+  #archived(
+    segments: readonly HistoryFile[],
+    who: Pick<Place, 'node' | 'log' | 'branch'>,
+    checkpoint: Position | null,
+  ): Place {
+    const unread = ({ code, message }: SallyportError) => this.#options.onProblem({ code, message });
+    return placeOf(new ArchiveTail(segments, unread), who, checkpoint, checkpoint);
   }
 
   #read(batch: Batch, place: Place): Reading {
@@ -275,7 +295,7 @@ export class Projector {
   #report(batch: Batch, reading: Reading): void {
     const file = batch.segment.path;
     for (const { offset, why } of reading.faults.slice(0, REPORTS_MAX)) {
-      const line = lineNumberAt(file, offset);
+      const line = batch.numberAt(offset);
       this.#options.onProblem({ code: 'audit-damaged', message: `${file}:${line} ${why}`, file, line });
     }
     const rest = reading.faults.length - REPORTS_MAX;
@@ -333,6 +353,7 @@ export class Projector {
   #forgetPlace(): void {
     for (const place of [this.#place, ...this.#branches.values()]) place?.tail.close();
     this.#place = null;
+    this.#history = null;
     this.#branches.clear();
     this.#names.clear();
   }
@@ -346,12 +367,12 @@ function positionOf({ file_id, offset, seq, hash }: Position): Position {
   return { file_id, offset, seq, hash };
 }
 
-/** The first sound line of a segment. */
-function firstOf(file: string): StoredLine | null {
-  if (typeof identify(file) !== 'object') return null;
-  for (const line of readFileLines(file)) {
-    const parsed = line.state === 'whole' ? parseLine(line.text) : null;
-    if (parsed !== null) return parsed;
-  }
-  return null;
+function placeOf(
+  tail: LineSource,
+  who: Pick<Place, 'node' | 'log' | 'branch'>,
+  checkpoint: Position | null,
+  counted: Pick<Position, 'seq' | 'hash'> | null,
+): Place {
+  const { seq, hash } = counted ?? { seq: 0, hash: '' };
+  return { tail, ...who, recent: new Recent(), checkpoint, seq, hash, damagedSince: 0 };
 }

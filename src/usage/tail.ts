@@ -3,7 +3,7 @@
 // It holds the segment open, so that a rename or a deletion by logrotate takes nothing away.
 import fs from 'node:fs';
 import { lineHash, parseLine } from '../audit/parse.ts';
-import { listSegments, type RawLine, readFileLines, readLines, type Segment } from '../audit/read.ts';
+import { lineNumberAt, listSegments, type RawLine, readFileLines, readLines, type Segment } from '../audit/read.ts';
 
 export interface Position {
   /** Segment.id of the audit log. */
@@ -90,9 +90,19 @@ export interface Batch {
   readonly end: number;
   /** More lines are there already, or a later segment may be. */
   readonly more: boolean;
+  /** Number of the line that starts at a byte of the segment, counting from 1: for messages, it may read the file up to there. */
+  numberAt(offset: number): number;
 }
 
-export class Tail {
+/** Where lines come from, segment after segment. */
+export interface LineSource {
+  next(max: number): Batch | null | 'moved' | Promise<Batch | null>;
+  behind(): number;
+  flush(): void;
+  close(): void;
+}
+
+export class Tail implements LineSource {
   readonly #file: string;
   #segment: Segment;
   #fd: number;
@@ -157,7 +167,8 @@ export class Tail {
 
   #batch(lines: readonly RawLine[], max: number): Batch {
     const more = lines.length >= max || !this.#isCurrent();
-    return { segment: this.#segment, lines, end: this.#offset, more };
+    const segment = this.#segment;
+    return { segment, lines, end: this.#offset, more, numberAt: (offset) => lineNumberAt(segment.path, offset) };
   }
 
   #read(max: number, final: boolean): RawLine[] {

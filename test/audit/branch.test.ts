@@ -43,7 +43,7 @@ function killed(branch: string): void {
 }
 
 describe('a handover', () => {
-  it('forks the chain: both sides go on from the same line, and verify finds both complete', () => {
+  it('forks the chain: both sides go on from the same line, and verify finds both complete', async () => {
     const { old, fork, branch, aside } = handedOver();
     const log = open({ takeOver: fork });
     log.note({ event: 'start', policy: 'p', detail: {} });
@@ -70,7 +70,7 @@ describe('a handover', () => {
       { seq: 6, event: 'decided', id: 'c' },
       { seq: 7, event: 'ended', id: 'c' },
     ]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 10, open: 0, to: { seq: 7 } });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 10, open: 0, to: { seq: 7 } });
     expect(listSegments(file).segments.map((segment) => segment.path)).toEqual([aside, file]);
     expect(fs.readdirSync(scratch.directory).filter((name) => name.endsWith('.lock'))).toEqual([]);
   });
@@ -105,7 +105,7 @@ describe('a handover', () => {
     expect(errorOf(() => open({ takeOver: fork })).message).toContain('it is not empty');
   });
 
-  it('goes on where logrotate has just renamed the file', () => {
+  it('goes on where logrotate has just renamed the file', async () => {
     const old = open();
     old.decided(decidedRecord({ id: 'a' }));
     fs.renameSync(file, `${file}.1`);
@@ -113,7 +113,7 @@ describe('a handover', () => {
     old.note(stop);
     old.close();
     log.close();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 4, open: 1 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 4, open: 1 });
   });
 
   it('changes nothing on a full disk, and works when there is room', () => {
@@ -129,7 +129,7 @@ describe('a handover', () => {
     expect(lines(`${file}.drain-000000000002`)).toMatchObject([{ seq: 3, event: 'reopen' }]);
   });
 
-  it('takes what waits for the disk into the branch', () => {
+  it('takes what waits for the disk into the branch', async () => {
     const disk = new Disk();
     const old = open({ calls: disk });
     old.decided(decidedRecord({ id: 'a' }));
@@ -139,12 +139,12 @@ describe('a handover', () => {
     disk.full = false;
     old.handOver();
     old.close();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   });
 });
 
 describe('a branch whose process died', () => {
-  it('is ended at the next start: its open requests are interrupted, from both sides of the fork', () => {
+  it('is ended at the next start: its open requests are interrupted, from both sides of the fork', async () => {
     const { old, fork, branch } = handedOver();
     const log = open({ takeOver: fork });
     log.decided(decidedRecord({ id: 'mine' }));
@@ -161,7 +161,7 @@ describe('a branch whose process died', () => {
     ]);
     expect(fs.existsSync(`${branch}.torn-6`)).toBe(true);
     next.close();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
     expect(open().interrupted).toBe(0);
   });
 
@@ -202,19 +202,19 @@ describe('a branch whose process died', () => {
     expect(problems).toEqual([`${branch} cannot be ended`]);
   });
 
-  it('owns the requests that were open at the fork, where no new process came', () => {
+  it('owns the requests that were open at the fork, where no new process came', async () => {
     const { branch } = handedOver();
     killed(branch);
     const log = open();
     expect(log.interrupted).toBe(1);
     log.close();
     expect(lines().map((line) => line.event)).toEqual(['reopen']);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   });
 });
 
 describe('verify', () => {
-  it('names a branch that is missing, and one that was changed', () => {
+  it('names a branch that is missing, and one that was changed', async () => {
     const { old, fork, branch } = handedOver();
     open({ takeOver: fork }).close();
     old.ended(endedRecord({ id: 'a' }));
@@ -224,22 +224,22 @@ describe('verify', () => {
       branch,
       text.replace('"outcome":"closed"', '"outcome":"drained"').replace(fork.hash, '1'.repeat(64)),
     );
-    expect(verifyAudit(file).problems).toMatchObject([
+    expect((await verifyAudit(file)).problems).toMatchObject([
       { file: branch, line: 1, why: expect.stringContaining('prev') },
       { file: branch, line: 2, why: expect.stringContaining('prev') },
     ]);
     fs.rmSync(branch);
-    expect(verifyAudit(file)).toMatchObject({
+    expect(await verifyAudit(file)).toMatchObject({
       open: 1,
       problems: [{ file, line: 1, why: expect.stringContaining(`${path.basename(branch)} is missing`) }],
     });
   });
 
-  it('sees that the main chain lost the line of the fork', () => {
+  it('sees that the main chain lost the line of the fork', async () => {
     const { aside } = handedOver();
     const text = fs.readFileSync(aside, 'utf8').split('\n');
     fs.writeFileSync(aside, `${text.slice(0, 2).join('\n')}\n`);
-    expect(verifyAudit(file).problems).toMatchObject([
+    expect((await verifyAudit(file)).problems).toMatchObject([
       { why: expect.stringContaining('line 3, which is not in the log') },
     ]);
   });

@@ -68,7 +68,7 @@ it('loses and doubles nothing', async () => {
   last.close();
   await count();
 
-  const verified = verifyAudit(file);
+  const verified = await verifyAudit(file);
   expect(verified.problems).toEqual([]);
   expect(verified.open).toBe(0);
   expect(branchPaths(file).length).toBeGreaterThan(ROUNDS);

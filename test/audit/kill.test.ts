@@ -49,13 +49,13 @@ it('kill -9 loses no record whose call had returned, and the next start closes w
   const seen = new Set(lines.map((line) => `${line.event} ${'id' in line ? line.id : ''}`));
   expect(reported.length).toBeGreaterThan(1_300);
   expect(reported.filter((entry) => !seen.has(entry))).toEqual([]);
-  const verified = verifyAudit(file);
+  const verified = await verifyAudit(file);
   expect(verified).toMatchObject({ complete: true, open: 0, problems: [] });
   const interrupted = lines.filter((line) => line.event === 'ended' && line.outcome === 'interrupted');
   expect(interrupted.length).toBeGreaterThan(400);
 });
 
-it('a disk that fills in the middle of a line leaves whole lines only, and goes on when there is room', () => {
+it('a disk that fills in the middle of a line leaves whole lines only, and goes on when there is room', async () => {
   const directory = tempDir('full');
   const script = path.join(directory, 'full.ts');
   const source = (name: string) => JSON.stringify(new URL(`../../src/${name}`, import.meta.url).pathname);
@@ -92,5 +92,5 @@ console.log(JSON.stringify({ written, codes, tail }));
   expect(codes.length).toBeGreaterThan(0);
   expect(tail).toBe('\n');
   expect(linesOf(file)).toHaveLength(written + 1);
-  expect(verifyAudit(file)).toMatchObject({ complete: true, lines: written + 1 });
+  expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: written + 1 });
 });

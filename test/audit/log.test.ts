@@ -70,10 +70,10 @@ describe('writing', () => {
     await new Promise((resolve) => setImmediate(resolve));
     expect(calls.writes).toBe(4);
     expect(lines().map((line) => line.event)).toEqual(['decided', 'decided', 'decided', 'ended', 'ended', 'ended']);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 6, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 6, open: 0 });
   });
 
-  it('writes them with the next line that must stand at once, before it', () => {
+  it('writes them with the next line that must stand at once, before it', async () => {
     const calls = new Counted();
     const log = open({ calls });
     log.decided(decidedRecord({ id: 'a' }));
@@ -83,7 +83,7 @@ describe('writing', () => {
     log.note({ event: 'policy', policy: 'p', detail: {} });
     expect(calls.writes).toBe(3);
     expect(lines().map((line) => line.event)).toEqual(['decided', 'ended', 'decided', 'ended', 'policy']);
-    expect(verifyAudit(file).complete).toBe(true);
+    expect((await verifyAudit(file)).complete).toBe(true);
   });
 
   it('writes them before the turn ends where they are more than 256 KiB', () => {
@@ -113,14 +113,14 @@ describe('writing', () => {
 });
 
 describe('opening an existing log', () => {
-  it('continues numbers and chain', () => {
+  it('continues numbers and chain', async () => {
     const first = open();
     first.decided(decidedRecord({ id: 'a' }));
     first.ended(endedRecord({ id: 'a' }));
     first.close();
     open().decided(decidedRecord({ id: 'b' }));
     expect(lines().map((line) => line.seq)).toEqual([1, 2, 3]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 1 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 1 });
   });
 
   it('closes orphans as interrupted, and nothing else', () => {
@@ -157,7 +157,7 @@ describe('opening an existing log', () => {
     expect(open().interrupted).toBe(0);
   });
 
-  it('sets a torn last line aside, whatever its length', () => {
+  it('sets a torn last line aside, whatever its length', async () => {
     const first = open();
     first.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
     first.close();
@@ -169,7 +169,7 @@ describe('opening an existing log', () => {
       expect(fs.readFileSync(`${file}.torn-2`, 'latin1')).toBe(torn);
       log.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
       log.close();
-      expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
+      expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 2 });
     }
   });
 
@@ -257,7 +257,7 @@ describe('rotation', () => {
     log.reopen();
   }
 
-  it('goes on in a new file whose first line continues the chain', () => {
+  it('goes on in a new file whose first line continues the chain', async () => {
     const log = open();
     log.decided(decidedRecord({ id: 'a' }));
     rotate(log, '.1');
@@ -273,10 +273,10 @@ describe('rotation', () => {
       },
       { seq: 3, event: 'ended' },
     ]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 3, open: 0 });
   });
 
-  it('loses no line between the rename and the signal', () => {
+  it('loses no line between the rename and the signal', async () => {
     const log = open();
     log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
     fs.renameSync(file, `${file}-20260131`);
@@ -285,7 +285,7 @@ describe('rotation', () => {
     log.reopen();
     log.decided(decidedRecord({ id: 'c', verdict: 'deny' }));
     expect(lines(`${file}-20260131`).map((line) => line.seq)).toEqual([1, 2]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 4 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 4 });
   });
 
   it('does nothing where nothing was renamed', () => {
@@ -307,7 +307,7 @@ describe('rotation', () => {
     expect(texts()).toEqual(['not empty']);
   });
 
-  it('continues from the rotated file where the process restarts before it wrote again', () => {
+  it('continues from the rotated file where the process restarts before it wrote again', async () => {
     const log = open();
     log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
     log.close();
@@ -317,10 +317,10 @@ describe('rotation', () => {
       { seq: 2, event: 'reopen', detail: { previous_seq: 1, oldest_open: null } },
       { seq: 3, id: 'b' },
     ]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
   });
 
-  it('finds orphans of older segments, as far back as the oldest open request', () => {
+  it('finds orphans of older segments, as far back as the oldest open request', async () => {
     const log = open();
     log.decided(decidedRecord({ id: 'old' }));
     rotate(log, '-20260101');
@@ -330,7 +330,7 @@ describe('rotation', () => {
     log.decided(decidedRecord({ id: 'new' }));
     log.close();
     expect(open().interrupted).toBe(2);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   });
 
   it('does not read segments in which nothing can be open', () => {

@@ -43,14 +43,14 @@ afterEach(() => {
 const lines = (of = file) => scratch.lines(of).map((line) => ('id' in line ? `${line.event} ${line.id}` : line.event));
 
 /** The log at its end: closed in order, complete, nothing open. */
-function settled(): void {
+async function settled(): Promise<void> {
   log.note(STOP);
   log.close();
-  expect(verifyAudit(file)).toMatchObject({ complete: true, problems: [], open: 0 });
+  expect(await verifyAudit(file)).toMatchObject({ complete: true, problems: [], open: 0 });
 }
 
 describe('a log that is taken back', () => {
-  it('is written anew where the new process has written nothing', () => {
+  it('is written anew where the new process has written nothing', async () => {
     const branch = branchPath(file, log.handOver().seq);
     log.decided(decidedRecord({ id: 'between' }));
     expect(lockHolder(file)).toBeNull();
@@ -62,11 +62,11 @@ describe('a log that is taken back', () => {
     for (const id of ['between', 'b']) log.ended(endedRecord({ id }));
     expect(lines(branch)).toEqual(['reopen', 'decided between', 'ended a', 'ended between', 'ended b', 'stop']);
     expect(lockHolder(branch)).toBeNull();
-    settled();
+    await settled();
     expect(lines()).toEqual(['reopen', 'decided c', 'ended c', 'stop']);
   });
 
-  it('goes on where the new process ended, and ends what that one had open', () => {
+  it('goes on where the new process ended, and ends what that one had open', async () => {
     const fresh = scratch.open({ takeOver: log.handOver(), rotateBytes: 1_500 });
     for (const id of ['x', 'y', 'z']) fresh.decided(decidedRecord({ id }));
     fresh.close();
@@ -74,10 +74,10 @@ describe('a log that is taken back', () => {
     log.takeBack();
     for (const id of ['a', 'b']) log.ended(endedRecord({ id }));
     expect(lines()).toEqual(expect.arrayContaining(['ended x', 'ended y', 'ended z']));
-    settled();
+    await settled();
   });
 
-  it('can be handed over again, and taken back again, whatever is open', () => {
+  it('can be handed over again, and taken back again, whatever is open', async () => {
     for (let round = 0; round < 3; round++) {
       log.decided(decidedRecord({ id: `r${round}` }));
       log.handOver();
@@ -86,11 +86,11 @@ describe('a log that is taken back', () => {
     const fork = log.handOver();
     scratch.open({ takeOver: fork }).close();
     for (const id of ['r2', 'a', 'r0', 'b', 'r1']) log.ended(endedRecord({ id }));
-    settled();
+    await settled();
     expect(lines()).toEqual(['reopen']);
   });
 
-  it('is ended in order with what is open', () => {
+  it('is ended in order with what is open', async () => {
     const branch = branchPath(file, log.handOver().seq);
     log.takeBack();
     log.note(STOP);
@@ -98,10 +98,10 @@ describe('a log that is taken back', () => {
     // A branch with open requests has no stop note: the next writer ends it.
     expect(isFinished(branch)).toBe(false);
     expect(scratch.open().interrupted).toBe(2);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   });
 
-  it('is tried for again while it cannot be had, but not during another upgrade', () => {
+  it('is tried for again while it cannot be had, but not during another upgrade', async () => {
     const branch = branchPath(file, log.handOver().seq);
     disk.full = true;
     log.takeBack();
@@ -121,7 +121,7 @@ describe('a log that is taken back', () => {
     vi.advanceTimersByTime(LOCK_TOUCH_MS);
     expect(lines(branch).slice(2)).toEqual(['ended a', 'ended b', 'ended c', 'stop']);
     expect(vi.getTimerCount()).toBe(2);
-    settled();
+    await settled();
   });
 
   it('is left alone where it was never given away', () => {

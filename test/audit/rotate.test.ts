@@ -34,7 +34,7 @@ describe('rotation by size', () => {
     expect(paths.length).toBeGreaterThan(10);
     expect(paths.at(-1)).toBe(file);
     for (const of of paths) expect(fs.statSync(of).size).toBeLessThan(12_000);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 400 + paths.length - 1, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 400 + paths.length - 1, open: 0 });
     // The old files are flushed and closed by other threads.
     for (let turns = 0; descriptors() > before && turns < 10_000; turns++)
       await new Promise((resolve) => setImmediate(resolve));
@@ -66,7 +66,7 @@ describe('rotation by size', () => {
     expect(open().interrupted).toBe(1);
   });
 
-  it('works beside logrotate', () => {
+  it('works beside logrotate', async () => {
     const log = open({ rotateBytes: 2_000 });
     for (const id of ['a', 'b']) log.decided(decidedRecord({ id, verdict: 'deny' }));
     fs.renameSync(file, `${file}.1`);
@@ -76,10 +76,10 @@ describe('rotation by size', () => {
     log.reopen();
     log.decided(decidedRecord({ id: 'f', verdict: 'deny' }));
     expect(segments()).toEqual([`${file}.1`, file]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 7 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 7 });
   });
 
-  it('goes on in the old file where the new one cannot be begun, and does not try at every line', () => {
+  it('goes on in the old file where the new one cannot be begun, and does not try at every line', async () => {
     const disk = new Disk();
     const problems: string[] = [];
     const log = open({ calls: disk, rotateBytes: 1, onProblem: (what) => problems.push(what) });
@@ -91,7 +91,7 @@ describe('rotation by size', () => {
     for (const id of ['c', 'd']) log.decided(decidedRecord({ id, verdict: 'deny' }));
     expect(problems).toHaveLength(1);
     expect(segments()).toEqual([file]);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 3 });
     expect(log.notReady).toBe(null);
   });
 

@@ -45,7 +45,7 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
 
   const idsOf = (of: string) => scratch.lines(of).flatMap((line) => (line.event === 'decided' ? [line.id] : []));
 
-  it('refuse: whole lines only, none lost, none twice; goes on when there is room, and the ends follow', () => {
+  it('refuse: whole lines only, none lost, none twice; goes on when there is room, and the ends follow', async () => {
     const log = open();
     disk.fill(20_000);
     const taken = decideAll(log, 'a');
@@ -53,15 +53,15 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
     for (const id of taken) log.ended(endedRecord({ id }));
     expect(log.stats).toMatchObject({ lastError: expect.stringContaining('audit.jsonl') });
     expect(fs.readFileSync(file, 'latin1').at(-1)).toBe('\n');
-    expect(verifyAudit(file).complete).toBe(true);
+    expect((await verifyAudit(file)).complete).toBe(true);
     disk.empty();
     log.decided(decidedRecord({ id: 'back' }));
     expect(log.stats).toMatchObject({ waiting: 0, open: 1, lastError: null });
     expect(idsOf(file)).toEqual([...taken, 'back']);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 2 * taken.length + 1, open: 1 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 2 * taken.length + 1, open: 1 });
   });
 
-  it('drop-and-mark: passes, and the gap note has the number that is missing', () => {
+  it('drop-and-mark: passes, and the gap note has the number that is missing', async () => {
     const log = open({ whenFull: 'drop-and-mark' });
     disk.fill(20_000);
     for (let n = 0; n < 100; n++) log.decided(decidedRecord({ id: `r${n}`, verdict: 'deny' }));
@@ -71,10 +71,10 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
     disk.empty();
     log.decided(decidedRecord({ id: 'back', verdict: 'deny' }));
     expect(scratch.lines(file).slice(-2)).toMatchObject([{ event: 'gap', detail: { dropped } }, { id: 'back' }]);
-    expect(verifyAudit(file).problems).toMatchObject([{ why: expect.stringContaining(`${dropped} records`) }]);
+    expect((await verifyAudit(file)).problems).toMatchObject([{ why: expect.stringContaining(`${dropped} records`) }]);
   });
 
-  it('a rotation goes on in the old file, and happens when there is room', () => {
+  it('a rotation goes on in the old file, and happens when there is room', async () => {
     const problems: string[] = [];
     const log = open({ rotateBytes: 15_000, onProblem: (what) => problems.push(what) });
     disk.fill(16_384);
@@ -87,10 +87,10 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
     expect(next.interrupted).toBe(taken.length);
     next.decided(decidedRecord({ id: 'b', verdict: 'deny' }));
     expect(listSegments(file).segments.length).toBe(2);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   });
 
-  it('a rotation by logrotate is refused and the old file stays in use', () => {
+  it('a rotation by logrotate is refused and the old file stays in use', async () => {
     const log = open();
     disk.fill(20_000);
     const taken = decideAll(log, 'a');
@@ -102,10 +102,10 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
     log.decided(decidedRecord({ id: 'back' }));
     log.reopen();
     expect(idsOf(`${file}.1`)).toEqual([...taken, 'back']);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: taken.length + 2 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: taken.length + 2 });
   });
 
-  it('a handover is refused and nothing changes; with room it works', () => {
+  it('a handover is refused and nothing changes; with room it works', async () => {
     const log = open();
     disk.fill(20_000);
     const taken = decideAll(log, 'a');
@@ -118,7 +118,7 @@ describe.skipIf(!canMount())('a full disk of its own (needs root to mount)', () 
     for (const id of taken) log.ended(endedRecord({ id }));
     log.close();
     next.close();
-    expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0, lines: 2 * taken.length + 2 });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0, lines: 2 * taken.length + 2 });
   });
 
   it('says so before: the warning names what is left, and the proxy is not ready', async () => {

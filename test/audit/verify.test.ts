@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { listSegments, readFileLines } from '../../src/audit/read.ts';
@@ -36,14 +37,14 @@ function write(lines: readonly string[]): void {
   fs.writeFileSync(file, lines.map((line) => `${line}\n`).join(''), 'latin1');
 }
 
-function whys(): string[] {
-  return verifyAudit(file).problems.map(({ line, why }) => `${line}: ${why}`);
+async function whys(): Promise<string[]> {
+  return (await verifyAudit(file)).problems.map(({ line, why }) => `${line}: ${why}`);
 }
 
 describe('verifyAudit', () => {
-  it('says complete, and from where to where', () => {
+  it('says complete, and from where to where', async () => {
     writeThree();
-    expect(verifyAudit(file)).toEqual({
+    expect(await verifyAudit(file)).toEqual({
       complete: true,
       files: [file],
       lines: 6,
@@ -55,78 +56,104 @@ describe('verifyAudit', () => {
     });
   });
 
-  it('takes an empty or absent log as complete', () => {
-    expect(verifyAudit(file)).toMatchObject({ complete: true, lines: 0, from: null });
+  it('takes an empty or absent log as complete', async () => {
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, lines: 0, from: null });
   });
 
-  it('finds each changed byte of a line, at the line or the one after', () => {
+  it('finds each changed byte of a line, at the line or the one after', async () => {
     const lines = writeThree();
     const third = lines[2] ?? '';
     for (let at = 0; at < third.length; at += 7) {
       const flipped = third.slice(0, at) + String.fromCharCode(third.charCodeAt(at) ^ 1) + third.slice(at + 1);
       write([...lines.slice(0, 2), flipped, ...lines.slice(3)]);
-      const { complete, problems } = verifyAudit(file);
+      const { complete, problems } = await verifyAudit(file);
       expect([complete, at]).toEqual([false, at]);
       expect([3, 4, 5, 6]).toContain(problems[0]?.line);
     }
   });
 
-  it('finds a line taken out', () => {
+  it('finds a line taken out', async () => {
     const lines = writeThree();
     write(lines.filter((_, index) => index !== 2 && index !== 3));
-    expect(whys()).toEqual([
+    expect(await whys()).toEqual([
       '3: seq jumps from 2 to 5: 2 lines are missing',
       '3: prev is not the hash of the line before: one of the two was changed',
     ]);
   });
 
-  it('finds a line that stands twice', () => {
+  it('finds a line that stands twice', async () => {
     const lines = writeThree();
     write([...lines.slice(0, 2), lines[1] ?? '', ...lines.slice(2)]);
-    expect(whys()[0]).toContain('3: seq goes back from 2 to 2');
-    expect(whys().join('\n')).toContain('a second ended line of request a');
+    expect((await whys())[0]).toContain('3: seq goes back from 2 to 2');
+    expect((await whys()).join('\n')).toContain('a second ended line of request a');
   });
 
-  it('finds an ended line without its decided line, but not where the log begins later', () => {
+  it('finds an ended line without its decided line, but not where the log begins later', async () => {
     const lines = writeThree();
     const log = (from: number) => write(lines.slice(from));
     log(1);
-    expect(verifyAudit(file)).toMatchObject({ complete: true, from: { seq: 2 } });
+    expect(await verifyAudit(file)).toMatchObject({ complete: true, from: { seq: 2 } });
     write([...lines.slice(0, 2), ...lines.slice(3)]);
-    expect(whys().join('\n')).toContain('request b ended, but was never decided');
+    expect((await whys()).join('\n')).toContain('request b ended, but was never decided');
   });
 
-  it('finds what is no line, what is too long, what is cut off', () => {
+  it('finds what is no line, what is too long, what is cut off', async () => {
     const lines = writeThree();
     write([...lines.slice(0, 4), 'rubbish', 'x'.repeat(1_500_000)]);
     fs.appendFileSync(file, '{"time":');
-    expect(whys()).toEqual([
+    expect(await whys()).toEqual([
       '5: not a line of an audit log',
       '6: longer than any line that is written',
       '7: the last line is incomplete (a crash, or it is being written now)',
     ]);
   });
 
-  it('finds a file that hides its beginning', () => {
+  it('finds a file that hides its beginning', async () => {
     const lines = writeThree();
     const forged = (lines[0] ?? '').replace('0'.repeat(64), '1'.repeat(64));
     write([forged]);
-    expect(whys()).toEqual(['1: the first line of the log names a line before it']);
+    expect(await whys()).toEqual(['1: the first line of the log names a line before it']);
   });
 
-  it('names compressed and unreadable segments, as they were not checked', () => {
+  it('names compressed and unreadable segments, as they were not checked', async () => {
     writeThree();
     fs.writeFileSync(`${file}.2.gz`, 'x');
     fs.writeFileSync(`${file}.1`, 'rubbish\n');
-    expect(verifyAudit(file).problems).toEqual([
+    expect((await verifyAudit(file)).problems).toEqual([
       { file: `${file}.1`, line: 0, why: 'no sound line in this file' },
-      { file: `${file}.2.gz`, line: 0, why: 'compressed: unpack it to have it checked' },
+      { file: `${file}.2.gz`, line: 0, why: 'an archive that cannot be read: unpack it, or pack it with gzip' },
     ]);
   });
 
-  it('holds at most a hundred problems, and counts all', () => {
+  it('checks what gzip has packed as what it has not, each segment once', async () => {
+    const log = open();
+    for (const name of ['.2', '.1']) {
+      log.decided(decidedRecord({ id: name, verdict: 'deny' }));
+      fs.renameSync(file, file + name);
+      log.reopen();
+    }
+    log.decided(decidedRecord({ id: 'a', verdict: 'deny' }));
+    log.close();
+    const plain = await verifyAudit(file);
+    const pack = (name: string) => fs.writeFileSync(`${file}${name}.gz`, gzipSync(fs.readFileSync(file + name)));
+    for (const name of ['.2', '.1']) pack(name);
+    expect(await verifyAudit(file)).toEqual(plain);
+    for (const name of ['.2', '.1']) fs.rmSync(file + name);
+    const files = ['.2.gz', '.1.gz', ''].map((name) => file + name);
+    expect(await verifyAudit(file)).toEqual({ ...plain, files });
+    // Changed, and cut short.
+    const [line = ''] = gunzipSync(fs.readFileSync(`${file}.2.gz`))
+      .toString('latin1')
+      .split('\n');
+    fs.writeFileSync(`${file}.2.gz`, gzipSync(`${line.replace('"deny"', '"allow"')}\n`));
+    expect(await whys()).toEqual(['1: prev is not the hash of the line before: one of the two was changed']);
+    fs.writeFileSync(`${file}.2.gz`, gzipSync(`${line}\n${'x'.repeat(4_000_000)}`).subarray(0, -20));
+    expect((await whys()).at(-1)).toContain('cannot be read to its end');
+  });
+
+  it('holds at most a hundred problems, and counts all', async () => {
     write([...writeThree(), ...Array(150).fill('rubbish')]);
-    const verified = verifyAudit(file);
+    const verified = await verifyAudit(file);
     expect(verified.problems).toHaveLength(100);
     expect(verified.problemCount).toBe(150);
   });
@@ -179,7 +206,7 @@ describe('repairAudit', () => {
     ['rubbish without a line end', 'rubbish\nmo'],
     ['a torn line', '{"time"'],
     ['NUL bytes', `${'\0'.repeat(5_000)}\n`],
-  ])('sets %s aside, says so in the log, and the log opens', (_what, tail) => {
+  ])('sets %s aside, says so in the log, and the log opens', async (_what, tail) => {
     writeThree();
     fs.appendFileSync(file, tail);
     const repair = repairAudit({ file, now });
@@ -188,10 +215,10 @@ describe('repairAudit', () => {
     const log = open();
     log.decided(decidedRecord({ id: 'd', verdict: 'deny' }));
     log.close();
-    expect(verifyAudit(file).problems).toMatchObject([
+    expect((await verifyAudit(file)).problems).toMatchObject([
       { line: 7, why: expect.stringContaining(`${tail.length} damaged bytes`) },
     ]);
-    expect(verifyAudit(file).lines).toBe(8);
+    expect((await verifyAudit(file)).lines).toBe(8);
   });
 
   it('keeps sound lines that stand after damage', () => {
@@ -201,13 +228,13 @@ describe('repairAudit', () => {
     open().close();
   });
 
-  it('continues the chain of the rotated segment where nothing in FILE is sound', () => {
+  it('continues the chain of the rotated segment where nothing in FILE is sound', async () => {
     writeThree();
     fs.renameSync(file, `${file}.1`);
     fs.writeFileSync(file, 'rubbish\n');
     expect(repairAudit({ file, now })).toMatchObject({ movedBytes: 8, lastSeq: 6 });
     open().close();
-    expect(verifyAudit(file)).toMatchObject({ lines: 7, problemCount: 1 });
+    expect(await verifyAudit(file)).toMatchObject({ lines: 7, problemCount: 1 });
   });
 
   it('does nothing to a sound log', () => {

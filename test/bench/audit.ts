@@ -56,7 +56,7 @@ async function modes(): Promise<void> {
       `sync ${sync}: ${Math.round(lines / took)} lines/s, ${((user + system) / lines).toFixed(2)} µs CPU a line` +
         (sync === 'batch' ? `, wait for the disk ${wait(0.5)} ms (median), ${wait(0.99)} ms (99th percentile)` : ''),
     );
-    assert.equal(verifyAudit(at).lines, lines);
+    assert.equal((await verifyAudit(at)).lines, lines);
   }
 }
 
@@ -89,7 +89,7 @@ try {
   );
 
   start = process.hrtime.bigint();
-  const verified = verifyAudit(file);
+  const verified = await verifyAudit(file);
   took = seconds(start);
   assert.equal(verified.complete, true);
   assert.equal(verified.lines, 2 * requests);

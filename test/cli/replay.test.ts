@@ -70,6 +70,19 @@ describe('sallyport replay', () => {
     expect(found).toMatchObject({ code: 0, json: { requests: 1, newly_fail: [], logs: [audit] } });
   });
 
+  it('--from and --to are a window, as in a report', async () => {
+    const { file } = policyFile({ allow: ['a.example'] });
+    const log = history();
+    const run = (...window: string[]) => typeJson(['replay', '--policy', file, '--log', log, ...window]);
+    const all = await run();
+    expect(all.json).toMatchObject({ requests: 3, from: null, to: new Date(NOW).toISOString() });
+    const late = await run('--from', '90m');
+    expect(late.json).toMatchObject({ requests: 1, from: new Date(NOW - 90 * 60_000).toISOString() });
+    expect((await run('--to', '90m')).json).toMatchObject({ requests: 2 });
+    expect((await run('--since', '90m', '--until', '80m')).json).toMatchObject({ requests: 0 });
+    expect((await type(['replay', '--policy', file, '--log', log, '--from', '1h', '--to', '2h'])).code).toBe(2);
+  });
+
   it('says that the log is damaged, and never that all is well then', async () => {
     const log = history();
     appendFileSync(log, 'damage\n');

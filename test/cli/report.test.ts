@@ -1,6 +1,7 @@
 // `sallyport report` as a command: its window, logs without a store, and its exit code as a check.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/report/findings.ts';
 import type { Report } from '../../src/report/report.ts';
@@ -84,6 +85,15 @@ describe('from logs alone', () => {
       ['web', 1],
     ]);
     expect(existsSync(':memory:')).toBe(false);
+  });
+
+  it('archives that gzip has packed count; one that cannot be read is named', async () => {
+    const packed = join(dir, 'packed.jsonl');
+    writeFileSync(`${packed}.1.gz`, gzipSync(readFileSync(first)));
+    expect((await logs('--log', packed)).json.totals).toMatchObject({ tunnels: 2, hosts: 1 });
+    writeFileSync(`${packed}.2.bz2`, 'x');
+    const { code, json, err } = await logs('--log', packed);
+    expect([code, json.totals.tunnels, err]).toEqual([0, 2, `sallyport: ${packed}.2.bz2 is not counted\n`]);
   });
 
   it('a log that is not there is an error, not an empty report', async () => {

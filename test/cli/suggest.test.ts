@@ -33,6 +33,19 @@ const history = writeHistory(
 const args = ['suggest', '--config', history.configFile, '--since', '2026-11-20'];
 
 describe('suggest', () => {
+  it('--from and --to are a window, as in a report', async () => {
+    const run = (...window: string[]) => type(['suggest', '--config', history.configFile, ...window], { now: NOW });
+    const early = await run('--from', '2026-11-20', '--to', '2026-11-22');
+    expect([early.code, early.out.includes('archive.example'), early.out.includes('late.example')]).toEqual([
+      0,
+      true,
+      false,
+    ]);
+    const late = await run('--from', '2026-11-22');
+    expect([late.out.includes('archive.example'), late.out.includes('late.example')]).toEqual([false, true]);
+    expect((await run('--from', '1h', '--to', '2h')).code).toBe(2);
+  });
+
   it('prints a policy that loads, with the doubtful lines commented out', async () => {
     const { code, out } = await type(args, { now: NOW });
     expect(code).toBe(0);

@@ -53,6 +53,6 @@ it.skipIf(!canMount())('refuses while the disk is full, loses nothing, and goes 
   disk.empty();
   expect(await ask()).toBe(200);
   expect(await proxy.stop()).toMatchObject({ code: 0 });
-  expect(verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
+  expect(await verifyAudit(file)).toMatchObject({ complete: true, open: 0 });
   expect(readAudit(file).filter((line) => line.event === 'ended')).toHaveLength(passed + 1);
 });

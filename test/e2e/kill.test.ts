@@ -51,7 +51,7 @@ it('loses no answered request and doubles none', async () => {
     }
     expect([...statuses]).toEqual([200]);
     await world.proxy.stop();
-    expect(verifyAudit(world.auditFile)).toMatchObject({ problems: [], open: 0 });
+    expect(await verifyAudit(world.auditFile)).toMatchObject({ problems: [], open: 0 });
     const lines = listSegments(world.auditFile).segments.flatMap((segment) => readAudit(segment.path));
     const ids = (event: string) => lines.flatMap((line) => (line.event === event && 'id' in line ? [line.id] : []));
     const decided = ids('decided');

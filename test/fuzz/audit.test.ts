@@ -147,7 +147,7 @@ async function counted(world: ScratchUsage): Promise<number> {
 const joined = (texts: readonly string[]): string => `\n${texts.join('')}`;
 
 async function judge(world: ScratchUsage, sound: readonly string[], texts: readonly string[]): Promise<void> {
-  const verified = verifyAudit(world.file);
+  const verified = await verifyAudit(world.file);
   const read = listSegments(world.file).segments.map((segment) => fs.readFileSync(segment.path, 'latin1'));
   if (verified.complete) expect(joined(sound), 'changed, and called complete').toContain(joined(read));
   await answer(() => projectOnce(world.options()));
@@ -177,7 +177,7 @@ async function goOn(world: ScratchUsage): Promise<void> {
   if (typeof log === 'string') return;
   log.decided(decidedRecord({ id: 'later', verdict: 'deny', reason: 'host-not-allowed', outcome: 'host-not-allowed' }));
   log.close();
-  expect(verifyAudit(world.file).to).not.toBeNull();
+  expect((await verifyAudit(world.file)).to).not.toBeNull();
   const before = await counted(world);
   await answer(() => projectOnce(world.options()));
   const after = await counted(world);

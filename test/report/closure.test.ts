@@ -160,7 +160,7 @@ async function suggestFor(
   });
   const store = openStore(history.storeFile, 'read');
   try {
-    const input = { file: history.configFile, text: whole, loaded, from: START, now: NOW, pipeline: null };
+    const input = { file: history.configFile, text: whole, loaded, from: START, to: NOW, now: NOW, pipeline: null };
     return { history, whole, made: await buildSuggestion(store, { ...input, ...options }) };
   } finally {
     await store.close();

@@ -25,7 +25,7 @@ export async function checkLog(world: World, crashed: string | null): Promise<st
     0,
   );
   if (dropped > 0 && world.whenFull === 'refuse') world.wrong(`${dropped} lines were dropped although the log refuses`);
-  checkChain(world, file);
+  await checkChain(world, file);
   checkRequests(world, lines, dropped, crashed !== null);
   await checkReport(world, file, lines);
   return crashed !== null || dropped > 0 ? [] : lines.flatMap(resultOf).sort();
@@ -61,8 +61,8 @@ function openIds(lines: readonly Line[]): Set<string> {
 }
 
 /** Complete; or else nothing is wrong but the gaps that the log itself marks. */
-function checkChain(world: World, file: string): void {
-  const found = verifyAudit(file);
+async function checkChain(world: World, file: string): Promise<void> {
+  const found = await verifyAudit(file);
   for (const { why, line } of found.problems)
     if (!(why.startsWith('gap: ') && world.whenFull === 'drop-and-mark'))
       world.wrong(`audit verify: line ${line}: ${why}`);

@@ -8,10 +8,10 @@ import { auditFile, noAuditLog } from '../audit-file.ts';
 import type { Input } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 
-export function auditVerify(input: Input, ui: Ui, world: World): number {
+export async function auditVerify(input: Input, ui: Ui, world: World): Promise<number> {
   const file = auditFile(input, ui, world);
   ui.progress(`reading ${file}`);
-  const found = verifyAudit(file);
+  const found = await verifyAudit(file);
   ui.settle();
   // A log of which nothing can be read must not be called complete.
   if (found.files.length === 0 && found.problemCount === 0 && !existsSync(file)) {

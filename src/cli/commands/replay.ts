@@ -8,14 +8,14 @@ import { Replayer } from '../../report/replay.ts';
 import { replayLog } from '../../report/replay-log.ts';
 import { EXIT } from '../args.ts';
 import { noAuditLog } from '../audit-file.ts';
-import { type Input, moment, usage } from '../input.ts';
+import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
+import { windowOf } from '../window.ts';
 
 export async function replay(input: Input, ui: Ui, world: World): Promise<number> {
   const now = world.now();
-  const since = input.text('since');
-  const from = since === null ? Number.NEGATIVE_INFINITY : moment(since, 'since', now);
+  const { from, to } = windowOf(input, now, null);
   const logs = input.list('log');
   if (logs.length > 0 && input.text('config') !== null)
     throw usage('--config and --log both name an audit log', 'Give one of the two.');
@@ -24,11 +24,11 @@ export async function replay(input: Input, ui: Ui, world: World): Promise<number
   const ready = input.flag('ready');
   const { limits } = proposed.settings;
   const policy = new Policy(proposed.policy, { explains: false });
-  const replayer = new Replayer(policy, { now, from, to: now, enforce: ready, limits });
+  const replayer = new Replayer(policy, { now, from, to, enforce: ready, limits });
   const read = { logs: files, damaged_lines: 0, missing_lines: 0, unread_files: [] as string[] };
   for (const file of files) {
     // Pipelines that were not seen in the window are found in what came before it.
-    const window = { from: ready ? Number.NEGATIVE_INFINITY : from, to: Number.POSITIVE_INFINITY };
+    const window = { from: ready ? Number.NEGATIVE_INFINITY : from, to };
     const { found, ...rest } = await replayLog(file, replayer, window, (path) => ui.progress(`reading ${path}`));
     if (!found && !existsSync(file)) throw noAuditLog(file);
     read.damaged_lines += rest.damaged_lines;
@@ -39,7 +39,8 @@ export async function replay(input: Input, ui: Ui, world: World): Promise<number
   const result = replayer.result();
   const shown = {
     policy: proposed.policy.digest,
-    since: since === null ? null : new Date(from).toISOString(),
+    from: Number.isFinite(from) ? new Date(from).toISOString() : null,
+    to: new Date(to).toISOString(),
     ...read,
     ready,
     ...result,

@@ -1,7 +1,8 @@
 // `sallyport report`: catches up with the audit log, reads the usage store, shows what it says. With --log it counts the named
 // logs into a store in memory instead. With --fail-on it is a check: the exit code says whether something was found.
 import { existsSync } from 'node:fs';
-import { listSegments } from '../../audit/read.ts';
+import { resolve } from 'node:path';
+import { listHistory } from '../../audit/history.ts';
 import { findConfigFile, type LoadedHere, loadConfigHere } from '../../config/load.ts';
 import { SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
@@ -14,9 +15,8 @@ import { renderMarkdown } from '../../report/render-markdown.ts';
 import { renderTable } from '../../report/render-table.ts';
 import { buildReport, type Report } from '../../report/report.ts';
 import { createView } from '../../report/view.ts';
-import { projectOnce } from '../../usage/project.ts';
-import { openStore, type Store } from '../../usage/store.ts';
 import { EXIT } from '../args.ts';
+import { openCountedStore, openLogs } from '../counted-store.ts';
 import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -27,12 +27,13 @@ const SINCE_DEFAULT = '7d';
 export async function report(input: Input, ui: Ui, world: World): Promise<number> {
   const window = windowOf(input, world.now(), SINCE_DEFAULT);
   const kinds = failOn(input.text('fail-on'));
-  const logs = input.list('log');
+  const logs = [...new Set(input.list('log').map((file) => resolve(file)))];
   const loaded = logs.length > 0 ? loadWithLogs(input, world) : loadFor(input, ui, world, { quiet: true });
-  const store = await openCounted(loaded, logs, ui);
+  await requireLogs(logs, ui);
+  const { settings, policy, catalog } = loaded;
+  const store = logs.length > 0 ? await openLogs(logs, settings.limits, ui) : await openCountedStore(settings, ui);
   try {
     ui.progress('summing up');
-    const { settings, policy, catalog } = loaded;
     const view = createView({ catalog, rules: new Policy(policy).rules(), expectedDenials: settings.expectedDenials });
     const filter = { ...window, pipeline: input.text('pipeline'), job: input.text('job') };
     const by = DIMENSIONS.find((name) => name === input.text('by')) ?? null;
@@ -62,35 +63,14 @@ function loadWithLogs(input: Input, world: World): LoadedHere {
   return loadConfigHere({ file, now: world.now() });
 }
 
-/** The store, caught up with the audit log; or, for named logs, one in memory into which they were counted. */
-async function openCounted({ settings }: LoadedHere, logs: readonly string[], ui: Ui): Promise<Store> {
-  const { limits } = settings;
-  const onProblem = (problem: { code: string; message: string }): void =>
-    ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`);
-  if (logs.length === 0) {
-    ui.progress(`counting ${settings.audit.file}`);
-    await projectOnce({ auditFile: settings.audit.file, store: settings.usage.store, limits, onProblem });
-    return await openStore(settings.usage.store, 'read', limits.usage_store_timeout_ms);
+/** The logs must be there; files of them that cannot be read are named. */
+async function requireLogs(logs: readonly string[], ui: Ui): Promise<void> {
+  for (const file of logs) {
+    const { segments, unreadable, unopened } = await listHistory(file);
+    for (const unread of [...unreadable, ...unopened]) ui.note(`sallyport: ${inert(unread)} is not counted`);
+    if (segments.length > 0 || existsSync(file)) continue;
+    throw new SallyportError('audit-damaged', `there is no audit log ${file}`, { hint: 'Name the log: --log FILE.' });
   }
-  for (const file of logs) requireLog(file, ui);
-  const store = openStore(':memory:', 'write');
-  try {
-    for (const auditFile of logs) {
-      ui.progress(`counting ${auditFile}`);
-      await projectOnce({ auditFile, store, limits, onProblem });
-    }
-    return store;
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
-}
-
-function requireLog(file: string, ui: Ui): void {
-  const { segments, unreadable, compressed } = listSegments(file);
-  for (const unread of [...unreadable, ...compressed]) ui.note(`sallyport: ${inert(unread)} is not counted`);
-  if (segments.length > 0 || existsSync(file)) return;
-  throw new SallyportError('audit-damaged', `there is no audit log ${file}`, { hint: 'Name the log: --log FILE.' });
 }
 
 function failOn(text: string | null): FailOn[] {

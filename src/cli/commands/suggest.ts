@@ -3,14 +3,13 @@
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { SallyportError } from '../../errors.ts';
-import { inert } from '../../report/inert.ts';
 import { buildSuggestion, type Suggestion } from '../../report/suggestion.ts';
-import { projectOnce } from '../../usage/project.ts';
-import { openStore } from '../../usage/store.ts';
 import { EXIT } from '../args.ts';
-import { type Input, moment, usage } from '../input.ts';
+import { openCountedStore } from '../counted-store.ts';
+import { type Input, usage } from '../input.ts';
 import { configFile, loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
+import { windowOf } from '../window.ts';
 
 const SINCE_DEFAULT = '14d';
 const BUILDS_DEFAULT = '2';
@@ -19,7 +18,7 @@ const UNUSED_DAYS_DEFAULT = '30';
 
 export async function suggestCommand(input: Input, ui: Ui, world: World): Promise<number> {
   const now = world.now();
-  const from = moment(input.text('since') ?? SINCE_DEFAULT, 'since', now);
+  const { from, to } = windowOf(input, now, SINCE_DEFAULT);
   const jobsMin = wholeNumber(input, 'min-builds', BUILDS_DEFAULT);
   const unusedDays = wholeNumber(input, 'unused-after', UNUSED_DAYS_DEFAULT);
   const file = configFile(input);
@@ -30,17 +29,10 @@ export async function suggestCommand(input: Input, ui: Ui, world: World): Promis
   if (hash('sha256', bytes) !== loaded.files[0]?.digest)
     throw new SallyportError('config-unreadable', `${file} changed while it was read`, { hint: 'Try it again.' });
   const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-  ui.progress(`counting ${settings.audit.file}`);
-  await projectOnce({
-    auditFile: settings.audit.file,
-    store: settings.usage.store,
-    limits: settings.limits,
-    onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
-  });
-  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
+  const store = await openCountedStore(settings, ui);
   try {
     const [pipeline, scoped] = [input.text('pipeline'), input.flag('scoped')];
-    const asked = { file, text, loaded, from, now, pipeline, jobsMin, scoped, unusedDays };
+    const asked = { file, text, loaded, from, to, now, pipeline, jobsMin, scoped, unusedDays };
     print(await buildSuggestion(store, asked), input.flag('diff'), text, ui);
     return EXIT.ok;
   } finally {

@@ -4,10 +4,10 @@ import { showStore } from '../../config/store-place.ts';
 import { inert } from '../../report/inert.ts';
 import { exportUsage } from '../../usage/export.ts';
 import { type Imported, importUsage } from '../../usage/import.ts';
-import { projectOnce } from '../../usage/project.ts';
 import { rebuildStore } from '../../usage/rebuild.ts';
 import { openStore } from '../../usage/store.ts';
 import { EXIT } from '../args.ts';
+import { openCountedStore, problemTeller } from '../counted-store.ts';
 import type { Input } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -20,7 +20,7 @@ export async function usageRebuild(input: Input, ui: Ui, world: World): Promise<
     auditFile: settings.audit.file,
     limits: settings.limits,
     now: () => new Date(world.now()),
-    onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
+    onProblem: problemTeller(ui),
   });
   ui.settle();
   const store = showStore(settings.usage.store);
@@ -36,14 +36,7 @@ export async function usageRebuild(input: Input, ui: Ui, world: World): Promise<
 export async function usageExport(input: Input, ui: Ui, world: World): Promise<number> {
   const { settings } = loadFor(input, ui, world, { quiet: true });
   const file = input.argument(0) ?? '';
-  ui.progress(`counting ${settings.audit.file}`);
-  await projectOnce({
-    auditFile: settings.audit.file,
-    store: settings.usage.store,
-    limits: settings.limits,
-    onProblem: (problem) => ui.note(`sallyport: ${problem.code}: ${inert(problem.message)}`),
-  });
-  const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
+  const store = await openCountedStore(settings, ui);
   try {
     ui.progress(`writing ${file}`);
     const done = await exportUsage(store, file, new Date(world.now()));

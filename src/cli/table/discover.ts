@@ -1,5 +1,5 @@
 // Commands that say what builds reached and what the policy should be for that. Words only; see args.ts.
-import { CONFIG, type CommandSpec, LOG, WHEN, windowOptions } from './spec.ts';
+import { CONFIG, type CommandSpec, LOG, windowOptions } from './spec.ts';
 
 export const DISCOVER_COMMANDS = [
   {
@@ -18,7 +18,8 @@ export const DISCOVER_COMMANDS = [
       {
         ...LOG,
         repeat: true,
-        about: 'An audit log with its rotated files, instead of the usage store; several times for several nodes.',
+        about:
+          'An audit log with its rotated files (also packed with gzip), instead of the usage store; several times for several nodes.',
       },
       ...windowOptions('7d'),
       { name: 'pipeline', value: 'NAME', about: 'Only requests of this pipeline.' },
@@ -68,11 +69,7 @@ export const DISCOVER_COMMANDS = [
     arguments: [],
     options: [
       CONFIG,
-      {
-        name: 'since',
-        value: 'WHEN',
-        about: `Begin of the window: ${WHEN}. 14d unless given.`,
-      },
+      ...windowOptions('14d'),
       { name: 'pipeline', value: 'NAME', about: 'Only what this pipeline asked for.' },
       { name: 'min-builds', value: 'N', about: 'Hosts seen in fewer jobs are a matter for review. 2 unless given.' },
       {
@@ -97,7 +94,7 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'replay',
     summary: 'Replay the audit log against a proposed policy: what would newly fail, what would newly pass.',
-    json: 'policy (digest of the proposed one), since, logs, damaged_lines, missing_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}], pipelines_overflow',
+    json: 'policy (digest of the proposed one), from (null: the beginning), to, logs, damaged_lines, missing_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}], pipelines_overflow',
     about: [
       'Each request in the log is decided again with its identity, target and method, as of now: a rule that has expired since then lets nothing through. What observe mode lets pass passes here too; --ready judges as if everything were enforced.',
       'Only rules are replayed: names are not resolved, and paths of plain HTTP, which the log does not have, are counted as not judged.',
@@ -111,11 +108,7 @@ export const DISCOVER_COMMANDS = [
         repeat: true,
         about: 'An audit log with its rotated files (also packed with gzip), instead of the one that --config names.',
       },
-      {
-        name: 'since',
-        value: 'WHEN',
-        about: `Only requests since then: ${WHEN}. All unless given.`,
-      },
+      ...windowOptions('All there is'),
       { name: 'ready', value: null, about: 'Say for each pipeline whether it is safe, would fail, or was not seen.' },
       { name: 'format', value: 'FORMAT', choices: ['table', 'json', 'markdown'], about: 'table unless given.' },
     ],
