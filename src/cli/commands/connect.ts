@@ -1,26 +1,17 @@
 // `sallyport connect`: standard input and output over a CONNECT tunnel, as ssh's ProxyCommand wants it. Either side may end
 // alone. Nothing but the tunnel's bytes goes to standard output; what went wrong goes to standard error.
-import { readFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { openTunnel, type TunnelRefusal } from '../../buildkite/client-tunnel.ts';
-import {
-  type Environment,
-  hasControl,
-  type ProxyCredentials,
-  type ProxyUrl,
-  parseProxyUrl,
-  proxyOfEnvironment,
-} from '../../buildkite/proxy-url.ts';
+import { type Environment, hasControl, type ProxyCredentials, type ProxyUrl } from '../../buildkite/proxy-url.ts';
 import { type OperatorErrorCode, SallyportError } from '../../errors.ts';
 import { type Authority, parseAuthority } from '../../policy/authority.ts';
 import { EXIT } from '../args.ts';
+import { fileOption, proxyOption, timeoutOption } from '../client-options.ts';
 import { type Input, usage } from '../input.ts';
 import type { Pipes, Ui, World } from '../ui.ts';
 
 const TIMEOUT_DEFAULT_S = 30;
-const TIMEOUT_MAX_S = 600;
-const MS_PER_S = 1_000;
 const CREDENTIALS_VARIABLE = 'SALLYPORT_PROXY_CREDENTIALS';
 
 export async function connect(input: Input, _ui: Ui, world: World): Promise<number> {
@@ -30,8 +21,8 @@ export async function connect(input: Input, _ui: Ui, world: World): Promise<numb
     proxy,
     target,
     credentials: credentialsFor(input, world.env) ?? proxy.credentials,
-    proxyCa: readOption(input, 'proxy-ca'),
-    timeoutMs: secondsOf(input) * MS_PER_S,
+    proxyCa: fileOption(input, 'proxy-ca'),
+    timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S),
   });
   if (!outcome.ok) throw refused(outcome);
   await carry(outcome.socket, world.pipes(), target);
@@ -67,24 +58,16 @@ function targetOf(host: string, port: string): Authority {
   throw usage(`${JSON.stringify(`${host} ${port}`)} is no host and port: ${parsed.problem}`);
 }
 
-/** --proxy, else what the environment names; NO_PROXY does not count: who asks for a tunnel wants one. */
+/** NO_PROXY does not count: who asks for a tunnel wants one. */
 function proxyFor(input: Input, env: Environment): ProxyUrl {
-  const given = input.text('proxy');
-  const named = given === null ? proxyOfEnvironment(env) : { from: '--proxy', text: given };
-  if (named === null)
-    throw new SallyportError('proxy-unset', 'neither --proxy nor HTTPS_PROXY or HTTP_PROXY names a proxy');
-  const proxy = parseProxyUrl(named.text);
+  const proxy = proxyOption(input, env);
   if (proxy !== null) return proxy;
-  // The value may hold a password: it is not repeated.
-  throw usage(
-    `${named.from} is not http[s]://[USER[:PASSWORD]@]HOST[:PORT]`,
-    'Percent-encode @ : / in user and password.',
-  );
+  throw new SallyportError('proxy-unset', 'neither --proxy nor HTTPS_PROXY or HTTP_PROXY names a proxy');
 }
 
 /** USER:PASSWORD from a file, then from the environment: both stay out of the process list. */
 function credentialsFor(input: Input, env: Environment): ProxyCredentials | null {
-  const file = readOption(input, 'credentials-file');
+  const file = fileOption(input, 'credentials-file');
   const text = file?.replace(/\r?\n$/, '') ?? env[CREDENTIALS_VARIABLE];
   if (text === undefined || text === '') return null;
   const colon = text.indexOf(':');
@@ -93,22 +76,4 @@ function credentialsFor(input: Input, env: Environment): ProxyCredentials | null
     throw usage(`${where} does not hold one line USER:PASSWORD`, 'The password may be empty: USER:');
   }
   return { user: text.slice(0, colon), password: text.slice(colon + 1) };
-}
-
-function readOption(input: Input, option: string): string | null {
-  const path = input.text(option);
-  if (path === null) return null;
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new SallyportError('config-unreadable', `--${option} ${path}: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-function secondsOf(input: Input): number {
-  const text = input.text('timeout');
-  if (text === null) return TIMEOUT_DEFAULT_S;
-  const seconds = /^\d{1,3}$/.test(text) ? Number(text) : 0;
-  if (seconds >= 1 && seconds <= TIMEOUT_MAX_S) return seconds;
-  throw usage(`--timeout ${JSON.stringify(text)} is not a whole number of seconds from 1 to ${TIMEOUT_MAX_S}`);
 }

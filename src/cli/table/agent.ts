@@ -1,4 +1,5 @@
 // Commands for the hosts of agents: they need no policy file and no running proxy of their own. Words only; see args.ts.
+import { META_FORMATS } from '../../buildkite/meta.ts';
 import type { CommandSpec } from './spec.ts';
 
 export const AGENT_COMMANDS = [
@@ -29,6 +30,48 @@ export const AGENT_COMMANDS = [
     examples: [
       'sallyport connect ssh.github.com 443',
       'sallyport connect --proxy http://proxy.corp.example:3128 git.corp.example 22',
+    ],
+  },
+  {
+    name: 'platform-ips',
+    summary: "Print the addresses that Buildkite's webhooks come from, or say whether they have changed.",
+    json: 'url, etag, fetched_at, webhook_ips, fresh (false: unchanged by ETag), changed, added, removed, cache (file)',
+    about: [
+      'Asks the Meta API of Buildkite. These are sources of what comes in, for a firewall in front of an internal Git server; they never become rules for what goes out.',
+      'The last answer is kept in a file with its ETag. An answer that is no JSON, empty, cut off, not public or too wide is an error, and the last one stays.',
+      'The proxy is --proxy, else that of the environment where NO_PROXY does not name the host.',
+    ],
+    arguments: [],
+    options: [
+      {
+        name: 'format',
+        value: 'FORMAT',
+        choices: META_FORMATS,
+        about: 'text (one range a line) unless given.',
+      },
+      {
+        name: 'watch',
+        value: null,
+        about: 'Print only what was added (+) and removed (-) since the last answer; exit 3 where that is anything.',
+      },
+      {
+        name: 'cache',
+        value: 'FILE',
+        about: 'The file of the last answer; sallyport/platform-ips.json in the cache folder of the user unless given.',
+      },
+      { name: 'url', value: 'URL', about: 'Another address of the API, https only.' },
+      { name: 'ca', value: 'FILE', about: 'PEM certificates to trust, besides the usual ones.' },
+      { name: 'proxy', value: 'URL', about: 'http[s]://[USER[:PASSWORD]@]HOST[:PORT] of a proxy.' },
+      { name: 'timeout', value: 'SECONDS', about: 'Time for the whole answer, 1 to 600; 20 unless given.' },
+    ],
+    exits: {
+      0: 'printed; with --watch: unchanged, or the first answer',
+      1: 'no answer that can be believed',
+      3: 'with --watch: changed',
+    },
+    examples: [
+      'sallyport platform-ips --format nft',
+      'sallyport platform-ips --watch --cache /var/lib/sallyport/platform-ips.json',
     ],
   },
 ] as const satisfies readonly CommandSpec[];

@@ -1,0 +1,42 @@
+// Options that the commands of an agent's host share: which proxy, a file's text, a time in seconds.
+import { readFileSync } from 'node:fs';
+import { type Environment, type ProxyUrl, parseProxyUrl, proxyOfEnvironment } from '../buildkite/proxy-url.ts';
+import { SallyportError } from '../errors.ts';
+import { type Input, usage } from './input.ts';
+
+const MS_PER_S = 1_000;
+const TIMEOUT_MAX_S = 600;
+
+/** --proxy, else what the environment names for https; null where neither does. */
+export function proxyOption(input: Input, env: Environment): ProxyUrl | null {
+  const given = input.text('proxy');
+  const named = given === null ? proxyOfEnvironment(env) : { from: '--proxy', text: given };
+  if (named === null) return null;
+  const proxy = parseProxyUrl(named.text);
+  if (proxy !== null) return proxy;
+  // The value may hold a password: it is not repeated.
+  throw usage(
+    `${named.from} is not http[s]://[USER[:PASSWORD]@]HOST[:PORT]`,
+    'Percent-encode @ : / in user and password.',
+  );
+}
+
+/** The text of the file that an option names; null where it is not given. */
+export function fileOption(input: Input, option: string): string | null {
+  const path = input.text(option);
+  if (path === null) return null;
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new SallyportError('config-unreadable', `--${option} ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** --timeout in milliseconds. */
+export function timeoutOption(input: Input, defaultS: number): number {
+  const text = input.text('timeout');
+  if (text === null) return defaultS * MS_PER_S;
+  const seconds = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  if (seconds >= 1 && seconds <= TIMEOUT_MAX_S) return seconds * MS_PER_S;
+  throw usage(`--timeout ${JSON.stringify(text)} is not a whole number of seconds from 1 to ${TIMEOUT_MAX_S}`);
+}
