@@ -73,6 +73,8 @@ function problemOf(error: unknown): ProjectionProblem {
 
 async function run(): Promise<void> {
   let backoff = BACKOFF_MIN_MS;
+  // Where the log ends now: should the store not be reached, at least what comes from here on is known to be behind.
+  sendLag();
   while (!stop.signal.aborted) {
     try {
       await catchUp(() => stop.signal.aborted);
@@ -82,6 +84,7 @@ async function run(): Promise<void> {
       await pause(more ? 0 : POLL_MS);
     } catch (error) {
       report(problemOf(error));
+      sendLag();
       await pause(backoff);
       backoff = Math.min(backoff * 2, BACKOFF_MAX_MS);
     }

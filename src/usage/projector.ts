@@ -15,7 +15,7 @@ import type { Keeper } from './keep.ts';
 import { Recent } from './recent.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
-import { type Batch, type LineSource, locate, type Position, Tail } from './tail.ts';
+import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
 import { addLine, createTally, type HourNames, hourOf, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
 import { writeBatch } from './write.ts';
 
@@ -46,6 +46,8 @@ export interface StepResult {
 }
 
 export const BATCH_LINES = 5_000;
+/** Before the first line. */
+const NOWHERE = { file_id: '', offset: 0, seq: 0 };
 const NOTHING: StepResult = { lines: 0, more: false };
 const AGAIN: StepResult = { lines: 0, more: true };
 /** Hours whose names are held in memory; lines come nearly in order, so the current and the last are enough. */
@@ -84,6 +86,8 @@ export class Projector {
   readonly #names = new Map<number, HourNames>();
   readonly #reader = new LineReader();
   #store: Store | null = null;
+  /** Where the counting of the main log stood last. */
+  #known: Pick<Position, 'file_id' | 'offset' | 'seq'> | null = null;
   #place: Place | null = null;
   /** What there is to read, where archives are read too. */
   #history: History | null = null;
@@ -115,10 +119,16 @@ export class Projector {
     }
   }
 
-  /** How far the store is behind the log, in bytes, and the last seq it has. */
+  /**
+   * How far the store is behind the log, in bytes, and the last seq it has. While the store is gone: behind what it last had; where
+   * it was never reached, behind the end that the log had at the first call, which is the least it can be.
+   */
   lag(): { bytes: number; seq: number } {
     const place = this.#place;
-    if (place === null) return { bytes: 0, seq: 0 };
+    if (place === null) {
+      this.#known ??= { ...endOf(this.#options.auditFile), seq: 0 };
+      return { bytes: bytesAfter(this.#options.auditFile, this.#known), seq: this.#known.seq };
+    }
     let bytes = place.tail.behind();
     for (const branch of this.#branches.values()) bytes += branch?.tail.behind() ?? 0;
     return { bytes, seq: place.seq };
@@ -135,6 +145,7 @@ export class Projector {
     const store = await this.#opened();
     this.#place ??= await this.#located(store);
     if (this.#place === null) return NOTHING;
+    this.#known = this.#place.checkpoint ?? NOWHERE;
     const main = await this.#count(store, this.#place);
     return main.more ? main : this.#countBranches(store, main.lines, this.#place);
   }
@@ -316,6 +327,7 @@ export class Projector {
     place.tail.flush();
     if (!(await writeBatch(store, write))) return false;
     place.checkpoint = to;
+    if (!place.branch) this.#known = to;
     place.seq = reading.seq;
     place.hash = reading.hash;
     place.damagedSince = reading.damagedSince;

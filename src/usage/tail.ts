@@ -57,6 +57,22 @@ export function locate(file: string, checkpoint: Position | null, untilMs: numbe
   return { ...(lastUntil(segments, untilMs) ?? start), warning };
 }
 
+/** The end of a log as it is now; a place before any line where there is none. */
+export function endOf(file: string): Pick<Position, 'file_id' | 'offset'> {
+  const last = listSegments(file).segments.at(-1);
+  return last === undefined ? { file_id: '', offset: 0 } : { file_id: last.id, offset: fs.statSync(last.path).size };
+}
+
+/** Bytes of a log after a place, over all segments; all there are where its segment is gone. */
+export function bytesAfter(file: string, { file_id, offset }: Pick<Position, 'file_id' | 'offset'>): number {
+  const { segments } = listSegments(file);
+  const from = segments.findIndex(({ id }) => id === file_id);
+  return segments.slice(Math.max(0, from)).reduce((sum, { id, path }) => {
+    const size = fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    return sum + (id === file_id ? Math.max(0, size - offset) : size);
+  }, 0);
+}
+
 /** The place after the last line that is not later than a time; null where all are later. */
 function lastUntil(segments: readonly Segment[], untilMs: number): Omit<Located, 'warning'> | null {
   for (const segment of segments.toReversed()) {

@@ -5,6 +5,7 @@ import { openAuditLog } from '../../src/audit/log.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { loadConfigHere } from '../../src/config/load.ts';
+import type { StorePlace } from '../../src/config/store-place.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
 import { parseCidr } from '../../src/policy/address.ts';
 import { Policy } from '../../src/policy/decide.ts';
@@ -174,7 +175,11 @@ export interface Attempt {
 }
 
 /** Lines as the kernel logs them, taken into the store by the importer. */
-export async function importAttempts({ dir, storeFile }: History, attempts: readonly Attempt[]): Promise<void> {
+export async function importAttempts(
+  { dir, storeFile }: History,
+  attempts: readonly Attempt[],
+  place: StorePlace = storeFile,
+): Promise<void> {
   const lines = attempts.map(({ to, port = 443, protocol = 'TCP', client = '10.0.0.7', second, uid, accepted }, n) => {
     const time = new Date(START + second * 1_000).toISOString().slice(0, 19);
     const by = uid === undefined ? '' : ` UID=${uid} GID=${uid}`;
@@ -183,7 +188,7 @@ export async function importAttempts({ dir, storeFile }: History, attempts: read
   });
   const file = join(dir, 'kern.log');
   writeFileSync(file, lines.join('\n'));
-  const store = openStore(storeFile, 'write');
+  const store = await openStore(place, 'write');
   const clients = ['10.0.0.0/8', 'fd00::/8'].map(parseCidr).filter((cidr) => cidr !== null);
   const scope = { clients, proxies: new Set<string>(), proxyPorts: new Set<number>() };
   const told = { format: 'auto', fields: null, zoneMs: 0, now: START, rowsMax: 1_000 } as const;
