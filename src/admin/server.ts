@@ -8,6 +8,8 @@ export interface AdminPages {
   /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
   notReady(): string | null;
   readonly metrics: Metrics;
+  /** Digest of the policy in force. */
+  policy(): string;
 }
 
 const HEAD_BYTES_MAX = 8_192;
@@ -52,6 +54,8 @@ async function answer(req: http.IncomingMessage, res: http.ServerResponse, pages
       'Content-Type': type,
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
+      // Which policy a node has is asked from outside, where the body is a balancer's.
+      'Sallyport-Policy': pages.policy(),
       Connection: 'close',
     });
     res.end(req.method === 'HEAD' ? '' : `${body}\n`);

@@ -4,6 +4,7 @@
 import { AGENT_COMMANDS } from './table/agent.ts';
 import { AUDIT_COMMANDS } from './table/audit.ts';
 import { DISCOVER_COMMANDS } from './table/discover.ts';
+import { GRANT_COMMANDS } from './table/grants.ts';
 import { IDENTITY_COMMANDS } from './table/identity.ts';
 import { POLICY_COMMANDS } from './table/policy.ts';
 import { RUN_COMMANDS } from './table/run.ts';
@@ -28,6 +29,7 @@ const COMMAND_TABLE = [
   ...RUN_COMMANDS,
   ...AGENT_COMMANDS,
   ...POLICY_COMMANDS,
+  ...GRANT_COMMANDS,
   ...IDENTITY_COMMANDS,
   ...DISCOVER_COMMANDS,
   ...AUDIT_COMMANDS,
@@ -39,6 +41,7 @@ export const COMMANDS: readonly (CommandSpec & { readonly name: CommandName })[]
 /** Families of two-word commands, for help. */
 export const FAMILIES: Readonly<Record<string, string>> = {
   catalog: 'What the catalog holds, and when it changes.',
+  grants: 'What was granted for a while.',
   user: 'Keep the file of users.',
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',

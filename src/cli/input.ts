@@ -3,6 +3,7 @@
 import { nearestSpelling } from '../catalog/nearest.ts';
 import { SallyportError } from '../errors.ts';
 import { ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
+import type { Selector } from '../policy/selector.ts';
 import type { CommandName } from './args.ts';
 
 export type OptionValue = string | boolean | readonly string[];
@@ -61,22 +62,12 @@ export function usage(message: string, hint?: string): SallyportError {
 
 /** The identity that `--as key=value[,key=value]` describes, taken as proven; null where none was given. */
 export function identityOf(input: Input): Identity | null {
-  // A comma ends a value only where another key follows.
-  const given = input.list('as').flatMap((text) => text.split(/,(?=[a-z_]+=)/));
+  const given = input.list('as').flatMap(keyValues);
   if (given.length === 0) return null;
   const attributes: Partial<Record<Attribute, string>> = {};
   for (const text of given) {
-    const split = text.indexOf('=');
-    const key = split < 0 ? text : text.slice(0, split);
-    const known = ATTRIBUTES.find((name) => name === key);
-    if (split < 0 || known === undefined) {
-      const near = nearestSpelling(key, ATTRIBUTES);
-      throw usage(
-        `--as ${JSON.stringify(text)} is not KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`,
-        near === null || known !== undefined ? 'For example: --as pipeline=web,queue=default' : `Did you mean ${near}?`,
-      );
-    }
-    attributes[known] = text.slice(split + 1);
+    const { key, value } = attributeOf('as', text);
+    attributes[key] = value;
   }
   const kind =
     attributes.user === undefined
@@ -85,6 +76,36 @@ export function identityOf(input: Input): Identity | null {
         : 'job'
       : 'user';
   return { kind, attributes, claimed: {} };
+}
+
+/** The selector that `--for key=value[,key=value]` describes; a key that comes again has one more value. */
+export function selectorOf(texts: readonly string[]): Selector {
+  const selector: Partial<Record<Attribute, string[]>> = {};
+  for (const text of texts.flatMap(keyValues)) {
+    const { key, value } = attributeOf('for', text);
+    selector[key] = [...(selector[key] ?? []), value];
+  }
+  return selector;
+}
+
+/** A comma ends a value only where another key follows. */
+function keyValues(text: string): string[] {
+  return text.split(/,(?=[a-z_]+=)/);
+}
+
+function attributeOf(option: string, text: string): { key: Attribute; value: string } {
+  const split = text.indexOf('=');
+  const key = split < 0 ? text : text.slice(0, split);
+  const value = text.slice(split + 1);
+  const known = ATTRIBUTES.find((name) => name === key);
+  if (split >= 0 && known !== undefined && value !== '') return { key: known, value };
+  const near = nearestSpelling(key, ATTRIBUTES);
+  throw usage(
+    `--${option} ${JSON.stringify(text)} is not KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`,
+    near === null || known !== undefined
+      ? `For example: --${option} pipeline=web,queue=default`
+      : `Did you mean ${near}?`,
+  );
 }
 
 const SPAN = /^(\d{1,6})(m|h|d|w)$/;
@@ -96,8 +117,37 @@ const ISO = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]
  * @returns milliseconds since the epoch
  */
 export function moment(text: string, option: string, now: number): number {
+  const span = spanMs(text);
+  if (span !== null) return now - span;
+  const at = instant(text);
+  if (at !== null) return at;
+  throw usage(
+    `--${option} ${JSON.stringify(text)} is no moment`,
+    'Write a span back from now (90m, 24h, 7d, 4w), or a date or time such as 2026-11-24 or 2026-11-24T09:30Z.',
+  );
+}
+
+/**
+ * A moment to come: a span from `now` (90m, 24h, 7d, 4w), or an ISO 8601 date or time, UTC unless it says otherwise.
+ * @returns milliseconds since the epoch
+ */
+export function momentToCome(text: string, option: string, now: number): number {
+  const span = spanMs(text);
+  const at = span === null ? instant(text) : now + span;
+  if (at !== null && at > now) return at;
+  throw usage(
+    `--${option} ${JSON.stringify(text)} is no moment to come`,
+    'Write a span from now (90m, 24h, 7d), or a date or time such as 2026-11-24T09:30Z.',
+  );
+}
+
+function spanMs(text: string): number | null {
   const span = SPAN.exec(text);
-  if (span) return now - Number(span[1]) * (SPAN_MS[span[2] ?? ''] ?? 0);
+  return span === null ? null : Number(span[1]) * (SPAN_MS[span[2] ?? ''] ?? 0);
+}
+
+/** An ISO 8601 date or time, in ms; null where it is none. */
+function instant(text: string): number | null {
   if (ISO.test(text)) {
     const zoned = text.length > 10 && !/(?:Z|[+-]\d{2}:\d{2})$/.test(text) ? `${text}Z` : text;
     const at = Date.parse(zoned);
@@ -108,8 +158,5 @@ export function moment(text: string, option: string, now: number): number {
     )
       return at;
   }
-  throw usage(
-    `--${option} ${JSON.stringify(text)} is no moment`,
-    'Write a span back from now (90m, 24h, 7d, 4w), or a date or time such as 2026-11-24 or 2026-11-24T09:30Z.',
-  );
+  return null;
 }

@@ -8,9 +8,11 @@ import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
 import type { Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
+import type { Grant } from '../policy/grant.ts';
 import type { Recorder } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { redecide } from '../proxy/redecide.ts';
+import type { GrantHolder } from './grant-holder.ts';
 import { brokenCount, brokenLayers, lastGood, sayBrokenLayers } from './layer-report.ts';
 import { type ModeOverride, readOverride } from './mode-override.ts';
 import { PolicyWatch } from './watch.ts';
@@ -22,6 +24,19 @@ interface HolderOptions {
   readonly file: string | null;
   readonly overrides: Overrides;
   readonly loaded: LoadedConfig;
+  readonly grants: GrantHolder;
+  /** Told whenever something else is in force. */
+  readonly inForce: (what: InForce) => void;
+}
+
+/** What a node says of itself to the others. */
+export interface InForce {
+  readonly policy: string;
+  readonly mode: Mode;
+  readonly layersBroken: number;
+  readonly grants: number;
+  /** When the policy came into force, ms since the epoch. */
+  readonly since: number;
 }
 
 export class PolicyHolder {
@@ -34,6 +49,7 @@ export class PolicyHolder {
   #reloading: Promise<void> | null = null;
   #again: 'asked' | 'files' | null = null;
   #layersBroken = 0;
+  #since = Date.now();
 
   constructor(options: HolderOptions) {
     this.#options = options;
@@ -55,6 +71,12 @@ export class PolicyHolder {
   install(): void {
     this.#readOverride();
     this.#apply();
+  }
+
+  /** The usage store has these grants now. */
+  setGrants(grants: readonly Grant[]): void {
+    const { ctx } = this.#options;
+    if (this.#options.grants.take(grants, this.#loaded, ctx.policy.digest)) this.#swap();
   }
 
   /** Endpoints of this proxy: no request may reach them, by whatever name. A wildcard bind is each address of the host. */
@@ -136,6 +158,8 @@ export class PolicyHolder {
       this.#layersBroken += brokenCount(loaded);
       this.#warnOfRestart(loaded);
       this.#loaded = loaded;
+      this.#since = Date.now();
+      this.#options.grants.judge(loaded, loaded.policy.digest);
       this.#swap();
       log.info({ policy: loaded.policy.digest, rules: loaded.policy.ruleCount }, 'the policy was reloaded');
     } catch (error) {
@@ -174,11 +198,14 @@ export class PolicyHolder {
     const { ctx } = this.#options;
     const { settings, policy } = this.#loaded;
     const overridden = this.#override ? { ...policy, mode: this.#override.mode, modes: [] } : policy;
-    ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] });
+    const { grants, inForce } = this.#options;
+    ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] }, { grants: grants.compiled });
     ctx.book = new ClientBook(settings, settings.limits.clients_tracked_max);
     ctx.proofs.use(settings.identity);
     ctx.help = settings.help;
     ctx.plainHttp = settings.plainHttp;
+    const layersBroken = brokenCount(this.#loaded);
+    inForce({ policy: policy.digest, mode: this.mode, layersBroken, grants: grants.count, since: this.#since });
   }
 
   #changeMode(): void {

@@ -17,13 +17,15 @@ import { JsEngine } from '../proxy/engine-js.ts';
 import { OpenRequests } from '../proxy/open-requests.ts';
 import { ProxyServer } from '../proxy/server.ts';
 import { Slots } from '../proxy/slots.ts';
-import { type Projection, startProjection } from '../usage/project.ts';
+import type { Projection } from '../usage/project.ts';
 import { Drain } from './drain.ts';
+import { Fleet } from './fleet.ts';
+import { GrantHolder } from './grant-holder.ts';
 import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
 import { Listeners } from './listeners.ts';
 import { Notifier } from './notify.ts';
 import { activatedSockets, type Place, placesOf, type Sockets } from './places.ts';
-import { PolicyHolder } from './policy-holder.ts';
+import { type InForce, PolicyHolder } from './policy-holder.ts';
 import { Predecessor } from './predecessor.ts';
 import { readyLine } from './ready-line.ts';
 import { Sight } from './sight.ts';
@@ -119,29 +121,23 @@ async function run({
   const recorder = sight.watch(audit, log);
   const engine = new JsEngine(settings.limits, meter);
   const ctx = createContext({ loaded, log, recorder, meter, engine });
-  const holder = new PolicyHolder({
-    ctx,
-    audit: recorder,
-    log,
-    file: options.file,
-    overrides: options.overrides,
-    loaded,
-  });
+  const fleet = new Fleet(settings);
+  const grants = new GrantHolder({ audit: recorder, log, meter });
+  const inForce = (what: InForce): void => fleet.say(what);
+  const { file, overrides } = options;
+  const holder = new PolicyHolder({ ctx, audit: recorder, log, file, overrides, loaded, grants, inForce });
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
-  // The projection tails the log in a worker of its own; whatever happens to the store, the data plane does not wait for it.
-  const projection = startProjection({
-    auditFile: settings.audit.file,
-    store: settings.usage.store,
-    keep: settings.usage.keep,
-    limits: settings.limits,
-    onProblem: (problem) => log.warn(problem, 'the usage store lags'),
-  });
+  let projection: Projection | null = null;
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
-  const storeLag = () => projection.lag();
+  const storeLag = () => fleet.lag();
   const metrics = sight.metrics({ ctx, engine, audit, storeLag, notReady, mode: () => holder.mode });
-  const listeners = new Listeners({ proxy, admin: { notReady, metrics }, guard: (bound) => holder.guard(bound) });
+  const listeners = new Listeners({
+    proxy,
+    admin: { notReady, metrics, policy: () => ctx.policy.digest },
+    guard: (bound) => holder.guard(bound),
+  });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
@@ -150,6 +146,8 @@ async function run({
       policy: ctx.policy.digest,
       detail: { version: VERSION, ...at, pid: process.pid, engine: engine.kind, ...brokenLayers(loaded) },
     });
+    // After the start is recorded: grants are recorded too when they come.
+    projection = fleet.start(log, (found) => holder.setGrants(found));
     const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env: options.env });
     holder.watch();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
@@ -167,7 +165,7 @@ async function run({
     listeners.close();
     ctx.resolver.close();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
-    await stopProjection(projection, log);
+    if (projection) await stopProjection(projection, log);
   }
 }
 

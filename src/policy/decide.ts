@@ -3,7 +3,7 @@
 //   1 deny rules (host-denied): a deny wins over everything, observe included
 //   2 instance metadata (metadata-prohibited), unless the winning rule is opted in
 //   3 the winner among allow rules: filter by port, protocol, `for`, expiry; then the most specific; then file order
-//   4 else the reason that helps most: port, protocol, expiry, identity, IP literal, host
+//   4 else the winner among the grants; else the reason that helps most: port, protocol, expiry, identity, IP literal, host
 // A deny rule with `for` binds only who proves these attributes; who sends no credentials is not bound by it.
 
 import type { RequestErrorCode } from '../errors.ts';
@@ -83,25 +83,49 @@ function containsAny(cidrs: readonly Cidr[], address: string): boolean {
   return cidrs.some((cidr) => cidrContains(cidr, address));
 }
 
+/** A rule names the host, and does not fit in one respect. */
+function hasMiss({ portMiss, protocolMiss, expiredMiss }: Matcher): boolean {
+  return portMiss >= 0 || protocolMiss >= 0 || expiredMiss >= 0;
+}
+
 /** True for an address that embeds or maps another: such spellings dodge a deny of the address inside. */
 function isDisguised(host: string): boolean {
   return reachableAddresses(host).length !== 1 || reachableAddresses(host)[0] !== host;
 }
 
+/** Compiled rules with what is needed to ask them. */
+class Rules {
+  readonly matcher: Matcher;
+  readonly views: RuleViews;
+  readonly nearest: NearestFinder | null;
+
+  constructor(compiled: CompiledPolicy, explains: boolean) {
+    this.matcher = new Matcher(compiled);
+    this.views = new RuleViews(compiled);
+    this.nearest = explains ? new NearestFinder(compiled, this.matcher, this.views) : null;
+  }
+}
+
+export interface PolicyOptions {
+  /** Whether decisions name the nearest miss; finding it costs more than all the rest of a refusal. Default true. */
+  readonly explains?: boolean;
+  /** Allow rules besides those of the files; nothing else of it counts. */
+  readonly grants?: CompiledPolicy | null;
+}
+
 export class Policy {
   readonly compiled: CompiledPolicy;
   readonly digest: string;
+  readonly #files: Rules;
   readonly #matcher: Matcher;
-  readonly #views: RuleViews;
-  readonly #nearest: NearestFinder | null;
+  readonly #grants: Rules | null;
 
-  /** @param explains whether decisions name the nearest miss; finding it costs more than all the rest of a refusal */
-  constructor(compiled: CompiledPolicy, { explains = true }: { readonly explains?: boolean } = {}) {
+  constructor(compiled: CompiledPolicy, { explains = true, grants = null }: PolicyOptions = {}) {
     this.compiled = compiled;
     this.digest = compiled.digest;
-    this.#matcher = new Matcher(compiled);
-    this.#views = new RuleViews(compiled);
-    this.#nearest = explains ? new NearestFinder(compiled, this.#matcher, this.#views) : null;
+    this.#files = new Rules(compiled, explains);
+    this.#matcher = this.#files.matcher;
+    this.#grants = grants === null || grants.ruleCount === 0 ? null : new Rules(grants, explains);
   }
 
   /** Decides one request. `nearest` is worked out only where the request is not on the allowlist. */
@@ -116,8 +140,14 @@ export class Policy {
       const best = winner >= 0 ? winner : matcher.pathMiss >= 0 ? matcher.pathMiss : matcher.challenge;
       if (best < 0 || !matcher.metadataOf(best)) return this.#deny('metadata-prohibited', winner, request);
     }
-    if (winner >= 0) return this.#pass(winner, request);
+    if (winner >= 0) return this.#pass(this.#files, winner, request);
     if (matcher.pathMiss >= 0) return this.#deny('path-not-allowed', matcher.pathMiss, request);
+    const grants = this.#grants;
+    if (grants !== null) {
+      grants.matcher.locate(request.authority);
+      grants.matcher.allowed(request);
+      if (grants.matcher.winner >= 0) return this.#pass(grants, grants.matcher.winner, request);
+    }
     return this.#notListed(request);
   }
 
@@ -164,45 +194,53 @@ export class Policy {
     return this.compiled.mode;
   }
 
-  /** All rules in file order. */
-  rules(): IterableIterator<RuleView> {
-    return this.#views.all();
+  /** All rules in file order, then the grants. */
+  *rules(): IterableIterator<RuleView> {
+    yield* this.#files.views.all();
+    if (this.#grants !== null) yield* this.#grants.views.all();
   }
 
   /**
    * What the winner lets through. A rule with `mode: observe` is on trial: what it matches passes with the verdict
    * `observe` and the reason it would be refused with if the rule were not there, host-not-allowed.
    */
-  #pass(winner: number, request: PolicyRequest): Decision {
-    const rule = this.#views.at(winner);
-    const protocol = this.#matcher.protocolOf(winner, request.authority.port);
+  #pass(rules: Rules, winner: number, request: PolicyRequest): Decision {
+    const rule = rules.views.at(winner);
+    const protocol = rules.matcher.protocolOf(winner, request.authority.port);
     if (rule.mode === 'observe') {
       return { verdict: 'observe', reason: 'host-not-allowed', rule, nearest: null, protocol, mode: 'observe' };
     }
     return { verdict: 'allow', reason: 'allowed', rule, protocol, mode: this.modeFor(request.identity, rule) };
   }
 
-  #deny(reason: RequestErrorCode, rule: number, request: PolicyRequest): Decision {
-    const nearest = this.#nearest?.find(reason, request, rule) ?? null;
-    return { verdict: 'deny', reason, rule: rule < 0 ? null : this.#views.at(rule), nearest };
+  #deny(reason: RequestErrorCode, rule: number, request: PolicyRequest, rules: Rules = this.#files): Decision {
+    const nearest = rules.nearest?.find(reason, request, rule) ?? null;
+    return { verdict: 'deny', reason, rule: rule < 0 ? null : rules.views.at(rule), nearest };
   }
 
   /** No rule lets it through: refuse, ask for credentials, or let pass as observed. */
   #notListed(request: PolicyRequest): Decision {
-    const { challenge } = this.#matcher;
+    const asking = [this.#files, this.#grants].find((rules) => rules !== null && rules.matcher.challenge >= 0) ?? null;
     const lifted = this.modeFor(request.identity, null) === 'observe' && this.#isLiftable(request.authority);
-    if (challenge >= 0 && !lifted) {
-      return { verdict: 'challenge', reason: 'credentials-required', rule: this.#views.at(challenge) };
+    if (asking !== null && !lifted) {
+      const rule = asking.views.at(asking.matcher.challenge);
+      return { verdict: 'challenge', reason: 'credentials-required', rule };
     }
-    const reason = challenge >= 0 ? 'credentials-required' : this.#reason(request.authority);
-    if (!lifted) return this.#deny(reason, -1, request);
-    const nearest = this.#nearest?.find(reason, request, -1) ?? null;
+    const near = this.#near();
+    const reason = asking !== null ? 'credentials-required' : this.#reason(near.matcher, request.authority);
+    if (!lifted) return this.#deny(reason, -1, request, near);
+    const nearest = near.nearest?.find(reason, request, -1) ?? null;
     // No rule stands behind it, so nothing but public addresses and observe.addresses is reached, and nothing is checked.
     return { verdict: 'observe', reason, rule: null, nearest, protocol: 'any', mode: 'observe' };
   }
 
-  #reason(authority: Authority): RequestErrorCode {
-    const matcher = this.#matcher;
+  /** Whose near miss is told: that of the files, unless the grants alone have one. */
+  #near(): Rules {
+    const grants = this.#grants;
+    return grants !== null && !hasMiss(this.#matcher) && hasMiss(grants.matcher) ? grants : this.#files;
+  }
+
+  #reason(matcher: Matcher, authority: Authority): RequestErrorCode {
     if (matcher.portMiss >= 0) return 'port-not-allowed';
     if (matcher.protocolMiss >= 0) return 'protocol-not-allowed';
     if (matcher.expiredMiss >= 0) return 'rule-expired';

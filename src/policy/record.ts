@@ -113,12 +113,12 @@ export interface EndedLine extends LineBase {
   readonly client: string;
 }
 
-/** Written when the proxy starts, stops, reloads its policy, changes its mode, or reopens the log: the operator's own acts. */
+/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, or reopens the log: the operator's own acts. */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;
   readonly node: string;
-  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'upgrade' | 'reopen' | 'gap';
+  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'grant' | 'upgrade' | 'reopen' | 'gap';
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }

@@ -104,4 +104,37 @@ export const POSTGRES_MIGRATIONS: readonly string[] = [
   );
   CREATE INDEX flow_by_time ON flow (last);
   `,
+  // What commands granted, and what each process says of itself.
+  `
+  CREATE TABLE granted (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    protocol TEXT NOT NULL,
+    addresses TEXT NOT NULL,
+    selector TEXT NOT NULL,
+    created BIGINT NOT NULL,
+    expires BIGINT NOT NULL,
+    revoked BIGINT NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    granted_by TEXT NOT NULL,
+    revoked_by TEXT NOT NULL DEFAULT ''
+  );
+  CREATE INDEX granted_by_end ON granted (expires);
+  CREATE TABLE instance (
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    source TEXT NOT NULL,
+    layers_broken INTEGER NOT NULL,
+    grants INTEGER NOT NULL,
+    since BIGINT NOT NULL,
+    seen BIGINT NOT NULL,
+    PRIMARY KEY (name, host)
+  );
+  `,
 ];

@@ -3,9 +3,12 @@
 // each request, and an event for each of those writes would cost the machine more than the counting itself.
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
+import { ENDED_MS } from '../config/grants.ts';
 import { SallyportError } from '../errors.ts';
+import { dropGrants, readGrants } from './grants.ts';
+import { SEEN_MS, sayInstance } from './instances.ts';
 import { Keeper } from './keep.ts';
-import type { FromWorker, WorkerData } from './project.ts';
+import type { FromWorker, ThisInstance, ToWorker, WorkerData } from './project.ts';
 import { type ProjectionProblem, Projector } from './projector.ts';
 
 const POLL_MS = 500;
@@ -21,7 +24,15 @@ const port = parentPort;
 const data = workerData as WorkerData;
 
 const stop = new AbortController();
-port.once('message', () => stop.abort());
+let instance: ThisInstance | null = data.instance;
+let instanceDueMs = 0;
+port.on('message', (message: ToWorker) => {
+  if (message.type === 'stop') stop.abort();
+  else {
+    instance = message.instance;
+    instanceDueMs = 0;
+  }
+});
 
 const send = (message: FromWorker): void => port.postMessage(message);
 const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
@@ -37,10 +48,33 @@ async function pause(ms: number): Promise<void> {
   }
 }
 
+let grantsDueMs = 0;
+let grantsText = '';
+
+/** What is read and said besides counting, each when it is due; in between full batches too, so that no backlog holds it up. */
+async function attend(): Promise<void> {
+  const now = Date.now();
+  if (now >= grantsDueMs || now < grantsDueMs - data.limits.grants_poll_ms) {
+    const grants = await projector.use((store) => readGrants(store, now - ENDED_MS));
+    grantsDueMs = now + data.limits.grants_poll_ms;
+    const text = JSON.stringify(grants);
+    if (text !== grantsText) send({ type: 'grants', grants });
+    grantsText = text;
+  }
+  const saying = instance;
+  if (saying === null || now < instanceDueMs) return;
+  instanceDueMs = now + SEEN_MS;
+  await projector.use(async (store) => {
+    await sayInstance(store, { ...saying, seen: now });
+    await dropGrants(store, now);
+  });
+}
+
 /** Full batches follow each other at once; a short one means the end of the log, and small transactions are not worth their cost. */
 async function catchUp(until: () => boolean): Promise<void> {
   for (;;) {
     const step = await projector.step();
+    if (!stop.signal.aborted) await attend();
     if (!step.more || until()) return;
     // Lets the stop message in.
     await new Promise((resolve) => setImmediate(resolve));
@@ -79,7 +113,7 @@ async function run(): Promise<void> {
     try {
       await catchUp(() => stop.signal.aborted);
       sendLag();
-      const more = await projector.keep(keeper, Date.now());
+      const more = await projector.use((store) => keeper.step(store, Date.now()));
       backoff = BACKOFF_MIN_MS;
       await pause(more ? 0 : POLL_MS);
     } catch (error) {

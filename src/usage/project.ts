@@ -5,6 +5,8 @@ import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
+import type { Grant } from '../policy/grant.ts';
+import type { Instance } from './instances.ts';
 import type { Keep } from './keep.ts';
 import { type ProjectionOptions, type ProjectionProblem, Projector } from './projector.ts';
 
@@ -12,7 +14,14 @@ import { type ProjectionOptions, type ProjectionProblem, Projector } from './pro
 export type FromWorker =
   | { readonly type: 'lag'; readonly bytes: number; readonly seq: number }
   | { readonly type: 'caught-up' }
+  | { readonly type: 'grants'; readonly grants: readonly Grant[] }
   | { readonly type: 'problem'; readonly problem: ProjectionProblem };
+
+/** Main to worker. */
+export type ToWorker = { readonly type: 'stop' } | { readonly type: 'instance'; readonly instance: ThisInstance };
+
+/** All but the moment when it is said. */
+export type ThisInstance = Omit<Instance, 'seen'>;
 
 export interface WorkerData {
   readonly auditFile: string;
@@ -20,9 +29,12 @@ export interface WorkerData {
   readonly limits: Limits;
   readonly keep: Keep;
   readonly batchLines?: number;
+  readonly instance: ThisInstance | null;
 }
 
 export interface Projection {
+  /** What this process is to say of itself in the store, from now on. */
+  say(instance: ThisInstance): void;
   /** Counts what is in the log, for at most STOP_MS, closes the store and ends the worker. */
   stop(): Promise<void>;
   /** How far the store is behind, as of the last report of the worker (every half second while it changes). */
@@ -66,7 +78,12 @@ export function startProjection(options: WorkerOptions): Projection {
 }
 
 /** An open store cannot go into a worker. */
-type WorkerOptions = ProjectionOptions & { readonly store: StorePlace; readonly keep: Keep };
+type WorkerOptions = ProjectionOptions & {
+  readonly store: StorePlace;
+  readonly keep: Keep;
+  /** Called with the grants of the store when they are first known, and when they have changed. */
+  readonly onGrants?: (grants: readonly Grant[]) => void;
+};
 
 class WorkerProjection implements Projection {
   readonly #options: WorkerOptions;
@@ -76,6 +93,7 @@ class WorkerProjection implements Projection {
   #caughtUpMs: number | null = null;
   #stopping = false;
   #exited: Promise<void> = Promise.resolve();
+  #instance: ThisInstance | null = null;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -87,13 +105,18 @@ class WorkerProjection implements Projection {
     return { ...this.#lag, seconds: at === null ? null : (performance.now() - at) / 1_000 };
   }
 
+  say(instance: ThisInstance): void {
+    this.#instance = instance;
+    this.#tell({ type: 'instance', instance });
+  }
+
   async stop(): Promise<void> {
     this.#stopping = true;
     if (this.#restart !== null) clearTimeout(this.#restart);
     const worker = this.#worker;
     if (worker === null) return;
     worker.ref();
-    worker.postMessage('stop');
+    this.#tell({ type: 'stop' });
     const timer = setTimeout(() => void worker.terminate(), STOP_MS);
     await this.#exited;
     clearTimeout(timer);
@@ -106,6 +129,7 @@ class WorkerProjection implements Projection {
       store,
       limits,
       keep,
+      instance: this.#instance,
       ...(batchLines === undefined ? {} : { batchLines }),
     };
     // The same file serves the source (Node strips the types) and the build.
@@ -131,7 +155,12 @@ class WorkerProjection implements Projection {
   #message(message: FromWorker): void {
     if (message.type === 'lag') this.#lag = { bytes: message.bytes, seq: message.seq };
     else if (message.type === 'caught-up') this.#caughtUpMs = performance.now();
+    else if (message.type === 'grants') this.#options.onGrants?.(message.grants);
     else this.#problem(message.problem);
+  }
+
+  #tell(message: ToWorker): void {
+    this.#worker?.postMessage(message);
   }
 
   #problem(problem: ProjectionProblem): void {

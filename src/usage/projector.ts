@@ -11,7 +11,6 @@ import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { ArchiveTail } from './archive-tail.ts';
-import type { Keeper } from './keep.ts';
 import { Recent } from './recent.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
@@ -109,10 +108,10 @@ export class Projector {
     }
   }
 
-  /** A step of what the store needs besides. @returns true where there is more */
-  async keep(keeper: Keeper, now: number): Promise<boolean> {
+  /** Lends the store, for what is kept in it besides counts. After an error it is opened anew. @throws SallyportError */
+  async use<T>(work: (store: Store) => Promise<T>): Promise<T> {
     try {
-      return await keeper.step(await this.#opened(), now);
+      return await work(await this.#opened());
     } catch (error) {
       await this.close();
       throw error;

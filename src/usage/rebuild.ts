@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { listSegments } from '../audit/read.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
+import { addGrant, readGrants, revokeGrant } from './grants.ts';
 import { projectOnce } from './project.ts';
 import type { ProjectionProblem } from './projector.ts';
 import { openStore, type Store, storeError } from './store.ts';
@@ -28,6 +29,8 @@ export interface Rebuild {
   readonly lines: number;
   /** Records of `import flows` that were carried over; null where the old file could not be read to its end. */
   readonly flows: number | null;
+  /** Grants that were carried over; null where the old file could not be read. */
+  readonly grants: number | null;
 }
 
 /** Safe while the proxy runs: its worker notices the new file, or the checkpoint that is gone. @throws SallyportError */
@@ -36,8 +39,8 @@ export async function rebuildStore(options: RebuildOptions): Promise<Rebuild> {
   const aside = typeof store === 'string' ? setAside(store, options.now()) : null;
   if (typeof store !== 'string') await forgetLog(store, auditFile, limits);
   const { lines } = await projectOnce({ auditFile, store, limits, onProblem });
-  if (typeof store !== 'string' || aside === null) return { aside, lines, flows: 0 };
-  return { aside, lines, flows: await carryFlows(aside, store) };
+  if (typeof store !== 'string' || aside === null) return { aside, lines, flows: 0, grants: 0 };
+  return { aside, lines, flows: await carryFlows(aside, store), grants: await carryGrants(aside, store) };
 }
 
 /** Attempts past the proxy come from other logs: they go over, as far as the old file can be read. */
@@ -67,6 +70,27 @@ async function carryFlows(aside: string, file: string): Promise<number | null> {
       carried += rows.length;
       after = last.key;
     }
+  } catch {
+    return null;
+  } finally {
+    await old?.close();
+    await fresh?.close();
+  }
+}
+
+/** Grants are no counts and stand in no log as a whole: they go over too. */
+async function carryGrants(aside: string, file: string): Promise<number | null> {
+  let old: Store | null = null;
+  let fresh: Store | null = null;
+  try {
+    old = openStore(aside, 'read');
+    fresh = openStore(file, 'write');
+    const grants = await readGrants(old, 0);
+    for (const grant of grants) {
+      await addGrant(fresh, grant);
+      if (grant.revoked !== null) await revokeGrant(fresh, grant.id, grant.revokedBy ?? '', grant.revoked);
+    }
+    return grants.length;
   } catch {
     return null;
   } finally {

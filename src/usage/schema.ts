@@ -54,6 +54,10 @@ export interface Schema {
     bytes: number;
     uid: number;
   };
+  /** What commands granted (policy/grant.ts). It is no count: it cannot be made again from the log. revoked 0: it was not. */
+  granted: GrantedColumns;
+  /** What each process said last of itself; one a name and machine. since, seen: ms. */
+  instance: InstanceColumns;
   /** First and last record of a node, ms. */
   window: { node_id: number; first: number; last: number };
 }
@@ -92,6 +96,38 @@ export interface UsageColumns {
   /** ms since the epoch. */
   first_seen: number;
   last_seen: number;
+}
+
+/** addresses and selector are JSON; protocol '' is by port; times are ms. */
+export interface GrantedColumns {
+  id: string;
+  host: string;
+  port: number;
+  protocol: string;
+  addresses: string;
+  selector: string;
+  created: number;
+  expires: number;
+  revoked: number;
+  reason: string;
+  owner: string;
+  granted_by: string;
+  revoked_by: string;
+}
+
+/** since: when the policy came into force; seen: when the process last said it. */
+export interface InstanceColumns {
+  name: string;
+  host: string;
+  pid: number;
+  version: string;
+  policy: string;
+  mode: string;
+  source: string;
+  layers_broken: number;
+  grants: number;
+  since: number;
+  seen: number;
 }
 
 export const ACTOR_COLUMNS = [
@@ -273,5 +309,38 @@ export const MIGRATIONS: readonly string[] = [
     uid INTEGER NOT NULL
   ) WITHOUT ROWID;
   CREATE INDEX flow_by_time ON flow (last);
+  `,
+  // What commands granted, and what each process says of itself.
+  `
+  CREATE TABLE granted (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    protocol TEXT NOT NULL,
+    addresses TEXT NOT NULL,
+    selector TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    expires INTEGER NOT NULL,
+    revoked INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    granted_by TEXT NOT NULL,
+    revoked_by TEXT NOT NULL DEFAULT ''
+  );
+  CREATE INDEX granted_by_end ON granted (expires);
+  CREATE TABLE instance (
+    name TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    source TEXT NOT NULL,
+    layers_broken INTEGER NOT NULL,
+    grants INTEGER NOT NULL,
+    since INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (name, host)
+  );
   `,
 ];

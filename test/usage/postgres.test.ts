@@ -202,7 +202,7 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
     const [world] = worlds as [Node];
     const { limits, onProblem } = world.options();
     const done = await rebuildStore({ store: server.place(), auditFile: world.file, limits, now: NOON, onProblem });
-    expect(done).toEqual({ aside: null, lines: 36, flows: 0 });
+    expect(done).toEqual({ aside: null, lines: 36, flows: 0, grants: 0 });
     expect(await counted(server.place())).toEqual(expected(worlds));
   });
 

@@ -29,7 +29,7 @@ describe('rebuildStore', () => {
       now: NOON,
       onProblem: world.options().onProblem,
     });
-    expect(rebuilt).toEqual({ aside: `${store}.damaged-2026-01-31T120000000Z`, lines: 36, flows: null });
+    expect(rebuilt).toEqual({ aside: `${store}.damaged-2026-01-31T120000000Z`, lines: 36, flows: null, grants: null });
     expect(fs.readFileSync(rebuilt.aside ?? '', 'utf8')).toContain('rubbish');
     expect(await world.sums()).toMatchObject(sumsOf(20));
   });

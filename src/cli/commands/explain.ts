@@ -2,10 +2,11 @@
 // else; names are not resolved, so the address guard (a name that resolves to a private address) has no say here.
 import { OPERATOR_ERRORS, requestError } from '../../errors.ts';
 import { type Authority, parseAuthority, parseHttpTarget } from '../../policy/authority.ts';
-import { type Decision, Policy } from '../../policy/decide.ts';
+import type { Decision, Policy } from '../../policy/decide.ts';
 import { ANONYMOUS, type Nearest } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
+import { policyInForce } from '../grants.ts';
 import { type Input, identityOf, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -17,11 +18,11 @@ interface Asked {
   readonly path: string | null;
 }
 
-export function explain(input: Input, ui: Ui, world: World): number {
+export async function explain(input: Input, ui: Ui, world: World): Promise<number> {
   const asked = askedOf(input.argument(0) ?? '', input.text('method'));
   const identity = identityOf(input) ?? ANONYMOUS;
   const loaded = loadFor(input, ui, world);
-  const policy = new Policy(loaded.policy);
+  const policy = await policyInForce(loaded, ui, world.now());
   const decision = policy.decide({ ...asked, carries: () => true, identity, now: world.now() });
   const passes = decision.verdict === 'allow' || decision.verdict === 'observe';
   const spec = decision.reason === 'allowed' ? null : requestError(decision.reason);

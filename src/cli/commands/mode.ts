@@ -1,14 +1,12 @@
 // `sallyport mode …`: lets the running proxy observe or enforce for a while. The override is a file beside the audit log
 // (../mode-override.ts), the signal makes the proxy read it, and the audit log says when it is in force: nothing is called
 // done before that line stands there. The proxy is found by the lock of its audit log, never by its name.
-import { rmSync, statSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { rmSync } from 'node:fs';
 import { type LockHolder, lockHolder } from '../../audit/lock.ts';
-import { parseLine } from '../../audit/parse.ts';
-import { readFileLines } from '../../audit/read.ts';
 import type { NoteLine } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
+import { endOf, noteComes } from '../audit-note.ts';
 import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import { type ModeOverride, overrideFile, readOverride } from '../mode-override.ts';
@@ -17,9 +15,8 @@ import { writeWhole } from '../write-whole.ts';
 
 const MINUTES_MAX = 1_440;
 const REASON_CHARACTERS_MAX = 500;
-/** How long the proxy may take to say that the mode is in force, and how often the log is looked at. */
+/** How long the proxy may take to say that the mode is in force. */
 const CONFIRM_MS = 5_000;
-const LOOK_MS = 50;
 
 export async function modeSet(input: Input, ui: Ui, world: World): Promise<number> {
   const mode = input.command === 'mode observe' ? 'observe' : 'enforce';
@@ -36,7 +33,7 @@ export async function modeSet(input: Input, ui: Ui, world: World): Promise<numbe
   const until = new Date(world.now() + minutes * 60_000).toISOString();
   const override: ModeOverride = { mode, until, reason, by: world.user, at };
   const holder = lockHolder(file);
-  const from = sizeOf(file);
+  const from = endOf(file);
   writeOverride(file, override);
   const outcome = await wake(
     file,
@@ -59,7 +56,7 @@ export async function modeClear(input: Input, ui: Ui, world: World): Promise<num
   const { file } = settings.audit;
   const { override } = readOverride(file, world.now());
   const holder = lockHolder(file);
-  const from = sizeOf(file);
+  const from = endOf(file);
   rmSync(overrideFile(file), { force: true });
   if (override === null) {
     if (ui.json) ui.object({ mode: policy.mode, cleared: false, in_force: true, why: null });
@@ -129,26 +126,7 @@ async function wake(
     return { ok: false, why: `process ${holder.pid}, the proxy, cannot be signalled: ${code ?? 'unknown'}` };
   }
   ui.progress('waiting for the proxy');
-  const end = performance.now() + CONFIRM_MS;
-  for (;;) {
-    if (confirmed(file, from, wanted)) return { ok: true, why: null };
-    if (performance.now() >= end)
-      return { ok: false, why: `the proxy (process ${holder.pid}) did not confirm within ${CONFIRM_MS / 1000} s` };
-    await delay(LOOK_MS);
-  }
-}
-
-/** Whether the log holds the note, from the byte where it ended before. A rotated log is read from its begin. */
-function confirmed(file: string, from: number, wanted: (note: NoteLine) => boolean): boolean {
-  const size = sizeOf(file);
-  if (size === from) return false;
-  for (const raw of readFileLines(file, size < from ? 0 : from)) {
-    const line = raw.state === 'whole' ? parseLine(raw.text) : null;
-    if (line?.event === 'mode' && wanted(line)) return true;
-  }
-  return false;
-}
-
-function sizeOf(file: string): number {
-  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+  if (await noteComes(file, from, (note) => note.event === 'mode' && wanted(note), CONFIRM_MS))
+    return { ok: true, why: null };
+  return { ok: false, why: `the proxy (process ${holder.pid}) did not confirm within ${CONFIRM_MS / 1000} s` };
 }

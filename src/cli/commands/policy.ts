@@ -1,20 +1,21 @@
 // `sallyport policy`: the effective policy, rule by rule, each with the line it comes from. With --as only what counts for
 // that identity, and its mode. It prints what was compiled, not what was written.
-import { Policy } from '../../policy/decide.ts';
+import { GRANTS_LAYER } from '../../policy/grant.ts';
 import type { Identity } from '../../policy/record.ts';
 import { selectorMatches } from '../../policy/selector.ts';
 import type { RuleView } from '../../policy/view.ts';
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { EXIT } from '../args.ts';
+import { policyInForce } from '../grants.ts';
 import { type Input, identityOf } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 
-export function policy(input: Input, ui: Ui, world: World): number {
+export async function policy(input: Input, ui: Ui, world: World): Promise<number> {
   const identity = identityOf(input);
   const loaded = loadFor(input, ui, world);
-  const compiled = new Policy(loaded.policy);
+  const compiled = await policyInForce(loaded, ui, world.now());
   const rules = [...compiled.rules()].filter((rule) => counts(rule, identity));
   const mode = identity === null ? loaded.policy.mode : compiled.modeFor(identity, null);
   if (ui.json) {
@@ -35,7 +36,7 @@ export function policy(input: Input, ui: Ui, world: World): number {
       rule.mode ?? '',
       rule.group === null ? rule.id : `${rule.group}: ${rule.id}`,
       rule.origin,
-      rule.layer === null ? 'base' : 'layer',
+      layerText(rule),
       [mark, until, selector, rule.addresses.map(({ text }) => text).join(' ')].filter((part) => part !== '').join(' '),
     ];
   });
@@ -47,6 +48,12 @@ export function policy(input: Input, ui: Ui, world: World): number {
       }),
     );
   return EXIT.ok;
+}
+
+/** The origin names the file; which kind of layer that is says this. */
+function layerText({ layer }: RuleView): string {
+  if (layer === null) return 'base';
+  return layer === GRANTS_LAYER ? 'grant' : 'pipeline';
 }
 
 /** A rule counts for an identity where its selector matches, or it has none. */

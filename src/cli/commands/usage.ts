@@ -29,6 +29,7 @@ export async function usageRebuild(input: Input, ui: Ui, world: World): Promise<
     ui.line(`${inert(store)} is made anew from ${done.lines} lines of ${inert(settings.audit.file)}`);
     if (done.aside !== null) ui.line(`  the old store is now ${inert(done.aside)}`);
     if (done.flows === null) ui.line('  what `import flows` took could not be read there: import those logs again');
+    if (done.aside !== null && done.grants === null) ui.line('  its grants could not be read: they are gone');
   }
   return EXIT.ok;
 }

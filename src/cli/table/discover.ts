@@ -177,7 +177,7 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'usage rebuild',
     summary: 'Make the usage store anew from the audit log.',
-    json: 'store, audit, aside (where the old store is now), lines, flows (records of `import flows` that were carried over; null: the old file could not be read)',
+    json: 'store, audit, aside (where the old store is now), lines, flows (records of `import flows` that were carried over; null: the old file could not be read), grants (carried over, likewise)',
     arguments: [],
     options: [CONFIG],
     exits: { 0: 'rebuilt', 1: 'the audit log or the store failed' },

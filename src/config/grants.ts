@@ -1,0 +1,73 @@
+// Which grants count: well-formed, inside the ceiling of today, no longer than they may be, and not too many. PURE.
+// Each node judges by itself: whoever can write into the store can grant no more than the ceiling, and not for ever.
+import type { LimitName, Limits } from '../limits.ts';
+import type { RuleSource } from '../policy/compile.ts';
+import { type Grant, grantRule } from '../policy/grant.ts';
+import { Ceiling } from './ceiling.ts';
+
+const HOUR_MS = 3_600_000;
+/** Clocks of two machines differ; and a grant is made on one and taken on another. */
+const SKEW_MS = 300_000;
+/** An ended grant is still there for so long, so that a refusal can say that it ended. */
+export const ENDED_MS = 86_400_000;
+
+export interface GrantsInput {
+  readonly grants: readonly Grant[];
+  /** Null: nothing may be granted. */
+  readonly ceiling: readonly RuleSource[] | null;
+  readonly limits: Limits;
+  readonly now: number;
+}
+
+export interface RefusedGrant {
+  readonly grant: Grant;
+  readonly why: string;
+  /** The limit that it breaks, where it is one. */
+  readonly limit: LimitName | null;
+}
+
+export interface JudgedGrants {
+  readonly counting: readonly { readonly grant: Grant; readonly rule: RuleSource }[];
+  readonly refused: readonly RefusedGrant[];
+}
+
+/** Judges them; revoked ones are left out. The oldest come first. */
+export function judgeGrants({ grants, ceiling, limits, now }: GrantsInput): JudgedGrants {
+  const bound = ceiling === null ? null : new Ceiling(ceiling);
+  const counting: { grant: Grant; rule: RuleSource }[] = [];
+  const refused: RefusedGrant[] = [];
+  const standing = grants.filter(({ revoked, expires }) => revoked === null && expires > now - ENDED_MS);
+  for (const grant of [...standing].sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1))) {
+    const rule = grantRule(grant);
+    const found =
+      rule === null ? fault('it is not well-formed') : (lasting(grant, limits, now) ?? outside(rule, bound));
+    if (rule === null || found !== null) refused.push({ grant, ...(found ?? fault('')) });
+    else if (counting.length < limits.grants_max) counting.push({ grant, rule });
+    else refused.push({ grant, ...fault(`limits.grants_max allows ${limits.grants_max}`, 'grants_max') });
+  }
+  return { counting, refused };
+}
+
+type Fault = Omit<RefusedGrant, 'grant'>;
+
+function fault(why: string, limit: LimitName | null = null): Fault {
+  return { why, limit };
+}
+
+function lasting({ created, expires }: Grant, { grant_duration_max_h }: Limits, now: number): Fault | null {
+  if (created > now + SKEW_MS) return fault('it was made in the future');
+  if (expires - created <= grant_duration_max_h * HOUR_MS) return null;
+  const why = `it lasts longer than limits.grant_duration_max_h allows, ${grant_duration_max_h} hours`;
+  return fault(why, 'grant_duration_max_h');
+}
+
+function outside(rule: RuleSource, ceiling: Ceiling | null): Fault | null {
+  if (ceiling === null) return fault('there is no valid ceiling, so nothing is granted');
+  const found = ceiling.judge(rule);
+  if (found === null) return null;
+  const { nearest, why } = found;
+  if (nearest === null) return fault('the ceiling is empty');
+  return fault(
+    `it is outside the ceiling: the nearest line is ${nearest.pattern.text} at ${nearest.origin}, and ${why}`,
+  );
+}
