@@ -99,6 +99,8 @@ function whoRows(report: Report): CsvRow[] {
     rows.push({ section: 'single-pipeline', pipeline, host, port, tunnels, last_seen });
   for (const row of report.pipelines)
     rows.push({ section: 'pipeline', pipeline: row.pipeline, name: row.claimed ? 'claimed' : '', ...sumCells(row) });
+  for (const { group, rule, ...row } of report.overflow.groups)
+    rows.push({ section: 'overflow', group, rule, ...sumCells(row) });
   for (const row of report.breakdown?.rows ?? [])
     rows.push({
       section: `by-${report.breakdown?.by}`,

@@ -7,6 +7,7 @@ import { OVERFLOW } from '../usage/tally.ts';
 import { type Breakdown, type Dimension, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
 import { type Direct, readDirect } from './direct.ts';
 import { type Drift, readDrift } from './drift.ts';
+import { type Overflow, OverflowSums } from './overflow.ts';
 import {
   type Facts,
   type Filter,
@@ -149,7 +150,7 @@ export interface Report {
   readonly open: number;
   readonly totals: Totals;
   /** Requests beyond limits.usage_names_per_hour, counted without their names. */
-  readonly overflow: { readonly tunnels: number; readonly denied: number; readonly failed: number };
+  readonly overflow: Overflow;
   readonly damaged_lines: number;
   readonly missing_lines: number;
   /** More hosts than one report can hold: the least used are missing in the rows, not in the totals. */
@@ -174,15 +175,18 @@ export async function buildReport(
   const { rows: targets, truncated } = await readTargets(store, filter);
   const rows = new Rows(view);
   const refusals = new Refusals(view);
-  const sums = { all: new Sums(), overflow: new Sums(), malformed: new Sums() };
+  const sums = { all: new Sums(), malformed: new Sums() };
+  const overflow = new OverflowSums();
   const hosts = new Set<string>();
   const agents = new Set<number>();
   for (const row of targets) {
     const end = endOf(row.verdict, row.reason, row.outcome);
     sums.all.add(row, end, row.verdict);
     if (row.host === '') sums.malformed.add(row, end, row.verdict);
-    else if (row.host === OVERFLOW) sums.overflow.add(row, end, row.verdict);
-    else {
+    else if (row.host === OVERFLOW) {
+      overflow.add(row, end);
+      rows.addNameless(row, end);
+    } else {
       hosts.add(row.host);
       rows.add(row, end);
       refusals.add(row, end);
@@ -213,7 +217,7 @@ export async function buildReport(
     timeline: parts.timeline ? await readTimeline(store, filter, inMs(window)) : null,
     open,
     totals: totalsOf(sums, open, hosts.size, exact),
-    overflow: { tunnels: sums.overflow.tunnels, denied: sums.overflow.denied, failed: sums.overflow.failed },
+    overflow: overflow.finish(),
     damaged_lines: facts.damagedLines,
     missing_lines: facts.missingLines,
     truncated,

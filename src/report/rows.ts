@@ -42,6 +42,12 @@ export class Rows {
     this.#each(place, false, (sums) => sums.addOpen(time, verdict));
   }
 
+  /** A request beyond the limit of names counts for what let it through, among no names. */
+  addNameless(row: Place & Counted & { readonly verdict: string }, end: End): void {
+    const slot = this.#view.ofRule(row.rule, row.grp);
+    if (slot !== null) this.#row(slot).sums.add(row, end, row.verdict);
+  }
+
   #each(place: Place, refused: boolean, add: (sums: Sums) => void): void {
     const slot = this.#view.place(place.host, place.port, place.rule, place.grp) ?? strangerOf(place, refused);
     if (slot === null) return;

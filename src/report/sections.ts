@@ -62,6 +62,7 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
       namesMax,
     ),
     neverUsed(report),
+    overflow(report),
     traffic(report),
     pipelines(report),
     breakdown(report),
@@ -220,6 +221,21 @@ function neverUsed(report: Report): Section {
       tone: enabled ? 'plain' : 'quiet',
     })),
     total: unused.length,
+    notes: [],
+  };
+}
+
+function overflow({ overflow: { groups } }: Report): Section {
+  return {
+    id: 'overflow',
+    title: 'Beyond the limit of names',
+    about: 'An hour tells limits.usage_names_per_hour hosts apart; these requests are counted without theirs.',
+    columns: [{ title: 'Group' }, { title: 'Rule' }, ...COUNTS, ...BYTES, ...TIMES],
+    rows: groups.map((row) => ({
+      cells: [row.group || '(none)', row.rule, ...counts(row), ...bytes(row), ...times(row)],
+      tone: 'warn',
+    })),
+    total: groups.length,
     notes: [],
   };
 }

@@ -3,6 +3,7 @@
 import { type LoadedHere, loadConfigHere } from '../config/load.ts';
 import { Policy } from '../policy/decide.ts';
 import type { Store } from '../usage/store.ts';
+import { OVERFLOW } from '../usage/tally.ts';
 import { readInternal } from './internal.ts';
 import { editPolicy } from './policy-edit.ts';
 import { type Facts, readFacts } from './query.ts';
@@ -119,7 +120,15 @@ async function unusedOf(
   const { rows: uses, truncated } = await readUses(store);
   if (truncated) return none('there are more hosts than can be looked at');
   const tested = new Set(loaded.tests.flatMap(({ request }) => policy.decide(request).rule?.origin ?? []));
-  const standing = (row: Parameters<typeof standingOf>[1]) => standingOf(policy, row, now);
+  const rules = new Map([...policy.rules()].map((rule) => [JSON.stringify([rule.id, rule.group]), rule]));
+  const standing = (row: Parameters<typeof standingOf>[1]) => {
+    // A name beyond the limit is not known, but what let it through is.
+    const { rule: id, group } = row.allowed ?? {};
+    const rule = row.host === OVERFLOW ? rules.get(JSON.stringify([id, group])) : undefined;
+    return rule === undefined
+      ? standingOf(policy, row, now)
+      : ({ as: 'in-force', origin: rule.origin, group: rule.group, exact: false } as const);
+  };
   // What was used in the window stays, however long that is.
   const before = Math.min(longAgo, from);
   const days = Math.floor((now - before) / DAY_MS);

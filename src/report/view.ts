@@ -33,6 +33,8 @@ export interface ReportView {
   readonly listed: readonly Slot[];
   /** The slot of a host and port, or null where neither catalog nor policy knows it. */
   place(host: string, port: number, rule: string, group: string): Slot | null;
+  /** A slot of what a record names as its rule, where it is listed: its first one. */
+  ofRule(rule: string, group: string): Slot | null;
   /** Whether the own rules of the policy also name it: such traffic is counted with its catalog group. */
   ownRule(host: string, port: number): Slot | null;
   isExpected(host: string): boolean;
@@ -73,12 +75,15 @@ export function createView(input: ViewInput): ReportView {
   for (const pattern of input.expectedDenials) {
     expected.add({ group: null, rule: '', host: pattern.text, port: 0, several: pattern.kind === 'wildcard' }, 0);
   }
+  const slots = unique(listed);
+  const ruled = new Map([...slots].reverse().map((slot) => [JSON.stringify([slot.rule, slot.group ?? '']), slot]));
   return {
     groups,
     required: new Set(groups.flatMap(({ group }) => (group.need === 'required' ? [group.id] : []))),
-    listed: unique(listed),
+    listed: slots,
     place: (host, port, rule, group) =>
       catalog.find(host, port, { rule, group }) ?? own.find(host, port, { rule, group: '' }) ?? null,
+    ofRule: (rule, group) => ruled.get(JSON.stringify([rule, group])) ?? null,
     ownRule: (host, port) => own.find(host, port, { rule: '', group: '' }),
     isExpected: (host) => expected.find(host, 0, { rule: '', group: '' }) !== null,
   };
