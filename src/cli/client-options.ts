@@ -1,9 +1,17 @@
 // Options that the commands of an agent's host share: which proxy, a file's text, a time in seconds.
 import { readFileSync } from 'node:fs';
-import { type Environment, type ProxyUrl, parseProxyUrl, proxyOfEnvironment } from '../buildkite/proxy-url.ts';
+import {
+  type Environment,
+  hasControl,
+  type ProxyCredentials,
+  type ProxyUrl,
+  parseProxyUrl,
+  proxyOfEnvironment,
+} from '../buildkite/proxy-url.ts';
 import { SallyportError } from '../errors.ts';
 import { type Input, usage } from './input.ts';
 
+const CREDENTIALS_VARIABLE = 'SALLYPORT_PROXY_CREDENTIALS';
 const MS_PER_S = 1_000;
 const TIMEOUT_MAX_S = 600;
 
@@ -39,4 +47,17 @@ export function timeoutOption(input: Input, defaultS: number): number {
   const seconds = /^\d{1,3}$/.test(text) ? Number(text) : 0;
   if (seconds >= 1 && seconds <= TIMEOUT_MAX_S) return seconds * MS_PER_S;
   throw usage(`--timeout ${JSON.stringify(text)} is not a whole number of seconds from 1 to ${TIMEOUT_MAX_S}`);
+}
+
+/** USER:PASSWORD from a file, then from the environment: both stay out of the process list. */
+export function credentialsOption(input: Input, env: Environment): ProxyCredentials | null {
+  const file = fileOption(input, 'credentials-file');
+  const text = file?.replace(/\r?\n$/, '') ?? env[CREDENTIALS_VARIABLE];
+  if (text === undefined || text === '') return null;
+  const colon = text.indexOf(':');
+  if (colon < 0 || hasControl(text)) {
+    const where = file === null ? CREDENTIALS_VARIABLE : '--credentials-file';
+    throw usage(`${where} does not hold one line USER:PASSWORD`, 'The password may be empty: USER:');
+  }
+  return { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }

@@ -37,6 +37,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   env: async () => (await import('./commands/env.ts')).env,
   connect: async () => (await import('./commands/connect.ts')).connect,
   'platform-ips': async () => (await import('./commands/platform-ips.ts')).platformIps,
+  doctor: async () => (await import('./commands/doctor.ts')).doctor,
   init: async () => (await import('./commands/init.ts')).init,
   upgrade: async () => (await import('./commands/upgrade.ts')).upgrade,
   'mode observe': async () => (await import('./commands/mode.ts')).modeSet,

@@ -3,16 +3,15 @@
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { openTunnel, type TunnelRefusal } from '../../buildkite/client-tunnel.ts';
-import { type Environment, hasControl, type ProxyCredentials, type ProxyUrl } from '../../buildkite/proxy-url.ts';
+import type { Environment, ProxyUrl } from '../../buildkite/proxy-url.ts';
 import { type OperatorErrorCode, SallyportError } from '../../errors.ts';
 import { type Authority, parseAuthority } from '../../policy/authority.ts';
 import { EXIT } from '../args.ts';
-import { fileOption, proxyOption, timeoutOption } from '../client-options.ts';
+import { credentialsOption, fileOption, proxyOption, timeoutOption } from '../client-options.ts';
 import { type Input, usage } from '../input.ts';
 import type { Pipes, Ui, World } from '../ui.ts';
 
 const TIMEOUT_DEFAULT_S = 30;
-const CREDENTIALS_VARIABLE = 'SALLYPORT_PROXY_CREDENTIALS';
 
 export async function connect(input: Input, _ui: Ui, world: World): Promise<number> {
   const target = targetOf(input.argument(0) ?? '', input.argument(1) ?? '');
@@ -20,7 +19,7 @@ export async function connect(input: Input, _ui: Ui, world: World): Promise<numb
   const outcome = await openTunnel({
     proxy,
     target,
-    credentials: credentialsFor(input, world.env) ?? proxy.credentials,
+    credentials: credentialsOption(input, world.env) ?? proxy.credentials,
     proxyCa: fileOption(input, 'proxy-ca'),
     timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S),
   });
@@ -63,17 +62,4 @@ function proxyFor(input: Input, env: Environment): ProxyUrl {
   const proxy = proxyOption(input, env);
   if (proxy !== null) return proxy;
   throw new SallyportError('proxy-unset', 'neither --proxy nor HTTPS_PROXY or HTTP_PROXY names a proxy');
-}
-
-/** USER:PASSWORD from a file, then from the environment: both stay out of the process list. */
-function credentialsFor(input: Input, env: Environment): ProxyCredentials | null {
-  const file = fileOption(input, 'credentials-file');
-  const text = file?.replace(/\r?\n$/, '') ?? env[CREDENTIALS_VARIABLE];
-  if (text === undefined || text === '') return null;
-  const colon = text.indexOf(':');
-  if (colon < 0 || hasControl(text)) {
-    const where = file === null ? CREDENTIALS_VARIABLE : '--credentials-file';
-    throw usage(`${where} does not hold one line USER:PASSWORD`, 'The password may be empty: USER:');
-  }
-  return { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }

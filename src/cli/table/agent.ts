@@ -33,6 +33,32 @@ export const AGENT_COMMANDS = [
     ],
   },
   {
+    name: 'doctor',
+    summary: "From an agent's host: do its jobs reach what they need through the proxy, and what mends what is wrong.",
+    json: 'proxy, checks [{area (variables, proxy, host, stream, tool), subject, state (ok, warn, fail, skip), message, fix or null, ms or null}], ok, warn, fail, skip (counts)',
+    about: [
+      'Looks at the proxy variables in both cases and at NO_PROXY; asks through the proxy for each required host of the catalog, each HOST that is named, and with --config each single host that the policy allows (CONNECT, the whole TLS chain, an HTTP/2 ping where the host speaks it); and at the settings of git, ssh, npm, pip, Docker and Java that override or ignore the variables. Nothing is changed, and no request is sent to a host.',
+      'Run it as the user that jobs run as, with the environment that they have.',
+    ],
+    arguments: [{ name: 'HOST', about: 'Further hosts, HOST[:PORT].', required: false, repeat: true }],
+    options: [
+      { name: 'config', value: 'FILE', about: 'A policy file whose single hosts are asked for too.' },
+      { name: 'proxy', value: 'URL', about: 'The proxy that is to be used; what the environment names unless given.' },
+      { name: 'credentials-file', value: 'FILE', about: 'A file with one line USER:PASSWORD for the proxy.' },
+      { name: 'ca', value: 'FILE', about: 'PEM certificates to trust, besides the usual ones.' },
+      { name: 'only', value: null, about: 'Only the hosts that are named, not the required ones.' },
+      { name: 'long', value: null, about: 'Leave a tunnel idle for 150 s and see whether it still carries.' },
+      { name: 'idle', value: 'SECONDS', about: 'The same for so many seconds, 1 to 3600.' },
+      { name: 'timeout', value: 'SECONDS', about: 'Time for each step, 1 to 600; 10 unless given.' },
+      { name: 'strict', value: null, about: 'Exit 1 for what is to look at, too.' },
+    ],
+    exits: { 0: 'nothing to mend', 1: 'something is to mend' },
+    examples: [
+      'sallyport doctor',
+      'sallyport doctor registry.corp.example --proxy http://proxy.corp.example:3128 --long',
+    ],
+  },
+  {
     name: 'platform-ips',
     summary: "Print the addresses that Buildkite's webhooks come from, or say whether they have changed.",
     json: 'url, etag, fetched_at, webhook_ips, fresh (false: unchanged by ETag), changed, added, removed, cache (file)',
