@@ -73,6 +73,13 @@ export const REQUEST_ERRORS = {
   'token-organization': { source: 'client', status: 407, title: 'The token is of another organization.', hint: 'Every organization has the same issuer; those listed in oidc.organizations are accepted.' },
   'token-claims': { source: 'client', status: 407, title: 'The token does not say which job it is of.', hint: 'It must have the claims organization_slug, pipeline_slug, job_id, iat and exp, as those of buildkite-agent have.' },
   'token-source': { source: 'client', status: 407, title: 'The token is in use from another address.', hint: 'A token belongs to the first address that uses it; ask for one on each machine, or see oidc.bind_source.' },
+  // The job API on http://sallyport.invalid; what is 407 above is 401 there.
+  'job-path': { source: 'client', status: 404, title: 'The job API has no such address.', hint: 'Known are POST and DELETE http://sallyport.invalid/v1/jobs/JOB/lease and GET http://sallyport.invalid/v1/jobs/JOB/report.' },
+  'job-method': { source: 'client', status: 405, title: 'The job API does not take this method there.', hint: 'A lease takes POST and DELETE, a report takes GET.' },
+  'job-request': { source: 'client', status: 400, title: 'The request to the job API is not understood.', hint: 'Send no body, one Authorization header, and of parameters format=json or format=markdown, and wait_ms, to a report.' },
+  'job-token-required': { source: 'client', status: 401, title: 'The job API wants the token of the job.', hint: 'Send `Authorization: Bearer TOKEN` with what `buildkite-agent oidc request-token` prints.' },
+  'job-of-others': { source: 'client', status: 403, title: 'The token is of another job.', hint: 'A job asks for itself alone, by its own id.' },
+  'job-api-off': { source: 'client', status: 404, title: 'This proxy takes no tokens of jobs, so it has no job API.', hint: 'The operator switches it on with `oidc` in the policy.' },
   // 502, 504: allowed, but the other side failed.
   'dns-failed': { source: 'upstream', status: 502, proxyStatus: 'dns_error', title: 'The host name could not be resolved.', hint: 'Check the spelling; then check the resolver that the proxy uses (`dns` in the config).' },
   'dns-timeout': { source: 'upstream', status: 504, proxyStatus: 'dns_timeout', title: 'The resolver did not answer in time.', hint: RETRY },
@@ -89,6 +96,9 @@ export const REQUEST_ERRORS = {
   'client-full': { source: 'client', status: 503, proxyStatus: 'connection_limit_reached', title: 'This client holds as many connections or tunnels as one client may.', hint: 'Close idle connections; see limits.client_connections_max and limits.client_tunnels_max.' },
   'credentials-busy': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'Too many credentials are being verified; these were not looked at.', hint: RETRY },
   'token-keys-unavailable': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: "The token issuer's keys are not at hand, so the token was not looked at.", hint: 'The operational log says why they cannot be fetched; see oidc.jwks.' },
+  'leases-full': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'As many jobs have a lease as may.', hint: 'Leases end with their tokens; see limits.leases_max. The token in the proxy URL works without a lease.' },
+  'job-reports-full': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'As many reports are being made as may.', hint: RETRY },
+  'job-report-unavailable': { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The report cannot be made now.', hint: 'The operational log has the cause; the usage store may be away. `sallyport report --job` reads it later.' },
   draining: { source: 'proxy', status: 503, proxyStatus: 'proxy_internal_error', title: 'The proxy is shutting down.', hint: RETRY },
   'internal-error': { source: 'proxy', status: 500, proxyStatus: 'proxy_internal_error', title: 'The proxy failed; nothing was let through.', hint: 'Report it with the request id; the operational log has the cause.' },
 } as const satisfies Record<string, ErrorSpec>;

@@ -76,7 +76,9 @@ export class LineWriter {
   #identity(identity: Identity): string {
     const known = this.#identities.get(identity);
     if (known !== undefined) return known;
-    const text = `{"kind":"${identity.kind}","attributes":${names(identity.attributes)},"claimed":${names(identity.claimed)}}`;
+    const via = identity.via === undefined ? '' : `,"via":"${identity.via}"`;
+    const candidates = identity.candidates === undefined ? '' : `,"candidates":${this.#list(identity.candidates)}`;
+    const text = `{"kind":"${identity.kind}","attributes":${names(identity.attributes)},"claimed":${names(identity.claimed)}${via}${candidates}}`;
     this.#identities.set(identity, text);
     return text;
   }

@@ -7,7 +7,17 @@ import type { DecidedFacts } from './line-reader.ts';
 /** A line with its chain hash, as it stands in the file. */
 export type StoredLine = Line & { readonly prev: string };
 
-const NOTES: ReadonlySet<unknown> = new Set(['start', 'stop', 'policy', 'mode', 'grant', 'upgrade', 'reopen', 'gap']);
+const NOTES: ReadonlySet<unknown> = new Set([
+  'start',
+  'stop',
+  'policy',
+  'mode',
+  'grant',
+  'upgrade',
+  'reopen',
+  'gap',
+  'job',
+]);
 const VERDICTS: ReadonlySet<unknown> = new Set(['allow', 'deny', 'observe']);
 const KINDS: ReadonlySet<unknown> = new Set(['anonymous', 'claimed', 'address', 'user', 'certificate', 'job']);
 

@@ -67,6 +67,10 @@ export class PolicyHolder {
     return this.#override?.mode ?? this.#loaded.policy.mode;
   }
 
+  get expectedDenials(): LoadedConfig['settings']['expectedDenials'] {
+    return this.#loaded.settings.expectedDenials;
+  }
+
   /** Puts the loaded policy in force, with the override that may stand from before a restart. */
   install(): void {
     this.#readOverride();

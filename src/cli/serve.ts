@@ -21,6 +21,7 @@ import type { Projection } from '../usage/project.ts';
 import { Drain } from './drain.ts';
 import { Fleet } from './fleet.ts';
 import { GrantHolder } from './grant-holder.ts';
+import { JobService } from './job-service.ts';
 import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
 import { Listeners } from './listeners.ts';
 import { Notifier } from './notify.ts';
@@ -129,6 +130,9 @@ async function run({
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
   let projection: Projection | null = null;
+  const expectedDenials = () => holder.expectedDenials;
+  const reached = (seq: number, withinMs: number) => projection?.reached(seq, withinMs) ?? Promise.resolve(false);
+  const jobs = new JobService({ ctx, audit, log, projection: { reached }, settings, expectedDenials });
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const storeLag = () => fleet.lag();
@@ -148,7 +152,10 @@ async function run({
     });
     // After the start is recorded: grants are recorded too when they come.
     projection = fleet.start(log, (found) => holder.setGrants(found));
-    const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env: options.env });
+    const ended = obey({
+      ...{ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs },
+      env: options.env,
+    });
     holder.watch();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
@@ -163,6 +170,7 @@ async function run({
     for (const open of ctx.open.values()) open.cut('drained', 'draining');
     proxy.close();
     listeners.close();
+    jobs.close();
     ctx.resolver.close();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     if (projection) await stopProjection(projection, log);
@@ -214,6 +222,7 @@ function createContext(parts: {
     meter,
     resolver,
     proofs,
+    inner: null,
     recorder,
     log: bounded,
     slots: new Slots(settings.limits, meter),
@@ -238,12 +247,13 @@ interface Running {
   readonly proxy: ProxyServer;
   readonly listeners: Listeners;
   readonly projection: Projection;
+  readonly jobs: JobService;
   readonly env: ServeOptions['env'];
 }
 
 /** Obeys the signals; resolves when the proxy has drained. */
 function obey(running: Running): Promise<void> {
-  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, env } = running;
+  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, env } = running;
   // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
   process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
@@ -259,6 +269,7 @@ function obey(running: Running): Promise<void> {
       audit,
       log,
       env,
+      leases: jobs.leases,
       listening: () => listeners.all,
       done: () => {
         replaced = true;

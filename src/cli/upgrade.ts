@@ -8,6 +8,7 @@ import type { ProcessLog } from '../audit/process-log.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Listening } from '../net/listen.ts';
 import type { ProxyContext } from '../proxy/context.ts';
+import type { LeaseFile } from './lease-file.ts';
 import type { Place } from './places.ts';
 
 /** Environment variable of the new process: the pid of the old one. */
@@ -32,6 +33,8 @@ interface Parts {
   readonly audit: ProcessLog;
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Kept in a file that the new process reads. */
+  readonly leases: Pick<LeaseFile, 'over' | 'back'>;
   readonly listening: () => ReadonlyMap<Place, Listening>;
   /** The new process accepts and records: this one is to stop. */
   readonly done: (ready: string) => void;
@@ -84,6 +87,7 @@ export class Upgrade {
         await end(child);
         // Where it died after the fork, nobody else writes the log now.
         this.#parts.audit.takeBack();
+        this.#parts.leases.back();
         this.#running = null;
         this.#say('failed', 'upgrade-failed', error instanceof Error ? error.message : String(error));
       });
@@ -102,7 +106,7 @@ export class Upgrade {
 
   /** Answers the new process until it is ready. @returns its ready line */
   #converse(child: ChildProcess): Promise<string> {
-    const { audit, ctx } = this.#parts;
+    const { audit, ctx, leases } = this.#parts;
     const limit = ctx.limits.upgrade_timeout_ms;
     const offered = [...this.#parts.listening()];
     let timer: NodeJS.Timeout | undefined;
@@ -127,8 +131,10 @@ export class Upgrade {
       child.on('message', (message: FromNew) => {
         try {
           if (message.type === 'places') answer({ type: 'places', places: offered.map(([place]) => place) });
-          else if (message.type === 'prepared') answer({ type: 'fork', fork: audit.handOver() });
-          else if (message.type === 'socket') answer({ type: 'socket' }, offered[message.index]?.[1].lend());
+          else if (message.type === 'prepared') {
+            leases.over();
+            answer({ type: 'fork', fork: audit.handOver() });
+          } else if (message.type === 'socket') answer({ type: 'socket' }, offered[message.index]?.[1].lend());
           else if (message.type === 'ready') resolve(message.line);
           else reject(new Error(message.why));
         } catch (error) {

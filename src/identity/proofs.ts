@@ -10,6 +10,7 @@ import type { Limits, Meter } from '../limits.ts';
 import type { Attributes, Identity } from '../policy/record.ts';
 import { Attempts } from './attempts.ts';
 import { type Client, type Identified, identifyClaim, knownClaim } from './identify.ts';
+import { type Lease, Leases } from './leases.ts';
 import { type BasicCredentials, parseBasic } from './proxy-authorization.ts';
 import { Tokens, type TokensOptions } from './tokens.ts';
 import { Users } from './users.ts';
@@ -27,6 +28,8 @@ export interface Proof {
   readonly attributes: Attributes;
   /** Until when it is believed, milliseconds since the epoch. */
   readonly untilMs: number;
+  /** When it ends by itself, without the leeway. */
+  readonly expiresMs: number;
   /** What they are refused with after that; null where they are verified again. */
   readonly after: RequestErrorCode | null;
 }
@@ -59,6 +62,8 @@ export class Proofs {
   readonly #pending = new Map<string, Promise<Checked>>();
   readonly #attempts: Attempts;
   readonly #tokens: Tokens;
+  /** Jobs by address, for who sends no credentials. */
+  readonly leases: Leases;
   #users = new Users([]);
   #usersText = '[]';
 
@@ -71,6 +76,7 @@ export class Proofs {
     this.#wrong = new LRUCache({ max: limits.credentials_cached_max });
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
     this.#tokens = new Tokens(options);
+    this.leases = new Leases({ limits, meter, now });
   }
 
   /** Puts settings in force. What they changed is verified again, the rest is still known. */
@@ -81,7 +87,15 @@ export class Proofs {
       this.#users = new Users(users);
       this.#forget('user');
     }
-    if (this.#tokens.use(oidc)) this.#forget('job');
+    if (this.#tokens.use(oidc)) {
+      this.#forget('job');
+      this.leases.keep((lease) => this.#tokens.knows(lease.attributes));
+    }
+  }
+
+  /** Takes over the leases of the process before, as far as their jobs would be known today. */
+  restore(leases: readonly Lease[]): void {
+    this.leases.restore(leases.filter((lease) => this.#tokens.knows(lease.attributes)));
   }
 
   /**
@@ -90,7 +104,7 @@ export class Proofs {
    * @returns at once where nothing is to be verified; else a promise, which never rejects
    */
   identify(client: Client, header: string | undefined): Identified | Promise<Identified> {
-    if (header === undefined) return { ok: true, identity: client.identity };
+    if (header === undefined) return { ok: true, identity: this.leases.identityOf(client) };
     const claim = knownClaim(client, header);
     if (claim !== null) return { ok: true, identity: claim };
     const digest = this.#digest(header);
@@ -100,6 +114,11 @@ export class Proofs {
     if (!credentials) return { ok: false, code: 'credentials-malformed' };
     if (credentials.password === '') return identifyClaim(client, header, credentials.username);
     return this.#verify(client, digest, credentials);
+  }
+
+  /** Whether tokens of jobs are taken. */
+  get takesTokens(): boolean {
+    return this.#tokens.on;
   }
 
   /** A job by its token alone, as if it had come in the proxy URL: what is known there is known here. Never rejects. */
@@ -173,7 +192,7 @@ export class Proofs {
     }
     this.#attempts.giveBack(address, this.#now());
     const untilMs = this.#now() + this.#limits.credentials_ttl_ms;
-    return { ok: true, proof: { kind: 'user', attributes, untilMs, after: null } };
+    return { ok: true, proof: { kind: 'user', attributes, untilMs, expiresMs: untilMs, after: null } };
   }
 
   #answer(client: Client, digest: string, checked: Checked): Verified {

@@ -4,6 +4,7 @@ import type { JWTVerifyGetKey } from 'jose';
 import type { OidcSettings } from '../config/identity.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
+import type { Attributes } from '../policy/record.ts';
 import type { KeyPlace } from './key-fetch.ts';
 import { fixedKeys, RemoteKeys } from './keys.ts';
 import type { Proof } from './proofs.ts';
@@ -38,6 +39,11 @@ export class Tokens {
     return this.#settings !== null;
   }
 
+  /** Whether jobs of that organization are known: what a token proved before may count no longer. */
+  knows({ organization = '' }: Attributes): boolean {
+    return this.#settings?.organizations.includes(organization) === true;
+  }
+
   get bindSource(): boolean {
     return this.#settings?.bindSource === true;
   }
@@ -66,7 +72,7 @@ export class Tokens {
     if (!found.ok) return found;
     const { attributes, expiresMs } = found;
     const untilMs = expiresMs + settings.leewayS * 1_000;
-    return { ok: true, proof: { kind: 'job', attributes, untilMs, after: 'token-expired' } };
+    return { ok: true, proof: { kind: 'job', attributes, untilMs, expiresMs, after: 'token-expired' } };
   }
 
   #keysOf(jwks: OidcSettings['jwks']): JWTVerifyGetKey {

@@ -29,6 +29,10 @@ export interface Identity {
   readonly attributes: Attributes;
   /** Attributes that the client only says of itself (`http://PIPELINE%2FJOB:@proxy`). */
   readonly claimed: Attributes;
+  /** The job was not proven by this connection but by a lease of its address. */
+  readonly via?: 'lease';
+  /** Jobs of which each has a lease of this address: one of them it was, nobody knows which. */
+  readonly candidates?: readonly string[];
 }
 
 export type Verdict = 'allow' | 'deny' | 'observe';
@@ -113,12 +117,12 @@ export interface EndedLine extends LineBase {
   readonly client: string;
 }
 
-/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, or reopens the log: the operator's own acts. */
+/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, or reopens the log (the operator's own acts), and where a job used the job API. */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;
   readonly node: string;
-  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'grant' | 'upgrade' | 'reopen' | 'gap';
+  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'grant' | 'upgrade' | 'reopen' | 'gap' | 'job';
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }

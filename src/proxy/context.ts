@@ -7,6 +7,7 @@ import type { Resolver } from '../net/resolve.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { Recorder } from '../policy/record.ts';
 import type { BoundedLog } from './bounded-log.ts';
+import type { InnerService } from './inner.ts';
 import type { OpenRequests } from './open-requests.ts';
 import type { Help } from './respond.ts';
 import type { Slots } from './slots.ts';
@@ -37,6 +38,8 @@ export interface ProxyContext {
   readonly resolver: Resolver;
   /** A reload changes what it knows, not itself: what was verified outlives it. */
   readonly proofs: Proofs;
+  /** Who answers for the proxy itself; null where nobody does. */
+  inner: InnerService | null;
   readonly recorder: DurableRecorder;
   readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */

@@ -10,6 +10,7 @@ import type { TunnelEnd } from './engine.ts';
 import { Exchanger } from './exchanger.ts';
 import { type Framing, readFraming } from './fields.ts';
 import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts';
+import { answerInner, isInner } from './inner.ts';
 import type { OriginAgent } from './origin-agent.ts';
 import { refuseRequest } from './refuse.ts';
 import { recordEnd, refuseMalformed, route } from './route.ts';
@@ -64,6 +65,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
       refuseMalformed(ctx, { id, client, method, target, code, detail, authority: parsed.authority }),
     );
   }
+  if (isInner(parsed.authority)) return answerInner(ctx, forward, parsed.path);
   const routing = route(ctx, {
     id,
     client,
@@ -109,14 +111,22 @@ function readRequest(ctx: ProxyContext, client: Client, req: http.IncomingMessag
   const general = headProblem(req.httpVersion, raw, ctx.limits, ctx.meter);
   if (general) return { ok: false, problem: general, authority };
   if (!target.ok) return no('target-malformed', target.problem);
-  if (!ctx.plainHttp) return no('method-not-allowed', 'plain HTTP forwarding is switched off (plain_http: false)');
+  const inner = isInner(target.authority);
+  if (!ctx.plainHttp && !inner)
+    return no('method-not-allowed', 'plain HTTP forwarding is switched off (plain_http: false)');
   // TRACE would answer with the request, credentials of other hops included (RFC 9110 §9.3.8).
   if (req.method === 'TRACE') return no('method-not-allowed', 'TRACE is not forwarded');
   if (req.httpVersion === '1.1' && fieldCount(raw, 'host') !== 1)
     return no('host-header', 'an HTTP/1.1 request has exactly one Host header');
   const framing = readFraming(raw, req.httpVersion);
   if (!framing.ok) return no('request-malformed', framing.detail);
+  if (inner && (detached || hasBody(framing.framing)))
+    return no('job-request', 'the job API takes no body and no Upgrade');
   if (detached && framing.framing.kind !== 'none')
     return no('request-malformed', 'a request with Upgrade must not carry a body');
   return { ok: true, authority: target.authority, path: target.path, framing: framing.framing };
+}
+
+function hasBody(framing: Framing): boolean {
+  return framing.kind === 'chunked' || (framing.kind === 'length' && framing.length !== '0');
 }

@@ -24,6 +24,8 @@ export interface Refusal {
   readonly help?: Help | undefined;
   readonly pipeline?: string | undefined;
   readonly job?: string | undefined;
+  /** Instead of the registry's: 401 where the proxy speaks as an origin. */
+  readonly status?: number;
 }
 
 export interface Response {
@@ -37,7 +39,7 @@ export interface Response {
 /** Builds the whole response of a refusal; it always closes the connection. */
 export function refusalResponse(refusal: Refusal): Response {
   const spec = requestError(refusal.code);
-  const status = spec.status ?? 500;
+  const status = refusal.status ?? spec.status ?? 500;
   const hint = fill(
     refusal.nearest?.fix ? `Ask for this line under allow: ${refusal.nearest.fix}` : spec.hint,
     refusal,
@@ -76,7 +78,10 @@ export function refusalResponse(refusal: Refusal): Response {
     refusal.id,
   ];
   if (status === 407) headers.push('Proxy-Authenticate', 'Basic realm="sallyport", charset="UTF-8"');
-  if (status === 405) headers.push('Allow', 'CONNECT, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
+  if (status === 401) headers.push('WWW-Authenticate', 'Bearer realm="sallyport"');
+  if (refusal.code === 'method-not-allowed')
+    headers.push('Allow', 'CONNECT, GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS');
+  if (refusal.code === 'job-method') headers.push('Allow', 'GET, POST, DELETE');
   return { status, reason: refusal.code, headers, body };
 }
 

@@ -8,6 +8,7 @@ import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Carries } from '../policy/paths.ts';
 import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
+import { INNER_HOST } from './inner.ts';
 import { type Facts, OpenRequest, type Passing } from './open-requests.ts';
 import type { Refusal } from './respond.ts';
 
@@ -54,9 +55,16 @@ function failed(ctx: ProxyContext, ask: Ask, error: unknown): Routed {
 
 function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
   if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
+  if (ask.authority.host === INNER_HOST) return refuse(ctx, ask, ask.client.identity, INNER_ONLY);
   const who = ctx.proofs.identify(ask.client, ask.proxyAuthorization);
   return who instanceof Promise ? who.then((known) => identified(ctx, ask, known)) : identified(ctx, ask, who);
 }
+
+/** The name is no host: whatever the policy says, there is nothing to resolve or to dial. */
+const INNER_ONLY: Refused = {
+  reason: 'self-prohibited',
+  detail: `${INNER_HOST} is the proxy itself; it answers http://${INNER_HOST}/v1/jobs/… and nothing else`,
+};
 
 function identified(ctx: ProxyContext, ask: Ask, who: Identified): Routed | Promise<Routed> {
   if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });

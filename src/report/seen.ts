@@ -10,8 +10,23 @@ import type { UseRow } from './unused.ts';
 
 const HOUR_MS = 3_600_000;
 
+/** Requests to the proxy itself. */
+const JOB_API = [
+  'job-path',
+  'job-method',
+  'job-request',
+  'job-token-required',
+  'job-of-others',
+  'job-api-off',
+] as const;
+
 /** Refusals that say nothing about what a build needs. */
-const NOT_NEEDED: ReadonlySet<string> = new Set(['client-not-allowed', 'self-prohibited', 'metadata-prohibited']);
+const NOT_NEEDED: ReadonlySet<string> = new Set([
+  'client-not-allowed',
+  'self-prohibited',
+  'metadata-prohibited',
+  ...JOB_API,
+]);
 
 /** Attributes that the store keeps of who asked; `job` is added where jobs are counted. */
 const WHO = ['organization', 'pipeline', 'branch', 'step', 'queue', 'user'] as const;

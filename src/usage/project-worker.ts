@@ -10,6 +10,7 @@ import { SEEN_MS, sayInstance } from './instances.ts';
 import { Keeper } from './keep.ts';
 import type { FromWorker, ThisInstance, ToWorker, WorkerData } from './project.ts';
 import { type ProjectionProblem, Projector } from './projector.ts';
+import { RollCall } from './roll-call.ts';
 
 const POLL_MS = 500;
 /** Who asks for the lag in seconds is answered this exactly; each message wakes the data plane's thread. */
@@ -26,26 +27,34 @@ const data = workerData as WorkerData;
 const stop = new AbortController();
 let instance: ThisInstance | null = data.instance;
 let instanceDueMs = 0;
+let wake = new AbortController();
 port.on('message', (message: ToWorker) => {
   if (message.type === 'stop') stop.abort();
-  else {
+  if (message.type === 'instance') {
     instance = message.instance;
     instanceDueMs = 0;
-  }
+  } else wake.abort();
 });
 
 const send = (message: FromWorker): void => port.postMessage(message);
 const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
 const projector = new Projector({ ...data, onProblem: report });
 const keeper = new Keeper(data.keep);
+const rollCall = new RollCall();
 
-/** Waits, or less where it is told to stop. */
-async function pause(ms: number): Promise<void> {
+/** Waits, or less where the signal comes. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
   try {
-    await setTimeout(ms, undefined, { signal: stop.signal });
+    await setTimeout(ms, undefined, { signal });
   } catch {
-    // Stopped: the caller looks at the signal.
+    // Told to go on: the caller looks whether it is to stop.
   }
+}
+
+/** Until the next look at the log, or until somebody asks for one; who asked since the last look is not kept waiting. */
+async function pauseForLines(ms: number): Promise<void> {
+  await pause(ms, wake.signal);
+  wake = new AbortController();
 }
 
 let grantsDueMs = 0;
@@ -111,21 +120,25 @@ async function run(): Promise<void> {
   sendLag();
   while (!stop.signal.aborted) {
     try {
+      await rollCall.begin(projector.standing);
       await catchUp(() => stop.signal.aborted);
+      await rollCall.answer(projector.standing);
       sendLag();
       const more = await projector.use((store) => keeper.step(store, Date.now()));
       backoff = BACKOFF_MIN_MS;
-      await pause(more ? 0 : POLL_MS);
+      await pauseForLines(more ? 0 : POLL_MS);
     } catch (error) {
       report(problemOf(error));
       sendLag();
-      await pause(backoff);
+      // Not woken by who wants a report: a store that is away is not to be tried more often for that.
+      await pause(backoff, stop.signal);
       backoff = Math.min(backoff * 2, BACKOFF_MAX_MS);
     }
   }
   const deadline = Date.now() + FINISH_MS;
   try {
     await catchUp(() => Date.now() > deadline);
+    await rollCall.leave(projector.standing);
     sendLag();
   } catch (error) {
     report(problemOf(error));

@@ -18,7 +18,11 @@ export type FromWorker =
   | { readonly type: 'problem'; readonly problem: ProjectionProblem };
 
 /** Main to worker. */
-export type ToWorker = { readonly type: 'stop' } | { readonly type: 'instance'; readonly instance: ThisInstance };
+export type ToWorker =
+  | { readonly type: 'stop' }
+  /** Look at the log without waiting for the next time. */
+  | { readonly type: 'look' }
+  | { readonly type: 'instance'; readonly instance: ThisInstance };
 
 /** All but the moment when it is said. */
 export type ThisInstance = Omit<Instance, 'seen'>;
@@ -37,6 +41,8 @@ export interface Projection {
   say(instance: ThisInstance): void;
   /** Counts what is in the log, for at most STOP_MS, closes the store and ends the worker. */
   stop(): Promise<void>;
+  /** Looks at the log now. @returns whether everything up to this line is counted, within the time; false also where the store is away */
+  reached(seq: number, withinMs: number): Promise<boolean>;
   /** How far the store is behind, as of the last report of the worker (every half second while it changes). */
   lag(): StoreLag;
 }
@@ -94,6 +100,7 @@ class WorkerProjection implements Projection {
   #stopping = false;
   #exited: Promise<void> = Promise.resolve();
   #instance: ThisInstance | null = null;
+  readonly #waiting = new Set<{ readonly seq: number; readonly done: () => void }>();
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -108,6 +115,21 @@ class WorkerProjection implements Projection {
   say(instance: ThisInstance): void {
     this.#instance = instance;
     this.#tell({ type: 'instance', instance });
+  }
+
+  reached(seq: number, withinMs: number): Promise<boolean> {
+    if (this.#lag.seq >= seq) return Promise.resolve(true);
+    this.#tell({ type: 'look' });
+    return new Promise((resolve) => {
+      const done = (reached: boolean): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(waiting);
+        resolve(reached);
+      };
+      const timer = setTimeout(() => done(false), withinMs);
+      const waiting = { seq, done: () => done(true) };
+      this.#waiting.add(waiting);
+    });
   }
 
   async stop(): Promise<void> {
@@ -153,8 +175,10 @@ class WorkerProjection implements Projection {
   }
 
   #message(message: FromWorker): void {
-    if (message.type === 'lag') this.#lag = { bytes: message.bytes, seq: message.seq };
-    else if (message.type === 'caught-up') this.#caughtUpMs = performance.now();
+    if (message.type === 'lag') {
+      this.#lag = { bytes: message.bytes, seq: message.seq };
+      for (const { seq, done } of [...this.#waiting]) if (message.seq >= seq) done();
+    } else if (message.type === 'caught-up') this.#caughtUpMs = performance.now();
     else if (message.type === 'grants') this.#options.onGrants?.(message.grants);
     else this.#problem(message.problem);
   }

@@ -12,6 +12,7 @@ import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { ArchiveTail } from './archive-tail.ts';
 import { Recent } from './recent.ts';
+import type { Standing } from './roll-call.ts';
 import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
@@ -116,6 +117,12 @@ export class Projector {
       await this.close();
       throw error;
     }
+  }
+
+  /** Where it counts, for the roll call of nodes that share a store; null until it has found its place. */
+  get standing(): Standing | null {
+    if (this.#store === null || this.#place === null) return null;
+    return { store: this.#store, node: this.#place.node, log: this.#place.log };
   }
 
   /**

@@ -201,6 +201,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     meter,
     resolver,
     recorder,
+    inner: null,
     proofs: new Proofs({ limits, meter, ...noKeys }),
     log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
     slots: new Slots(limits, meter),

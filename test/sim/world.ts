@@ -211,6 +211,7 @@ export class World {
         }),
       ),
       recorder: this.#recorder(),
+      inner: null,
       proofs: new Proofs({
         limits: this.limits,
         meter,

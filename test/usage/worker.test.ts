@@ -57,6 +57,18 @@ describe('startProjection', () => {
   const reached = (projection: Projection, seq: number) =>
     vi.waitUntil(() => projection.lag().seq >= seq, { timeout: 20_000, interval: 10 });
 
+  it('says when a line is counted, at once where it is, and gives up after the time', async () => {
+    world.write(10);
+    const projection = startProjection(world.options());
+    expect(await projection.reached(18, 20_000)).toBe(true);
+    expect(await projection.reached(18, 0)).toBe(true);
+    expect(await projection.reached(19, 1)).toBe(false);
+    world.write(10);
+    void world.log.stats;
+    expect(await projection.reached(36, 20_000)).toBe(true);
+    await projection.stop();
+  });
+
   it('follows the log in a worker, and finishes it when told to stop', async () => {
     world.write(10);
     const projection = startProjection(world.options());
