@@ -169,6 +169,7 @@ export const OPERATOR_ERRORS = {
   'export-invalid': { source: 'operator', title: 'The file is not a whole usage export.', hint: 'Write it again: `sallyport usage export FILE`.' },
   'flow-log-invalid': { source: 'operator', title: 'The file is no log of flows that is understood.', hint: 'docs/flow-logs.md shows the formats; name one with --format.' },
   'listen-failed': { source: 'operator', title: 'The address cannot be listened on.', hint: 'Another process has the port, or the address is not of this host.' },
+  'engine-unavailable': { source: 'operator', title: 'The native engine was asked for and cannot be used here.', hint: 'Set `engine: auto` to go on with the JavaScript engine, which does the same with more CPU; or mend what the message names.' },
   'upgrade-failed': { source: 'operator', title: 'The new process did not become ready; the old one goes on.', hint: 'Mend what the message names; the operational log has the whole of it.' },
   'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },
   'upgrade-unsupported': { source: 'operator', title: 'This process cannot be replaced in place: its supervisor would take its end for the end of the service.', hint: 'Replace it by another instance and let this one drain; docs/operations.md says how.' },

@@ -260,7 +260,7 @@ export class PolicyHolder {
   #warnOfRestart(loaded: LoadedConfig): void {
     const before = this.#loaded.settings;
     const after = loaded.settings;
-    for (const key of ['listen', 'admin', 'dns', 'limits', 'audit', 'usage', 'node'] as const) {
+    for (const key of ['listen', 'admin', 'engine', 'dns', 'limits', 'audit', 'usage', 'node'] as const) {
       if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) {
         this.#options.log.warn({ key }, `\`${key}\` changed in the file; it takes effect at the next start`);
       }

@@ -11,7 +11,7 @@ import type { IdentitySettings } from './identity.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { Endpoint } from './leaf.ts';
 import type { Parsed } from './parse.ts';
-import type { LOG_LEVELS, ON_RELOAD } from './schema.ts';
+import type { ENGINES, LOG_LEVELS, ON_RELOAD } from './schema.ts';
 import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
@@ -30,6 +30,8 @@ export interface Settings {
   /** Load balancers that say who their client is (PROXY protocol). */
   readonly proxyProtocol: readonly Cidr[];
   readonly identity: IdentitySettings;
+  /** What moves the bytes. */
+  readonly engine: (typeof ENGINES)[number];
   readonly plainHttp: boolean;
   /** Whether a change of the files reloads by itself. */
   readonly watch: boolean;
@@ -118,6 +120,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     })),
     proxyProtocol: raw.proxy_protocol?.from ?? [],
     identity: input.identity,
+    engine: raw.engine ?? 'auto',
     plainHttp: raw.plain_http ?? true,
     watch: raw.watch ?? true,
     onReload: raw.on_reload ?? 'keep',

@@ -10,6 +10,7 @@ import * as leaf from './leaf.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
+export const ENGINES = ['auto', 'js', 'native'] as const;
 export const ON_RELOAD = ['keep', 'cut'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
@@ -272,6 +273,12 @@ export const SHAPE = {
         .optional(),
     })
     .describe('What reports are made from; it can be made anew from the audit log.')
+    .optional(),
+  engine: z
+    .enum(ENGINES)
+    .describe(
+      'What moves the bytes: auto (the native engine where there is one that works, else the JavaScript one), js, or native (its absence is an error). Default auto.',
+    )
     .optional(),
   plain_http: z
     .boolean()

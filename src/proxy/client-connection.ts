@@ -24,7 +24,10 @@ export class ClientConnection {
   /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
   closed = false;
 
-  /** @param headerBytes what a PROXY header took before the first request */
+  /**
+   * @param headerBytes what a PROXY header took of socket.bytesRead before the first request; below zero where bytes of the request
+   * were read before the socket was Node's
+   */
   constructor(client: Client, socket: net.Socket, waitingMax: number, headerBytes = 0) {
     this.headerBytes = headerBytes;
     this.client = client;

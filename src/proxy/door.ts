@@ -44,7 +44,8 @@ export class Door implements Arrivals {
     if (plain) return roads.connect(arrival, client, plain.head, bytes.subarray(plain.end));
     const socket = arrival.adopt(bytes);
     socket.once('close', () => ctx.slots.release(client.address));
-    roads.parse(socket, client, 0);
+    // Its own count of bytes read begins behind these.
+    roads.parse(socket, client, -bytes.length);
     socket.resume();
   }
 

@@ -12,7 +12,7 @@ import type { FirstMessage } from './first-message.ts';
 import { refuseSocket } from './refuse.ts';
 import { ORIGIN_ONREAD, resetSocket, Tunnel } from './tunnel.ts';
 
-const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
+export const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
 // The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
 const IDLE_SWEEP_MS = 30_000;
 

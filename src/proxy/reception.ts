@@ -18,7 +18,7 @@ const SWEEP_MS = 1_000;
 /** What becomes of a connection when it has spoken: it is paused, and has no error listener until one of them gives it one. */
 export interface Roads {
   connect(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void;
-  /** What came stands in the socket again, unread. */
+  /** What came stands in the socket again, unread. `skipped`: as in Guest; below zero for bytes that socket.bytesRead lacks. */
   parse(socket: ClientSocket, client: Client, skipped: number): void;
 }
 

@@ -6,7 +6,7 @@ import type { RequestErrorCode } from '../errors.ts';
 import { fieldValue } from './head.ts';
 import { type Refusal, refusalResponse } from './respond.ts';
 
-const LINGER_MS = 2_000;
+export const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1_048_576;
 
 const BROKEN = Symbol('broken');

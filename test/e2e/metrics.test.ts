@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chooseEngine } from '../../src/cli/engine.ts';
 import { LIMIT_NAMES } from '../../src/limits.ts';
 import type { EndedLine } from '../../src/policy/record.ts';
 import { parseMetrics, type Series, sampleOf } from '../support/metrics.ts';
@@ -11,6 +12,8 @@ import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, auditLines, PROCESSES_MS } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
+
+const ENGINE = (process.env['SALLYPORT_ENGINE'] ?? 'auto') as 'auto' | 'js' | 'native';
 
 const HOST = 'a.allowed.test';
 const CHECKED = 'b.allowed.test';
@@ -113,7 +116,7 @@ describe('the metrics page', () => {
     expect(sampleOf(series, 'sallyport_audit_writable')).toBe(1);
     expect(sampleOf(series, 'sallyport_audit_lines_total')).toBeGreaterThan(5);
     expect(sampleOf(series, 'sallyport_policy_info', { digest: world.proxy.policy, mode: 'enforce' })).toBe(1);
-    expect(sampleOf(series, 'sallyport_build_info', { engine: 'js' })).toBe(1);
+    expect(sampleOf(series, 'sallyport_build_info', { engine: chooseEngine(ENGINE).kind })).toBe(1);
   });
 
   it('counts reloads by their result', async () => {

@@ -197,15 +197,43 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     expect(rig.engine.tunnels.size).toBe(1);
   });
 
+  it('takes no tunnel for idle that ends in the turn of a sweep, and loses no byte of one that is killed in that turn', async () => {
+    const { rig, origin, target } = await world();
+    const clients: RawClient[] = [];
+    for (let nth = 1; nth <= 20; nth++) {
+      const client = await rig.tunnel(target, 'ping');
+      const peer = await origin.peer(nth);
+      await peer.read(4);
+      peer.send('answer');
+      await client.read(6);
+      peer.end();
+      clients.push(client);
+    }
+    const record = rig.recorder.ended.bind(rig.recorder);
+    vi.spyOn(rig.recorder, 'ended').mockImplementationOnce((ended) => {
+      record(ended);
+      rig.engine.cutIdle(Date.now());
+      const [last] = [...rig.engine.tunnels.values()].slice(-1);
+      last?.cut('killed');
+    });
+    for (const client of clients) client.end();
+    await rig.recorder.endedAt(clients.length);
+    const ends = rig.recorder.allEnded;
+    expect(ends.map((end) => [end.bytes_up, end.bytes_down])).toEqual(clients.map(() => [4, 6]));
+    expect(ends.filter(({ outcome }) => outcome === 'closed')).toHaveLength(clients.length - 1);
+    expect(ends.filter(({ outcome }) => outcome === 'killed')).toHaveLength(1);
+    await eventually(() => rig.slots.open === 0 && rig.engine.load === 0, 'all is given back');
+  });
+
   it('gives the dial up when the client goes before the answer', async () => {
     const { rig, origin, target } = await world();
     const client = await rig.client();
-    const held = holdDials();
+    const held = holdDials(rig.engine);
     client.send(connectHead(target));
-    await eventually(() => held.sockets.length === 1, 'the dial is under way');
+    await eventually(() => held.dials.length === 1, 'the dial is under way');
     client.socket.resetAndDestroy();
     expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'client-gone', bytes_up: 0, bytes_down: 0 });
-    await eventually(() => held.sockets[0]?.destroyed === true, 'the dial is over');
+    await eventually(() => held.dials[0]?.destroyed === true, 'the dial is over');
     expect(rig.engine.load).toBe(0);
     expect(origin.connections()).toBe(0);
   });
@@ -226,10 +254,10 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
   it('answers 504 where the origin is silent', async () => {
     const { rig, target } = await world({ connect_timeout_ms: 100 });
     const client = await rig.client();
-    const held = holdDials();
+    const held = holdDials(rig.engine);
     client.send(connectHead(target));
     expect(await client.readResponse()).toMatchObject({ status: 504, reason: 'connect-timeout' });
-    expect(held.sockets[0]?.destroyed).toBe(true);
+    expect(held.dials[0]?.destroyed).toBe(true);
     expect(await rig.recorder.endedAt(1)).toMatchObject({ verdict: 'allow', outcome: 'connect-timeout' });
     expect(rig.engine.load).toBe(0);
   });

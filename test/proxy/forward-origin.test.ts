@@ -212,15 +212,15 @@ describe('an origin that cannot be had', () => {
   it.each(['leaves', 'is cut'])('is not dialled any more for a request that %s', async (how) => {
     const w = await world();
     const client = await w.rig.client();
-    const dials = holdDials();
+    const held = holdDials();
     client.send(`POST ${w.base}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe`);
-    await eventually(() => dials.sockets.length === 1, 'it is being dialled');
+    await eventually(() => held.dials.length === 1, 'it is being dialled');
     if (how === 'leaves') client.close();
     else for (const open of w.rig.ctx.open.values()) open.cut('policy-changed', 'host-not-allowed');
     expect(await w.rig.recorder.endedAt(1)).toMatchObject({
       outcome: how === 'leaves' ? 'client-gone' : 'policy-changed',
     });
-    expect(dials.sockets[0]?.destroyed).toBe(true);
+    expect(held.dials[0]?.destroyed).toBe(true);
     if (how === 'is cut') expect(await client.readResponse()).toMatchObject({ status: 403 });
     expect(w.origin.connections()).toBe(0);
   });

@@ -134,9 +134,9 @@ it.each([
 ])('%s that is cut while its origin is dialled is refused, and its dial leads nowhere', async (name, head) => {
   const w = await world();
   const client = await w.rig.client();
-  const dials = holdDials();
+  const held = holdDials(w.rig.engine);
   client.send(head(w.target));
-  await eventually(() => dials.sockets.length === 1, 'it is dialling');
+  await eventually(() => held.dials.length === 1, 'it is dialling');
   const open = only(w);
   expect(open).toMatchObject({ openedMs: null, address: undefined, bytesUp: 0, bytesDown: 0 });
   open.cut('policy-changed', 'host-not-allowed');
@@ -144,10 +144,10 @@ it.each([
   expect(await client.readResponse()).toMatchObject({ status: 403, reason: 'host-not-allowed' });
   client.close();
   await gone(w, 'policy-changed');
-  if (name === 'a CONNECT') expect(dials.sockets[0]?.destroyed).toBe(true);
+  if (name === 'a CONNECT') expect(held.dials[0]?.destroyed).toBe(true);
   else {
     // Node's agent lets its dial go on; what it gives is for the next request to the same address.
-    dials.release();
+    held.release();
     const peer = await w.origin.peer();
     await turns();
     expect(peer.socket.bytesRead).toBe(0);
@@ -160,9 +160,9 @@ it.each([
 ])('%s that is cut without a refusal while its origin is dialled ends without an answer', async (_, head) => {
   const w = await world();
   const client = await w.rig.client();
-  const dials = holdDials();
+  const held = holdDials(w.rig.engine);
   client.send(head(w.target));
-  await eventually(() => dials.sockets.length === 1, 'it is dialling');
+  await eventually(() => held.dials.length === 1, 'it is dialling');
   only(w).cut('drained');
   expect((await client.readAll()).length).toBe(0);
   client.close();

@@ -112,9 +112,9 @@ describe('what a new policy refuses', () => {
     const { rig, origin } = await world();
     rig.resolver.scripts.set(HOST, ['127.0.0.1', '127.0.0.2']);
     const client = await rig.client();
-    const dials = holdDials();
+    const held = holdDials(rig.engine);
     client.send(connectHead(`${HOST}:${origin.port}`));
-    await eventually(() => dials.sockets.length > 0, 'it is dialling');
+    await eventually(() => held.dials.length > 0, 'it is dialling');
     rig.swapPolicy(allowing(HOST, origin.port).replace('127.0.0.0/8', '127.0.0.1/32'));
     expect(await redecide(rig.ctx, 'cut')).toEqual({ decided: 1, refused: 1 });
     expect(await client.readResponse()).toMatchObject({ status: 403, reason: 'address-prohibited' });

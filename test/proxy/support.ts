@@ -16,6 +16,8 @@ import { BoundedLog } from '../../src/proxy/bounded-log.ts';
 import type { ProxyContext } from '../../src/proxy/context.ts';
 import type { Engine } from '../../src/proxy/engine.ts';
 import { JsEngine } from '../../src/proxy/engine-js.ts';
+import { NativeEngine } from '../../src/proxy/engine-native.ts';
+import { loadNative } from '../../src/proxy/native-binding.ts';
 import { OpenRequests } from '../../src/proxy/open-requests.ts';
 import { ProxyServer } from '../../src/proxy/server.ts';
 import { Slots } from '../../src/proxy/slots.ts';
@@ -23,14 +25,26 @@ import { type Origin, startOrigin } from '../support/origin.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 
-/** Every engine passes the same suite; another one is added here. */
 interface EngineKind {
-  readonly name: string;
+  readonly name: Engine['kind'];
   readonly make: (limits: Limits, meter: Meter) => Engine;
 }
-export const ENGINES: readonly [EngineKind, ...EngineKind[]] = [
-  { name: 'js', make: (limits, meter) => new JsEngine(limits, meter) },
-];
+
+/** Every engine passes the same suite; other tests take the first. SALLYPORT_ENGINE=js|native leaves one, and fails where it is not there. */
+export const ENGINES = engines(process.env['SALLYPORT_ENGINE']);
+
+function engines(only: string | undefined): readonly [EngineKind, ...EngineKind[]] {
+  const js: EngineKind = { name: 'js', make: (limits, meter) => new JsEngine(limits, meter) };
+  if (only === 'js') return [js];
+  // A build with sanitizers, by scripts/sanitize-native.mjs.
+  const native = loadNative(process.env['SALLYPORT_NATIVE']);
+  if (!native.ok) {
+    if (only) throw new Error(`no native engine: ${native.why}`);
+    return [js];
+  }
+  const make = (limits: Limits, meter: Meter): Engine => new NativeEngine(native.module, limits, meter);
+  return only ? [{ name: 'native', make }] : [js, { name: 'native', make }];
+}
 
 export type Entry = (Decided & { readonly event: 'decided' }) | (Ended & { readonly event: 'ended' });
 
@@ -309,20 +323,42 @@ export async function turns(count = 20): Promise<void> {
 /** Open descriptors of this process. */
 export const openFds = (): number => readdirSync('/proc/self/fd').length;
 
-/** Dials stay open until `release`; `sockets` are those that were asked for. Clients must be connected before. */
-export function holdDials(): { readonly sockets: net.Socket[]; release(): void } {
-  const sockets: net.Socket[] = [];
+/**
+ * Dials of the engines stay open until `release`; `dials` are those that were asked for. Clients must be connected before; an engine
+ * that makes its own sockets is held only where it is given.
+ */
+export function holdDials(engine?: Engine): { readonly dials: { readonly destroyed: boolean }[]; release(): void } {
+  const dials: { destroyed: boolean }[] = [];
   const pending: (() => void)[] = [];
+  const sockets: net.Socket[] = [];
   vi.spyOn(net, 'connect').mockImplementation(((options: net.TcpNetConnectOpts) => {
     const socket = new net.Socket(options);
     sockets.push(socket);
+    dials.push(socket);
     pending.push(() => void socket.connect(options));
     return socket;
   }) as typeof net.connect);
+  if (engine instanceof NativeEngine) {
+    const { begin } = engine;
+    vi.spyOn(engine, 'begin').mockImplementation((address, port, tell) => {
+      let attempt: ReturnType<typeof begin> | null = null;
+      const dial = { destroyed: false };
+      dials.push(dial);
+      pending.push(() => {
+        attempt = begin(address, port, tell);
+      });
+      return {
+        cancel: () => {
+          dial.destroyed = true;
+          attempt?.cancel();
+        },
+      };
+    });
+  }
   atEnd(() => {
     for (const socket of sockets) socket.destroy();
   });
-  return { sockets, release: () => pending.splice(0).forEach((connect) => void connect()) };
+  return { dials, release: () => pending.splice(0).forEach((connect) => void connect()) };
 }
 
 /** An open tunnel as a bare socket, paused, with nothing read beyond the 200. */

@@ -157,6 +157,8 @@ export class ExchangeRun {
     for (const end of [this.#client, ...this.#origins]) end?.close();
   }
 
+  readonly raced = null;
+
   get result(): string {
     return `${this.#subject.host} ${this.results.join(', ')} ${this.#client?.left}`;
   }

@@ -16,7 +16,7 @@ import type { World } from './world.ts';
 const FOREVER = { from: Date.parse('2020-01-01'), to: Date.parse('2100-01-01'), pipeline: null, job: null };
 
 /** Checks the log and the report; `crashed` is the log that the next process finds, where the run ended in a crash. */
-export async function checkLog(world: World, crashed: string | null): Promise<string[]> {
+export async function checkLog(world: World, crashed: string | null): Promise<Logged[]> {
   const file = crashed ?? world.file;
   if (crashed !== null) reopen(world, crashed);
   const lines = readAll(file);
@@ -28,7 +28,7 @@ export async function checkLog(world: World, crashed: string | null): Promise<st
   await checkChain(world, file);
   checkRequests(world, lines, dropped, crashed !== null);
   await checkReport(world, file, lines);
-  return crashed !== null || dropped > 0 ? [] : lines.flatMap(resultOf).sort();
+  return crashed !== null || dropped > 0 ? [] : lines.flatMap(resultOf);
 }
 
 function reopen(world: World, file: string): void {
@@ -159,7 +159,15 @@ async function checkReport(world: World, auditFile: string, lines: readonly Line
   for (const problem of problems) world.wrong(`the projection says: ${problem}`);
 }
 
-function resultOf(line: Line): string[] {
+/** A line without anything that differs from run to run. */
+export interface Logged {
+  readonly event: 'decided' | 'ended';
+  readonly host: string | null;
+  readonly text: string;
+}
+
+function resultOf(line: Line): Logged[] {
   if (line.event !== 'decided' && line.event !== 'ended') return [];
-  return [`${line.event} ${line.host} ${line.method} ${line.verdict} ${line.reason} ${line.outcome ?? ''}`];
+  const { event, host, method, verdict, reason, outcome } = line;
+  return [{ event, host, text: `${event} ${host} ${method} ${verdict} ${reason} ${outcome ?? ''}` }];
 }

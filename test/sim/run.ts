@@ -171,5 +171,7 @@ export async function simulate(seed: number, stage: Stage, make: WorldOptions['m
   const logged = await checkLog(world, crashed);
   const { violations, trace } = world;
   fs.rmSync(world.dir, { recursive: true, force: true });
-  return { seed, violations, trace, lockstep, results: [...sessions.map((session) => session.result), ...logged] };
+  const raced = new Set(sessions.map((session) => session.raced));
+  const ends = logged.filter(({ event, host }) => event === 'decided' || !raced.has(host)).map(({ text }) => text);
+  return { seed, violations, trace, lockstep, results: [...sessions.map((session) => session.result), ...ends.sort()] };
 }

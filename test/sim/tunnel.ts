@@ -107,6 +107,7 @@ export class TunnelRun {
   #downSent = 0;
   #originState: 'head' | 'open' = 'open';
   status = '-';
+  #brokeOff = false;
 
   constructor(world: World, chance: Chance, n: number) {
     this.#world = world;
@@ -127,6 +128,7 @@ export class TunnelRun {
     this.#down = new Stream(n * 2 + 1);
     if (this.#upgrade) this.#originState = 'head';
     this.#greets = chance.weighted({ quiet: 10, speaks: 4, resets: 2, ends: 1, deaf: 2, closes: 1 });
+    this.#brokeOff = this.#greets === 'resets' || this.#greets === 'closes';
   }
 
   *script(): Script {
@@ -153,8 +155,7 @@ export class TunnelRun {
     const stop = chance.often(0.06) ? chance.int(0, pieces.length) : -1;
     for (const [at, piece] of pieces.entries()) {
       if (at === stop) {
-        if (chance.often(0.5)) client.reset();
-        else client.close();
+        this.#breakOff(client, chance.often(0.5) ? 'reset' : 'close');
         return yield 'leaves in its head';
       }
       const last = at === pieces.length - 1;
@@ -199,11 +200,16 @@ export class TunnelRun {
       (who === 'client' ? this.#origin : this.#client)?.socket.pause();
       this.#send(way, STALLING_BYTES);
     } else if (act === 'ends') end.end();
-    else if (act === 'resets') end.reset();
-    else if (act === 'closes') end.close();
+    else if (act === 'resets') this.#breakOff(end, 'reset');
+    else if (act === 'closes') this.#breakOff(end, 'close');
     else if (act === 'pauses') end.socket.pause();
     else end.socket.resume();
     return `${who} ${act}`;
+  }
+
+  #breakOff(end: End, how: 'reset' | 'close'): void {
+    this.#brokeOff = true;
+    end[how]();
   }
 
   /** However it stands, it comes to an end; sometimes by the proxy's own close, later. */
@@ -213,7 +219,7 @@ export class TunnelRun {
     const abrupt = this.#chance.often(0.25);
     for (const end of ends) {
       end?.socket.resume();
-      if (abrupt) end?.reset();
+      if (abrupt && end) this.#breakOff(end, 'reset');
       else end?.end();
       yield 'finishes';
     }
@@ -225,8 +231,17 @@ export class TunnelRun {
     this.#origin?.close();
   }
 
+  /**
+   * The host, where an end is to reset or to close without waiting: what crosses with that in the kernel may still be delivered, or be
+   * an error, as the engine happens to read first.
+   */
+  get raced(): string | null {
+    return this.#brokeOff ? this.#subject.host : null;
+  }
+
   /** What it came to, without anything that differs from run to run. */
   get result(): string {
+    if (this.#brokeOff) return `${this.#subject.host} broke off`;
     return `${this.#subject.host} ${this.status} ${this.#client?.left ?? '-'} ${this.#origin?.left ?? '-'}`;
   }
 

@@ -25,7 +25,10 @@ export function writeFile(path: string, text: string, mode = 0o644): string {
 
 export type PolicyFile = Readonly<Record<string, unknown>>;
 
+// One engine for every proxy that a test starts: what `npm test` runs on the default one can be run on the other.
+const ENGINE = process.env['SALLYPORT_ENGINE'];
+
 /** Writes a policy file as YAML, as an operator would have it. */
 export function writePolicy(path: string, policy: PolicyFile): string {
-  return writeFile(path, stringify(policy));
+  return writeFile(path, stringify(ENGINE && 'listen' in policy ? { engine: ENGINE, ...policy } : policy));
 }

@@ -1,9 +1,11 @@
 // `sallyport check`: is the file valid, and what does it hold. All problems at once, each with its place and what to do.
+import type { Settings } from '../../config/config.ts';
 import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
+import { chooseEngine } from '../engine.ts';
 import type { Input } from '../input.ts';
 import { configFile, layerProblems, loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -36,6 +38,7 @@ export function check(input: Input, ui: Ui, world: World): number {
     admin: settings.admin === null ? null : authority(settings.admin.host, settings.admin.port),
     audit: settings.audit.file,
     usage: showStore(settings.usage.store),
+    engine: engineText(settings.engine),
   };
   const layers = loaded.layers.map(({ file: layer, role, for: scope, state, rules: count }) => ({
     file: layer,
@@ -60,6 +63,12 @@ export function check(input: Input, ui: Ui, world: World): number {
       `  layer   ${inert(layer)}: ${state === 'current' ? plural(count, 'rule') : 'not in force, the base alone counts'}`,
     );
   return ok ? EXIT.ok : EXIT.failed;
+}
+
+/** Which one a start on this machine would take. */
+function engineText(wanted: Settings['engine']): string {
+  const { kind, instead } = chooseEngine(wanted);
+  return instead === null ? kind : `${kind} (${instead})`;
 }
 
 function problemOf(error: SallyportError): Problem {

@@ -1,0 +1,81 @@
+// Finds and loads the native engine's compiled half (src/native), where this package or checkout has one for this machine. That
+// it loads is not enough: it is used only when its self-check says that the system gives it what it needs.
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorName } from 'node:util';
+
+/** What the compiled half does at the word of engine-native.ts. Handles are numbers; one that is gone gives false or -1. */
+export interface NativeCore {
+  /** Takes a copy of a listening descriptor. @returns its handle, or minus an errno */
+  listen(fd: number): number;
+  /** @returns a copy of a listener's descriptor, or minus an errno */
+  lend(listener: number): number;
+  unlisten(listener: number): void;
+  collect(client: number): boolean;
+  /** @returns the descriptor, which is the caller's now, or -1 */
+  release(client: number): number;
+  /** @returns an attempt's handle, or minus an errno */
+  connect(address: string, port: number): number;
+  /** @param check 0 none, 1 enforce, 2 observe. @param hold nothing of the origin flows before pass(). `early` is copied */
+  open(client: number, attempt: number, check: number, hold: boolean, early: Uint8Array | null): boolean;
+  more(client: number): void;
+  pass(client: number): void;
+  refuse(client: number, answer: string): boolean;
+  close(handle: number, reset: boolean): boolean;
+  /** Bytes up and down of an open tunnel. */
+  counts(client: number, into: Float64Array): boolean;
+  /** Whether a byte has passed since the last call. */
+  active(client: number): boolean;
+  trim(): void;
+  stop(): void;
+}
+
+export interface NativeModule {
+  /** `tell` is called with the number of bytes that lie in the outbox; they are only lent for that call. */
+  readonly Engine: new (
+    outbox: ArrayBuffer,
+    established: string,
+    tell: (bytes: number) => void,
+  ) => NativeCore;
+  /** What does not work here, or null. */
+  selfCheck(): string | null;
+}
+
+export type NativeLoaded =
+  | { readonly ok: true; readonly module: NativeModule }
+  | { readonly ok: false; readonly why: string };
+
+// Beside the compiled JavaScript; of a checkout that runs its sources, in its dist/.
+const PLACE = `native/${process.platform}-${process.arch}/sallyport.node`;
+const FILE = new URL(`${import.meta.url.endsWith('.ts') ? '../../dist' : '..'}/${PLACE}`, import.meta.url);
+
+let loaded: NativeLoaded | null = null;
+
+/** Loads it once. @param file another file than the one that belongs here, for tests */
+export function loadNative(file: string = fileURLToPath(FILE)): NativeLoaded {
+  if (loaded && file === fileURLToPath(FILE)) return loaded;
+  const found = load(file);
+  if (file === fileURLToPath(FILE)) loaded = found;
+  return found;
+}
+
+function load(file: string): NativeLoaded {
+  if (!existsSync(file)) {
+    const machine = `${process.platform}-${process.arch}`;
+    return { ok: false, why: `this installation has none for ${machine}: ${file} is not there` };
+  }
+  try {
+    const module = createRequire(import.meta.url)(file) as NativeModule;
+    const lacks = module.selfCheck();
+    if (lacks !== null) return { ok: false, why: `its self-check fails here: ${lacks}` };
+    return { ok: true, module };
+  } catch (error) {
+    return { ok: false, why: `it cannot be loaded: ${(error as Error).message}` };
+  }
+}
+
+/** The name of an error that the compiled half has given as a number below zero. */
+export function errnoName(errno: number): string {
+  return getSystemErrorName(errno);
+}
