@@ -98,11 +98,13 @@ function exitsOf(spec: CommandSpec): [string, string][] {
   return Object.entries({ ...spec.exits, ...COMMON_EXITS });
 }
 
-function optionText(option: OptionSpec): string {
+/** `--config FILE`. */
+export function optionText(option: OptionSpec): string {
   return option.value === null ? `--${option.name}` : `--${option.name} ${option.value}`;
 }
 
-function optionAbout(option: OptionSpec): string {
+/** What it is for, with its choices. */
+export function optionAbout(option: OptionSpec): string {
   const choices = option.choices === undefined ? '' : `${option.choices.join(', ')}; `;
   return `${choices}${option.about}${option.repeat ? ' May be repeated.' : ''}`;
 }

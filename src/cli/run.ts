@@ -38,6 +38,8 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   connect: async () => (await import('./commands/connect.ts')).connect,
   'platform-ips': async () => (await import('./commands/platform-ips.ts')).platformIps,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
+  completion: async () => (await import('./commands/completion.ts')).completion,
+  health: async () => (await import('./commands/health.ts')).health,
   init: async () => (await import('./commands/init.ts')).init,
   upgrade: async () => (await import('./commands/upgrade.ts')).upgrade,
   'mode observe': async () => (await import('./commands/mode.ts')).modeSet,

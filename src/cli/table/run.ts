@@ -133,4 +133,23 @@ export const RUN_COMMANDS = [
     exits: { 0: 'in force', 1: 'no proxy runs, or it did not confirm' },
     examples: ['sallyport mode clear --config config/sallyport.yaml'],
   },
+  {
+    name: 'health',
+    summary: 'Ask the running proxy whether it is ready.',
+    json: 'ok, status (of the answer), answer (text)',
+    about: ['The health check of a container without a shell. It asks the admin listener that the policy file names.'],
+    arguments: [],
+    options: [CONFIG, { name: 'live', value: null, about: 'Only whether it lives: it may be draining.' }],
+    exits: { 0: 'ready', 1: 'not ready, or no answer' },
+    examples: ['sallyport health --config config/sallyport.yaml'],
+  },
+  {
+    name: 'completion',
+    summary: 'Print the script that makes a shell complete commands and options.',
+    json: 'shell, text',
+    arguments: [{ name: 'SHELL', about: 'bash, zsh or fish.', required: true }],
+    options: [],
+    exits: { 0: 'printed' },
+    examples: ['sallyport completion bash > /etc/bash_completion.d/sallyport'],
+  },
 ] as const satisfies readonly CommandSpec[];
