@@ -1,5 +1,5 @@
 // The packages of others that the product brings along, by the lock file, and their licences in one text. Imported by stage-root.mjs;
-// by itself it prints the text: node scripts/third-party.mjs
+// by itself it prints the text: node scripts/third-party.mjs [--folders: where they are instead]
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,4 +30,8 @@ export function thirdPartyText(packages) {
   return parts.join(`\n${'-'.repeat(78)}\n\n`);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) process.stdout.write(thirdPartyText(thirdPartyPackages()));
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const packages = thirdPartyPackages();
+  const folders = packages.map(({ folder }) => `${folder}\n`).join('');
+  process.stdout.write(process.argv[2] === '--folders' ? folders : thirdPartyText(packages));
+}

@@ -50,6 +50,7 @@ export class ExchangeRun {
   readonly #target: string;
   readonly #requests: Request[] = [];
   readonly #origins: End[] = [];
+  #over = false;
   #client: End | null = null;
   #held = Buffer.alloc(0);
   #reading: Reading | null = null;
@@ -154,6 +155,7 @@ export class ExchangeRun {
   }
 
   close(): void {
+    this.#over = true;
     for (const end of [this.#client, ...this.#origins]) end?.close();
   }
 
@@ -165,6 +167,8 @@ export class ExchangeRun {
 
   // The origin: reads requests one after the other and answers each as its path says.
   #accept(origin: End): void {
+    // A request that can be sent once more is, when this run's end breaks its connection.
+    if (this.#over) return origin.close();
     this.#origins.push(origin);
     let held: Buffer = Buffer.alloc(0);
     let reading: { request: Request; body: BodyReader; got: number } | null = null;

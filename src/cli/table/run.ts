@@ -150,6 +150,6 @@ export const RUN_COMMANDS = [
     arguments: [{ name: 'SHELL', about: 'bash, zsh or fish.', required: true }],
     options: [],
     exits: { 0: 'printed' },
-    examples: ['sallyport completion bash > /etc/bash_completion.d/sallyport'],
+    examples: ['sallyport completion bash'],
   },
 ] as const satisfies readonly CommandSpec[];
