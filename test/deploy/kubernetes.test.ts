@@ -47,7 +47,9 @@ describe('the manifests', () => {
     const set = structuredClone(one('StatefulSet'));
     set['spec'].template.spec.containers[0].imag = 'x';
     expect(await compiled([set])).toContain(`'"imag"' does not exist`);
-    expect(await compiled([{ ...one('StatefulSet'), spec: { replicas: '3' } }])).toContain("'string' is not assignable to type 'number'");
+    expect(await compiled([{ ...one('StatefulSet'), spec: { replicas: '3' } }])).toContain(
+      "'string' is not assignable to type 'number'",
+    );
   });
 
   it('are listed in the kustomization, every one and no other', () => {
