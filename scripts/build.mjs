@@ -1,12 +1,10 @@
 // Builds dist/ from src/: type check and emit by tsc, then marks the entry executable; then the native engine.
 // Plain JavaScript because it must run before anything is compiled.
-import { spawnSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 // Builds dist/ from src/: type check and emit by tsc, then marks the entry executable and makes the man page from the command table.
 // Plain JavaScript because it must run before anything is compiled.
-import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync, spawnSync } from 'node:child_process';
+import { chmodSync, chmodSync, mkdirSync, readFileSync, rmSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 rmSync('dist', { recursive: true, force: true });
 const tsc = spawnSync('tsc', ['-p', 'tsconfig.json'], { stdio: 'inherit' });
