@@ -1,69 +1,166 @@
-// The admin listener: liveness and readiness for balancers and orchestrators. It answers these two paths and nothing else,
-// reads no body, and is on an endpoint of its own that the policy's address guard never lets a proxied request reach.
+// The admin listener: health for balancers and orchestrators without a token, everything else for who has it. It reads no body, sets
+// no cookie, sends no redirect, and is on an endpoint of its own that the policy's address guard never lets a proxied request
+// reach. Whatever a request makes fail, the answer is a code of the registry.
+import { X509Certificate } from 'node:crypto';
 import http from 'node:http';
+import https from 'node:https';
+import type { Limits, Meter } from '../limits.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
-import type { Metrics } from './metrics.ts';
+import { classifyAddress } from '../policy/address.ts';
+import { AdminError } from './admin-error.ts';
+import { EVENT_STREAM } from './event-stream.ts';
+import { Gate } from './gate.ts';
+import type { Router } from './router.ts';
+import type { Site } from './site.ts';
+import type { Token } from './token.ts';
 
-export interface AdminPages {
+export interface AdminParts {
   /** Why the proxy is not ready (draining, audit log not writable), or null when it is. */
   notReady(): string | null;
-  readonly metrics: Metrics;
   /** Digest of the policy in force. */
   policy(): string;
+  readonly token: Token;
+  readonly router: Router;
+  readonly site: Site;
+  /** PEM; null for plain HTTP, which is for this machine alone. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+  readonly limits: Limits;
+  readonly meter: Meter;
+  /** Hears of a fault of ours. */
+  readonly failed: (error: unknown) => void;
+  /** Ends the streams. */
+  readonly endStreams: () => void;
 }
 
-const HEAD_BYTES_MAX = 8_192;
+const HEAD_BYTES_MAX = 16_384;
 // Short, since silent connections may hold every place of a listener that others depend on to see the proxy alive.
 const HEAD_TIMEOUT_MS = 2_000;
 const HEAD_CHECK_MS = 500;
-const CONNECTIONS_MAX = 256;
 const BACKLOG = 512;
+const BASE = 'http://admin.invalid';
+
+/** For every answer: nothing is run, framed, cached or kept that is not ours. */
+const HEADERS = {
+  'Cache-Control': 'no-store',
+  'Content-Security-Policy':
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'",
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  Connection: 'close',
+};
 
 export interface AdminServer extends Listening {
-  /** Accepts no more; what is being answered is answered. */
+  /** Accepts no more; what is being answered is answered, and streams end. */
   stopListening(): void;
   close(): void;
 }
 
-/** Listens; resolves with the bound address, rejects with Node's error. */
-export async function startAdmin(on: ListenSource, pages: AdminPages): Promise<AdminServer> {
-  const server = http.createServer(
-    {
-      maxHeaderSize: HEAD_BYTES_MAX,
-      headersTimeout: HEAD_TIMEOUT_MS,
-      requestTimeout: HEAD_TIMEOUT_MS,
-      connectionsCheckingInterval: HEAD_CHECK_MS,
-    },
-    (req, res) => void answer(req, res, pages),
-  );
-  server.maxConnections = CONNECTIONS_MAX;
+/** Listens; resolves with the bound address, rejects with Node's error, or where plain HTTP could be reached from other machines. */
+export async function startAdmin(on: ListenSource, parts: AdminParts): Promise<AdminServer> {
+  const { tls, limits, meter } = parts;
+  const gate = new Gate({ token: parts.token, scheme: tls ? 'https' : 'http', certified: certified(tls) });
+  const options = {
+    maxHeaderSize: HEAD_BYTES_MAX,
+    headersTimeout: HEAD_TIMEOUT_MS,
+    requestTimeout: HEAD_TIMEOUT_MS,
+    connectionsCheckingInterval: HEAD_CHECK_MS,
+  };
+  const handle = (req: http.IncomingMessage, res: http.ServerResponse): void => void respond(req, res, parts, gate);
+  const server = tls
+    ? https.createServer({ ...options, ...tls, ALPNProtocols: ['http/1.1'], handshakeTimeout: HEAD_TIMEOUT_MS }, handle)
+    : http.createServer(options, handle);
+  server.maxConnections = limits.admin_connections_max;
+  server.on('drop', () => meter.hit('admin_connections_max'));
   const listening = await listen(server, on, BACKLOG);
+  const close = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  const { address } = listening.address;
+  // A socket that somebody else has opened need not be where the policy file says.
+  if (tls === null && classifyAddress(address) !== 'loopback') {
+    close();
+    throw new Error(`without admin.tls it may listen for this machine alone, and ${address} is for others too`);
+  }
   return {
     ...listening,
-    stopListening: () => void server.close(),
-    close: () => {
+    stopListening: () => {
       server.close();
-      server.closeAllConnections();
+      parts.endStreams();
     },
+    close,
   };
 }
 
-async function answer(req: http.IncomingMessage, res: http.ServerResponse, pages: AdminPages): Promise<void> {
-  const send = (status: number, body: string, type = 'text/plain; charset=utf-8'): void => {
-    res.writeHead(status, {
-      'Content-Type': type,
-      'Cache-Control': 'no-store',
-      'X-Content-Type-Options': 'nosniff',
-      // Which policy a node has is asked from outside, where the body is a balancer's.
-      'Sallyport-Policy': pages.policy(),
-      Connection: 'close',
-    });
-    res.end(req.method === 'HEAD' ? '' : `${body}\n`);
-  };
-  if (req.method !== 'GET' && req.method !== 'HEAD') return send(405, 'method not allowed');
-  if (req.url === '/healthz') return send(200, 'ok');
-  if (req.url === '/metrics') return send(200, (await pages.metrics.render()).trimEnd(), pages.metrics.contentType);
-  if (req.url !== '/readyz') return send(404, 'not found; here are /healthz, /readyz and /metrics');
-  const reason = pages.notReady();
-  return reason ? send(503, `not ready: ${reason}`) : send(200, 'ready');
+function certified(tls: AdminParts['tls']): ((name: string) => boolean) | null {
+  if (tls === null) return null;
+  const certificate = new X509Certificate(tls.cert);
+  return (name) => certificate.checkHost(name) !== undefined;
+}
+
+async function respond(
+  req: http.IncomingMessage,
+  res: http.ServerResponse,
+  parts: AdminParts,
+  gate: Gate,
+): Promise<void> {
+  for (const [name, value] of Object.entries(HEADERS)) res.setHeader(name, value);
+  // Which policy a node has is asked from outside, where the body is a balancer's.
+  res.setHeader('Sallyport-Policy', parts.policy());
+  try {
+    await dispatch(req, res, parts, gate);
+  } catch (error) {
+    if (!(error instanceof AdminError)) parts.failed(error);
+    const shown = error instanceof AdminError ? error : new AdminError(500, 'admin-failed', 'the request failed');
+    if (res.headersSent) return void res.destroy();
+    if (shown.status === 401) res.setHeader('WWW-Authenticate', 'Bearer realm="sallyport admin"');
+    const { code, message, hint } = shown;
+    send(req, res, shown.status, `${JSON.stringify({ error: { code, message, hint } })}\n`, 'application/json');
+  }
+}
+
+async function dispatch(
+  req: http.IncomingMessage,
+  res: http.ServerResponse,
+  parts: AdminParts,
+  gate: Gate,
+): Promise<void> {
+  const { method = '', url = '' } = req;
+  if (!url.startsWith('/') || !URL.canParse(url, BASE))
+    throw new AdminError(404, 'admin-not-found', 'there is no such page');
+  const { pathname, searchParams, origin } = new URL(url, BASE);
+  // `//name/…` is another host to a URL.
+  if (origin !== BASE) throw new AdminError(404, 'admin-not-found', 'there is no such page');
+  const get = method === 'GET' || method === 'HEAD';
+  if (get && pathname === '/healthz') return send(req, res, 200, 'ok\n');
+  if (get && pathname === '/readyz') {
+    const reason = parts.notReady();
+    return send(req, res, reason === null ? 200 : 503, reason === null ? 'ready\n' : `not ready: ${reason}\n`);
+  }
+  if (!get && method !== 'DELETE') throw new AdminError(405, 'admin-request', 'no page takes this method');
+  gate.checkSource(req);
+  if (parts.site.serve(req, res, pathname)) return;
+  gate.checkToken(req);
+  if ((req.headers['content-length'] ?? '0') !== '0' || req.headers['transfer-encoding'] !== undefined)
+    throw new AdminError(413, 'admin-request', 'no page takes a body');
+  const { route, query, param } = parts.router.find(method, pathname, searchParams);
+  // Who asks for the head of a stream gets that alone.
+  if (method === 'HEAD' && route.type === EVENT_STREAM) return send(req, res, 200, '', EVENT_STREAM);
+  const answer = await route.handle({ query, param, req, res });
+  if (answer === null) return;
+  if ('text' in answer) send(req, res, 200, answer.text, answer.type);
+  else send(req, res, 200, `${JSON.stringify(answer.json)}\n`, 'application/json');
+}
+
+function send(
+  req: http.IncomingMessage,
+  res: http.ServerResponse,
+  status: number,
+  body: string,
+  type = 'text/plain; charset=utf-8',
+): void {
+  res.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) });
+  res.end(req.method === 'HEAD' ? undefined : body);
 }

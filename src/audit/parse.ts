@@ -14,6 +14,7 @@ const NOTES: ReadonlySet<unknown> = new Set([
   'mode',
   'grant',
   'upgrade',
+  'cut',
   'reopen',
   'gap',
   'job',

@@ -4,6 +4,7 @@ import { nearestSpelling } from '../catalog/nearest.ts';
 import { SallyportError } from '../errors.ts';
 import { ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
 import type { Selector } from '../policy/selector.ts';
+import { parseMoment, spanMs } from '../report/moment.ts';
 import type { CommandName } from './args.ts';
 
 export type OptionValue = string | boolean | readonly string[];
@@ -108,18 +109,12 @@ function attributeOf(option: string, text: string): { key: Attribute; value: str
   );
 }
 
-const SPAN = /^(\d{1,6})(m|h|d|w)$/;
-const SPAN_MS: Readonly<Record<string, number>> = { m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
-const ISO = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2})?)?$/;
-
 /**
  * A moment as typed: a span back from `now` (90m, 24h, 7d, 4w), or an ISO 8601 date or time, UTC unless it says otherwise.
  * @returns milliseconds since the epoch
  */
 export function moment(text: string, option: string, now: number): number {
-  const span = spanMs(text);
-  if (span !== null) return now - span;
-  const at = instant(text);
+  const at = parseMoment(text, now);
   if (at !== null) return at;
   throw usage(
     `--${option} ${JSON.stringify(text)} is no moment`,
@@ -133,30 +128,10 @@ export function moment(text: string, option: string, now: number): number {
  */
 export function momentToCome(text: string, option: string, now: number): number {
   const span = spanMs(text);
-  const at = span === null ? instant(text) : now + span;
+  const at = span === null ? parseMoment(text, now) : now + span;
   if (at !== null && at > now) return at;
   throw usage(
     `--${option} ${JSON.stringify(text)} is no moment to come`,
     'Write a span from now (90m, 24h, 7d), or a date or time such as 2026-11-24T09:30Z.',
   );
-}
-
-function spanMs(text: string): number | null {
-  const span = SPAN.exec(text);
-  return span === null ? null : Number(span[1]) * (SPAN_MS[span[2] ?? ''] ?? 0);
-}
-
-/** An ISO 8601 date or time, in ms; null where it is none. */
-function instant(text: string): number | null {
-  if (ISO.test(text)) {
-    const zoned = text.length > 10 && !/(?:Z|[+-]\d{2}:\d{2})$/.test(text) ? `${text}Z` : text;
-    const at = Date.parse(zoned);
-    // Date.parse takes 2026-02-31 for the third of March.
-    if (
-      Number.isFinite(at) &&
-      new Date(Date.parse(`${text.slice(0, 10)}T00:00:00Z`)).toISOString().startsWith(text.slice(0, 10))
-    )
-      return at;
-  }
-  return null;
 }

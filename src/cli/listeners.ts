@@ -1,7 +1,7 @@
 // All sockets that the proxy listens on, opened place by place: the admin listener first, then the proxy's own, each guarded
 // before a client can use it.
 import type net from 'node:net';
-import { type AdminPages, type AdminServer, startAdmin } from '../admin/server.ts';
+import { type AdminParts, type AdminServer, startAdmin } from '../admin/server.ts';
 import { SallyportError } from '../errors.ts';
 import type { Listening } from '../net/listen.ts';
 import type { ProxyServer } from '../proxy/server.ts';
@@ -9,7 +9,8 @@ import type { Place, Sockets } from './places.ts';
 
 interface Parts {
   readonly proxy: ProxyServer;
-  readonly admin: AdminPages;
+  /** null where the policy has no admin listener. */
+  readonly admin: AdminParts | null;
   /** Makes the policy refuse these endpoints: the real ports are known only here. */
   readonly guard: (bound: readonly net.AddressInfo[]) => void;
 }
@@ -31,7 +32,7 @@ export class Listeners {
     const { proxy, admin: pages, guard } = this.#parts;
     const source = async (place: Place) => (await sockets.get(place)?.()) ?? { host: place.host, port: place.port };
     const admin = places.find(({ role }) => role === 'admin');
-    if (admin) {
+    if (admin && pages) {
       const on = await source(admin);
       this.#admin = await listening(admin, startAdmin(on, pages));
       this.#open.set(admin, this.#admin);

@@ -119,7 +119,7 @@ async function run({
   const { settings } = loaded;
   sayRepairs(audit, log);
   const { meter } = sight;
-  const recorder = sight.watch(audit, log);
+  const recorder = sight.watch(audit, settings, log);
   const choice = chooseEngine(settings.engine);
   if (choice.instead) log.warn({ why: choice.instead }, 'the JavaScript engine is used, which takes more CPU');
   const engine = choice.make(settings.limits, meter);
@@ -138,12 +138,9 @@ async function run({
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const storeLag = () => fleet.lag();
-  const metrics = sight.metrics({ ctx, engine, audit, storeLag, notReady, mode: () => holder.mode });
-  const listeners = new Listeners({
-    proxy,
-    admin: { notReady, metrics, policy: () => ctx.policy.digest },
-    guard: (bound) => holder.guard(bound),
-  });
+  const mode = () => holder.mode;
+  const pages = sight.pages({ ctx, engine, audit, storeLag, notReady, mode, settings, overrides, log });
+  const listeners = new Listeners({ proxy, admin: pages, guard: (bound) => holder.guard(bound) });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
@@ -173,6 +170,7 @@ async function run({
     proxy.close();
     listeners.close();
     jobs.close();
+    sight.close();
     ctx.resolver.close();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     if (projection) await stopProjection(projection, log);

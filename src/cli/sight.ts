@@ -1,28 +1,120 @@
-// What watches a running proxy, put together: the counts and times that the data plane feeds, and the pages of the admin
+// What watches a running proxy, put together: the counts, times and events that the data plane feeds, and the pages of the admin
 // listener that read them. serve.ts makes one before everything else, since what is timed needs its meter.
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import { createMetrics, type MetricSources, type Metrics, Timings } from '../admin/metrics.ts';
+import { createApi } from '../admin/api.ts';
+import { EventStreams } from '../admin/event-stream.ts';
+import { Feed } from '../admin/feed.ts';
+import { createMetrics, Timings } from '../admin/metrics.ts';
 import { RecordCounts } from '../admin/record-counts.ts';
+import { Reports } from '../admin/reports.ts';
+import type { AdminParts } from '../admin/server.ts';
+import { Site } from '../admin/site.ts';
 import { TappedRecorder } from '../admin/tapped-recorder.ts';
+import { ensureToken } from '../admin/token.ts';
+import type { AuditStats } from '../audit/stats.ts';
+import type { Settings } from '../config/config.ts';
+import type { Overrides } from '../config/load.ts';
+import { SallyportError } from '../errors.ts';
 import { createMeter, type Meter } from '../limits.ts';
-import type { DurableRecorder } from '../proxy/context.ts';
+import type { Mode } from '../policy/compile.ts';
+import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
+import type { Engine } from '../proxy/engine.ts';
+import type { StoreLag } from '../usage/project.ts';
 import { VERSION } from './version.ts';
+
+/** What the pages look into. */
+export interface Seen {
+  readonly ctx: ProxyContext;
+  readonly engine: Engine;
+  readonly audit: { readonly stats: AuditStats };
+  readonly storeLag: () => StoreLag;
+  readonly notReady: () => string | null;
+  readonly mode: () => Mode;
+  readonly settings: Settings;
+  readonly overrides: Overrides;
+  readonly log: Logger;
+}
 
 export class Sight {
   readonly meter: Meter;
   readonly #timings = new Timings();
   readonly #counts = new RecordCounts(Date.now);
+  readonly #startedMs = Date.now();
+  #feed: Feed | null = null;
+  #reports: Reports | null = null;
 
   constructor() {
     this.meter = createMeter((what, ms) => this.#timings.observe(what, ms));
   }
 
-  /** The recorder for everything that records: what the log has taken is counted. */
-  watch(audit: DurableRecorder, log: Logger): DurableRecorder {
-    return new TappedRecorder(audit, [this.#counts], (error) => log.error({ err: error }, 'a record was not counted'));
+  /** The recorder for everything that records: what the log has taken is counted, and kept for who watches. */
+  watch(audit: DurableRecorder, { admin, limits }: Settings, log: Logger): DurableRecorder {
+    const failed = (error: unknown): void => log.error({ err: error }, 'a record was not counted');
+    if (admin === null) return audit;
+    const boot = randomBytes(4).toString('hex');
+    this.#feed = new Feed({ boot, limits, meter: this.meter, now: Date.now });
+    return new TappedRecorder(audit, [this.#counts, this.#feed], failed);
   }
 
-  metrics(sources: Omit<MetricSources, 'counts' | 'version' | 'node'>): Metrics {
-    return createMetrics({ ...sources, counts: this.#counts, version: VERSION, node: process.version }, this.#timings);
+  /**
+   * The pages of the admin listener; null where there is none.
+   * @throws SallyportError `admin-token`, `listen-failed` where the certificate cannot be read
+   */
+  pages(seen: Seen): AdminParts | null {
+    const { settings, ctx, log, notReady } = seen;
+    if (settings.admin === null || this.#feed === null) return null;
+    const { limits, node } = settings;
+    const { meter } = this;
+    const about = { version: VERSION, node, counts: this.#counts };
+    const hello = (): object => ({ node, version: VERSION, policy: ctx.policy.digest });
+    const streams = new EventStreams(this.#feed, { limits, meter, hello });
+    const reports = new Reports(
+      {
+        file: settings.file,
+        overrides: seen.overrides,
+        store: settings.usage.store,
+        storeTimeoutMs: limits.usage_store_timeout_ms,
+      },
+      { limits, meter },
+    );
+    this.#reports = reports;
+    const metrics = createMetrics({ ...seen, ...about, node: process.version }, this.#timings);
+    return {
+      notReady,
+      policy: () => ctx.policy.digest,
+      token: ensureToken(settings.admin.tokenFile),
+      router: createApi({ ...seen, ...about, metrics, streams, reports, startedMs: this.#startedMs }),
+      site: new Site(siteFolder()),
+      tls: readPem(settings.admin.tls),
+      limits,
+      meter,
+      failed: (error) => log.error({ err: error }, 'a request to the admin listener failed'),
+      endStreams: () => streams.close(),
+    };
+  }
+
+  close(): void {
+    this.#reports?.close();
+  }
+}
+
+/** The built dashboard; a process that runs from the sources shows what was built last. */
+function siteFolder(): string {
+  const place = import.meta.url.endsWith('.ts') ? '../../dist/admin/web/' : '../admin/web/';
+  return fileURLToPath(new URL(place, import.meta.url));
+}
+
+function readPem(files: { readonly cert: string; readonly key: string } | null): AdminParts['tls'] {
+  if (files === null) return null;
+  try {
+    return { cert: readFileSync(files.cert, 'utf8'), key: readFileSync(files.key, 'utf8') };
+  } catch (cause) {
+    throw new SallyportError('listen-failed', `admin.tls: ${(cause as Error).message}`, {
+      cause,
+      hint: 'Check admin.tls.cert and admin.tls.key, and that the proxy may read them.',
+    });
   }
 }

@@ -16,6 +16,13 @@ import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
 
+export interface AdminSettings extends Endpoint {
+  /** The file of the token. */
+  readonly tokenFile: string;
+  /** Files of the certificate and its key; null where it speaks plain HTTP. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+}
+
 /** Everything but the rules; plain data that structured clone copies. */
 export interface Settings {
   /** The file as it was named; null where there is none. */
@@ -24,7 +31,7 @@ export interface Settings {
   readonly origins: Readonly<Record<string, string>>;
   readonly mode: Mode;
   readonly listen: readonly Endpoint[];
-  readonly admin: Endpoint | null;
+  readonly admin: AdminSettings | null;
   readonly clients: readonly Cidr[];
   readonly clientGroups: readonly { readonly from: readonly Cidr[]; readonly attributes: Attributes }[];
   /** Load balancers that say who their client is (PROXY protocol). */
@@ -112,7 +119,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     ),
     mode: raw.mode ?? DEFAULTS.mode,
     listen: raw.listen ?? [DEFAULTS.listen],
-    admin: raw.admin === undefined ? DEFAULTS.admin : raw.admin,
+    admin: adminOf(raw.admin, raw.audit?.file ?? DEFAULTS.audit),
     clients: raw.clients?.from ?? DEFAULTS.clients.map(parseCidr).filter((cidr) => cidr !== null),
     clientGroups: (raw.clients?.groups ?? []).map((group) => ({
       from: group.from,
@@ -191,6 +198,17 @@ function relations(settings: Settings): PathProblem[] {
   return problems;
 }
 
+/** The token lies beside the audit log: whoever may read one may read the other. */
+function adminOf(admin: Parsed['raw']['admin'], auditFile: string): AdminSettings | null {
+  if (admin === null) return null;
+  const given = { listen: DEFAULTS.admin, token_file: undefined, tls: undefined, ...admin };
+  return {
+    ...(given.listen ?? DEFAULTS.admin),
+    tokenFile: given.token_file ?? `${auditFile}.admin-token`,
+    tls: given.tls ?? null,
+  };
+}
+
 /** The place with the file of its password. */
 function storeOf(usage: Parsed['raw']['usage']): StorePlace {
   const place = usage?.store ?? DEFAULTS.usage;
@@ -229,7 +247,7 @@ function isEveryone(cidr: Cidr): boolean {
   return cidr.bits === (cidr.family === 4 ? 96 : 0);
 }
 
-/** What is open to more than somebody probably means: warnings, for there are networks where it is right. */
+/** What is open to more than somebody probably means: mostly warnings, for there are networks where it is right. */
 function opennessProblems(settings: Settings): PathProblem[] {
   const problems: PathProblem[] = [];
   const wide = settings.listen.filter((endpoint) => !isLoopback(endpoint.host));
@@ -270,13 +288,13 @@ function opennessProblems(settings: Settings): PathProblem[] {
       ),
     );
   }
-  if (settings.admin !== null && !isLoopback(settings.admin.host)) {
+  if (settings.admin !== null && settings.admin.tls === null && !isLoopback(settings.admin.host)) {
     problems.push(
-      warning(
+      error(
         'config-conflict',
         ['admin'],
-        `the admin listener ${endpointText(settings.admin)} can be reached from other machines, and it asks for no password`,
-        'Write admin: 127.0.0.1:3129, or let a firewall guard it.',
+        `the admin listener ${endpointText(settings.admin)} can be reached from other machines, and without TLS its token can be read on the way`,
+        'Write admin: 127.0.0.1:3129, or give it a certificate: admin: { listen: …, tls: { cert: …, key: … } }.',
       ),
     );
   }

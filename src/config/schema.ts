@@ -155,6 +155,30 @@ const clients = z.strictObject({
     .optional(),
 });
 
+const admin = z
+  .union([
+    leaf.adminEndpoint('Address and port, or off.').transform((listen) => (listen === null ? null : { listen })),
+    z.literal(false).transform(() => null),
+    z.strictObject({
+      listen: leaf.endpoint('Address and port to listen on. Default 127.0.0.1:3129.').optional(),
+      token_file: leaf
+        .filePath(
+          'The file of the token that its pages ask for; made at the first start. Default: audit.file with .admin-token.',
+        )
+        .optional(),
+      tls: z
+        .strictObject({
+          cert: leaf.filePath('The certificate and its chain, PEM.'),
+          key: leaf.filePath('Its private key, PEM.'),
+        })
+        .describe('Needed where other machines reach it.')
+        .optional(),
+    }),
+  ])
+  .describe(
+    'Where health, metrics and the dashboard answer: "address:port", or { listen, token_file, tls }, or off. Default 127.0.0.1:3129.',
+  );
+
 /** The keys of the file. Each is parsed by itself, so that one bad key does not hide the problems of another. */
 export const SHAPE = {
   version: z.literal(1).describe('The version of this format: 1.'),
@@ -165,10 +189,7 @@ export const SHAPE = {
     ])
     .describe('Where the proxy listens: "address:port", or a list. Default 127.0.0.1:3128. Port 0: the kernel chooses.')
     .optional(),
-  admin: z
-    .union([leaf.adminEndpoint('Address and port, or off.'), z.literal(false).transform(() => null)])
-    .describe('Where health, metrics and the dashboard answer: "address:port", or off. Default 127.0.0.1:3129.')
-    .optional(),
+  admin: admin.optional(),
   mode: mode(
     'enforce refuses what is not allowed; observe lets it pass and records it as would-deny. Default enforce.',
   ).optional(),

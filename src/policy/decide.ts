@@ -194,6 +194,17 @@ export class Policy {
     return this.compiled.mode;
   }
 
+  /** How many rules there are, grants included. */
+  get ruleCount(): number {
+    return this.#files.views.count + (this.#grants?.views.count ?? 0);
+  }
+
+  /** The rule at a place of the policy, from 0 to ruleCount; grants come last. */
+  rule(index: number): RuleView {
+    const files = this.#files.views;
+    return index < files.count || this.#grants === null ? files.at(index) : this.#grants.views.at(index - files.count);
+  }
+
   /** All rules in file order, then the grants. */
   *rules(): IterableIterator<RuleView> {
     yield* this.#files.views.all();

@@ -103,6 +103,10 @@ export class RuleViews {
     this.#compiled = compiled;
   }
 
+  get count(): number {
+    return this.#compiled.ruleCount;
+  }
+
   /** The rule at a place of the policy. */
   at(index: number): RuleView {
     const known = this.#known.get(index);

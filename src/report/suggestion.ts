@@ -1,6 +1,9 @@
 // Everything that `suggest` says, from the store, the audit log and the policy file: the lines, the rules that nothing uses,
 // the pipelines of which nothing is known, and the edits of the file. What it proposes has been loaded before it is shown.
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { type LoadedHere, loadConfigHere } from '../config/load.ts';
+import { SallyportError } from '../errors.ts';
 import { Policy } from '../policy/decide.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
@@ -80,6 +83,24 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
   const diff = unifiedDiff(text, edited.edits, file);
   const found = { window, truncated, lines, unused, no_removals: noRemovals, unknown_pipelines: unknown };
   return { ...found, remarks, policy: proposed, diff };
+}
+
+/** What `suggest --json` and the admin API give. */
+export function suggestionJson({ window, remarks: _, policy: __, diff, ...found }: Suggestion): object {
+  const time = (ms: number): string => new Date(ms).toISOString();
+  return { window: { from: time(window.from), to: time(window.to) }, ...found, diff };
+}
+
+/**
+ * The text of the policy file as it was loaded. It has been judged to be UTF-8; the byte-order mark that the loader drops is the
+ * operator's and stays.
+ * @throws SallyportError `config-unreadable` where it has changed since
+ */
+export function policyText(file: string, loaded: LoadedHere): string {
+  const bytes = readFileSync(file);
+  if (hash('sha256', bytes) !== loaded.files[0]?.digest)
+    throw new SallyportError('config-unreadable', `${file} changed while it was read`, { hint: 'Try it again.' });
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 }
 
 async function linesOf(

@@ -58,3 +58,30 @@ export async function readTimeline(
   }
   return { hours, points };
 }
+
+/**
+ * Tunnels of each group in the spans of a timeline of the same filter; groups without one are missing.
+ * @returns group → one number a point
+ */
+export async function readGroupTimelines(
+  store: Store,
+  filter: Filter,
+  { hours, points }: Timeline,
+): Promise<Record<string, number[]>> {
+  const [first] = points;
+  if (first === undefined) return {};
+  const begin = Math.round(Date.parse(first.at) / HOUR_MS / hours);
+  const where = await conditions(store, filter);
+  const { rows } = await sql<Raw<EndSums> & { hour: number; grp: string }>`
+    SELECT (SELECT grp FROM rule WHERE rule.id = rule_id) AS grp, hour, ${END_SUMS} FROM usage WHERE ${where}
+    GROUP BY 1, 2`.execute(store.db);
+  const found = new Map<string, number[]>();
+  for (const row of rows) {
+    const place = Math.floor(Number(row.hour) / hours) - begin;
+    if (row.grp === '' || place < 0 || place >= points.length) continue;
+    const line = found.get(row.grp) ?? points.map(() => 0);
+    line[place] = (line[place] ?? 0) + endSums(row).tunnels;
+    found.set(row.grp, line);
+  }
+  return Object.fromEntries(found);
+}

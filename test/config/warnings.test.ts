@@ -54,7 +54,7 @@ describe('listeners', () => {
     ['on a network, for this machine only', 'listen: 10.0.0.5:3128', ['config-conflict 2'], 'only this machine'],
     ['on a network, for its clients', 'listen: 10.0.0.5:3128\nclients: { from: [10.0.0.0/8] }', [], ''],
     ['everyone, on loopback', 'clients: { from: [0.0.0.0/0] }', [], ''],
-    ['admin for everyone', 'admin: 0.0.0.0:3129', ['config-conflict 2'], 'no password'],
+    ['admin for others, with TLS', 'admin: { listen: 0.0.0.0:3129, tls: { cert: a, key: b } }', [], ''],
     ['no admin', 'admin: off', [], ''],
     ['no admin, as false', 'admin: false', [], ''],
   ])('%s', (_, lines, places, words) => {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chooseEngine } from '../../src/cli/engine.ts';
 import { LIMIT_NAMES } from '../../src/limits.ts';
 import type { EndedLine } from '../../src/policy/record.ts';
+import { AdminClient } from '../support/admin.ts';
 import { parseMetrics, type Series, sampleOf } from '../support/metrics.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, auditLines, PROCESSES_MS } from '../support/proxy-process.ts';
@@ -38,11 +39,10 @@ afterAll(async () => {
 });
 
 async function page(): Promise<string> {
-  const { admin } = world.proxy;
-  const response = await fetch(`http://127.0.0.1:${admin?.port}/metrics`);
-  expect(response.status).toBe(200);
-  expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
-  return response.text();
+  const { status, headers, body } = await new AdminClient(world.proxy.admin, world.auditFile).get('/metrics');
+  expect(status).toBe(200);
+  expect(headers['content-type']).toBe('text/plain; version=0.0.4; charset=utf-8');
+  return body;
 }
 const scrape = async (): Promise<Series[]> => parseMetrics(await page());
 

@@ -4,6 +4,7 @@ import { GRANTS_LAYER } from '../../policy/grant.ts';
 import type { Identity } from '../../policy/record.ts';
 import { selectorMatches } from '../../policy/selector.ts';
 import type { RuleView } from '../../policy/view.ts';
+import { ruleObject } from '../../report/explanation.ts';
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { EXIT } from '../args.ts';
@@ -59,25 +60,4 @@ function layerText({ layer }: RuleView): string {
 /** A rule counts for an identity where its selector matches, or it has none. */
 function counts(rule: RuleView, identity: Identity | null): boolean {
   return identity === null || rule.for === null || selectorMatches(rule.for, identity.attributes);
-}
-
-function ruleObject(rule: RuleView, now: number) {
-  return {
-    effect: rule.effect,
-    pattern: rule.pattern,
-    ports: rule.ports ?? (rule.effect === 'allow' ? [443] : null),
-    protocol: rule.protocol ?? (rule.effect === 'deny' ? 'any' : 'by port'),
-    mode: rule.mode,
-    group: rule.group,
-    need: rule.need,
-    rule: rule.id,
-    origin: rule.origin,
-    for: rule.for,
-    addresses: rule.addresses.map(({ text }) => text),
-    expires: rule.expires === null ? null : new Date(rule.expires).toISOString(),
-    expired: rule.expires !== null && rule.expires < now,
-    reason: rule.reason,
-    owner: rule.owner,
-    layer: rule.layer ?? 'base',
-  };
 }

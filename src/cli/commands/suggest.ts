@@ -1,9 +1,6 @@
 // `sallyport suggest`: catches up with the audit log, reads who asked for what, and prints the smallest policy that it needs:
 // the whole file, or the difference as a patch. The file itself is never written: the operator applies what he has read.
-import { hash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { SallyportError } from '../../errors.ts';
-import { buildSuggestion, type Suggestion } from '../../report/suggestion.ts';
+import { buildSuggestion, policyText, type Suggestion, suggestionJson } from '../../report/suggestion.ts';
 import { EXIT } from '../args.ts';
 import { openCountedStore } from '../counted-store.ts';
 import { type Input, usage } from '../input.ts';
@@ -24,11 +21,7 @@ export async function suggestCommand(input: Input, ui: Ui, world: World): Promis
   const file = configFile(input);
   const loaded = loadFor(input, ui, world, { quiet: true });
   const { settings } = loaded;
-  // It has been judged to be UTF-8; the byte-order mark that the loader drops is the operator's and stays.
-  const bytes = readFileSync(file);
-  if (hash('sha256', bytes) !== loaded.files[0]?.digest)
-    throw new SallyportError('config-unreadable', `${file} changed while it was read`, { hint: 'Try it again.' });
-  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+  const text = policyText(file, loaded);
   const store = await openCountedStore(settings, ui);
   try {
     const [pipeline, scoped] = [input.text('pipeline'), input.flag('scoped')];
@@ -42,10 +35,9 @@ export async function suggestCommand(input: Input, ui: Ui, world: World): Promis
 
 function print(suggestion: Suggestion, asDiff: boolean, text: string, ui: Ui): void {
   ui.settle();
-  const { remarks, policy, diff, window, ...found } = suggestion;
-  const time = (ms: number): string => new Date(ms).toISOString();
+  const { remarks, policy, diff } = suggestion;
   if (ui.json) {
-    ui.object({ window: { from: time(window.from), to: time(window.to) }, ...found, diff });
+    ui.object(suggestionJson(suggestion));
     return;
   }
   // Before a patch begins, patch(1) reads over what it does not know.

@@ -1,0 +1,217 @@
+// The routes of the admin API and what each asks of the proxy. They read what the data plane has in memory, in bounded pieces;
+// what reads the store is asked of another thread.
+import type { AuditStats } from '../audit/stats.ts';
+import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
+import { ANONYMOUS, ATTRIBUTES, type Attributes, type Identity } from '../policy/record.ts';
+import type { ProxyContext } from '../proxy/context.ts';
+import type { Engine } from '../proxy/engine.ts';
+import { explainRequest, parseAsked, ruleObject } from '../report/explanation.ts';
+import type { StoreLag } from '../usage/project.ts';
+import { AdminError } from './admin-error.ts';
+import { EVENT_STREAM, type EventStreams } from './event-stream.ts';
+import type { Metrics } from './metrics.ts';
+import { openApi } from './openapi.ts';
+import type { RecordCounts } from './record-counts.ts';
+import type { Reports } from './reports.ts';
+import { type Route, Router, route } from './router.ts';
+import * as shapes from './schemas.ts';
+import { cutOpen, listOpen } from './tunnels.ts';
+
+export interface ApiParts {
+  readonly ctx: ProxyContext;
+  readonly engine: Pick<Engine, 'kind' | 'tunnels'>;
+  readonly counts: RecordCounts;
+  readonly audit: { readonly stats: AuditStats };
+  readonly storeLag: () => StoreLag;
+  readonly notReady: () => string | null;
+  readonly mode: () => 'enforce' | 'observe';
+  readonly metrics: Metrics;
+  readonly streams: EventStreams;
+  readonly reports: Reports;
+  readonly node: string;
+  readonly version: string;
+  readonly startedMs: number;
+}
+
+export function createApi(parts: ApiParts): Router {
+  const routes: Route[] = [...stateRoutes(parts), ...policyRoutes(parts), ...openRoutes(parts), ...storeRoutes(parts)];
+  const openapi = route({
+    method: 'GET',
+    path: '/v1/openapi.json',
+    about: 'This document.',
+    query: shapes.NO_QUERY,
+    answer: null,
+    type: 'application/json',
+    handle: () => ({ json: document }),
+  });
+  const document = openApi([...routes, openapi], parts.version);
+  return new Router([...routes, openapi]);
+}
+
+function stateRoutes(parts: ApiParts): Route[] {
+  const { metrics, streams } = parts;
+  return [
+    route({
+      method: 'GET',
+      path: '/metrics',
+      about: "Prometheus' text format.",
+      query: shapes.NO_QUERY,
+      answer: null,
+      type: 'text/plain',
+      handle: async () => ({ text: await metrics.render(), type: metrics.contentType }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/status',
+      about: 'Health, mode, policy, limits and what they counted.',
+      query: shapes.NO_QUERY,
+      answer: shapes.statusAnswer,
+      handle: () => ({ json: status(parts) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/events',
+      about:
+        'Records as they are made: server-sent events `decided`, `ended` and `note`, besides `hello` and `dropped`.',
+      query: shapes.eventsQuery,
+      answer: null,
+      type: EVENT_STREAM,
+      handle: ({ query, req, res }) => {
+        const { denied, host, pipeline, last } = query;
+        const header = req.headers['last-event-id'];
+        const after = query.after ?? (typeof header === 'string' ? header : null);
+        streams.open(res, { filter: { denied, host, pipeline }, after, last });
+        return null;
+      },
+    }),
+  ];
+}
+
+function policyRoutes({ ctx, mode }: ApiParts): Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/policy',
+      about: 'The policy in force, rule by rule, each with its origin.',
+      query: shapes.policyQuery,
+      answer: shapes.policyAnswer,
+      handle: ({ query: { offset, limit } }) => {
+        const { policy } = ctx;
+        const total = policy.ruleCount;
+        const length = Math.max(0, Math.min(limit, total - offset));
+        const rules = Array.from({ length }, (_, at) => ruleObject(policy.rule(offset + at), Date.now()));
+        return { json: { digest: policy.digest, mode: mode(), total, offset, rules } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/explain',
+      about: 'What the policy in force answers to a request, and why; names are not resolved.',
+      query: shapes.explainQuery,
+      answer: shapes.explainAnswer,
+      handle: ({ query: { target, method, as } }) => {
+        const parsed = parseAsked(target, method ?? null);
+        if (!parsed.ok) throw new AdminError(400, 'admin-request', `target: ${parsed.problem}`);
+        return { json: explainRequest(ctx.policy, parsed.asked, identityOf(as), Date.now()).json };
+      },
+    }),
+  ];
+}
+
+function openRoutes({ ctx }: ApiParts): Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/tunnels',
+      about: 'What is open now.',
+      query: shapes.tunnelsQuery,
+      answer: shapes.tunnelsAnswer,
+      handle: async ({ query }) => ({ json: await listOpen(ctx.open, query) }),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/v1/tunnels/{id}',
+      about: 'Cuts what is open; recorded as a `cut` note and with the outcome `killed`.',
+      query: shapes.NO_QUERY,
+      answer: shapes.tunnel,
+      handle: ({ param, req }) => {
+        const by = `admin ${req.socket.remoteAddress ?? 'unix'}`;
+        return { json: cutOpen(ctx.open, param, { recorder: ctx.recorder, policy: ctx.policy.digest, by }) };
+      },
+    }),
+  ];
+}
+
+function storeRoutes({ ctx, reports }: ApiParts): Route[] {
+  const ask = async (question: Parameters<Reports['ask']>[0]) => ({
+    text: await reports.ask(question, ctx.policy.digest),
+    type: 'application/json',
+  });
+  return [
+    route({
+      method: 'GET',
+      path: '/v1/report',
+      about: 'What was used, never used and refused in a window.',
+      query: shapes.reportQuery,
+      answer: shapes.reportAnswer,
+      handle: ({ query: { from, to, pipeline = null, job = null } }) => {
+        if (from > to) throw new AdminError(400, 'admin-request', 'the window ends before it begins');
+        return ask({ kind: 'report', from, to, pipeline, job });
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/v1/suggest',
+      about: 'The smallest policy that the window needs, as a patch of the policy file.',
+      query: shapes.suggestQuery,
+      answer: shapes.suggestAnswer,
+      handle: ({ query: { from, to, pipeline = null, min_builds, scoped, unused_after } }) =>
+        ask({ kind: 'suggest', from, to, pipeline, jobsMin: min_builds, scoped, unusedDays: unused_after }),
+    }),
+  ];
+}
+
+function status(parts: ApiParts): object {
+  const { ctx, engine, counts, audit, storeLag } = parts;
+  const { lines, bytes, failures, dropped, waiting, lastError } = audit.stats;
+  const lag = storeLag();
+  const time = (ms: number): string => new Date(ms).toISOString();
+  return {
+    node: parts.node,
+    version: parts.version,
+    engine: engine.kind,
+    started: time(parts.startedMs),
+    not_ready: parts.notReady(),
+    draining: ctx.draining,
+    mode: parts.mode(),
+    policy: {
+      digest: ctx.policy.digest,
+      rules: ctx.policy.ruleCount,
+      since: time(counts.policySinceMs),
+      reloads: counts.reloads,
+    },
+    open: { requests: ctx.open.size, tunnels: engine.tunnels.size, connections: ctx.slots.open },
+    audit: { lines, bytes, failures, dropped, waiting, last_error: lastError },
+    store: { lag_bytes: lag.bytes, lag_seconds: lag.seconds },
+    dns: ctx.resolver.stats(),
+    limits: LIMIT_NAMES.map((name) => ({
+      name,
+      value: ctx.limits[name],
+      hits: ctx.meter.hits.get(name) ?? 0,
+      about: LIMIT_SPECS[name].about,
+    })),
+  };
+}
+
+/** `KEY=VALUE,KEY=VALUE`, taken as proven: what a job with these attributes would be answered. */
+function identityOf(text: string | undefined): Identity {
+  if (text === undefined || text === '') return ANONYMOUS;
+  const attributes: Record<string, string> = {};
+  for (const part of text.split(/,(?=[a-z_]+=)/)) {
+    const [key = '', ...value] = part.split('=');
+    if (!ATTRIBUTES.some((name) => name === key) || value.length === 0)
+      throw new AdminError(400, 'admin-request', `as: KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`);
+    attributes[key] = value.join('=');
+  }
+  return { kind: 'job', attributes: attributes as Attributes, claimed: {} };
+}
