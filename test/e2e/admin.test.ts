@@ -42,7 +42,7 @@ async function connect(host: string, user = ''): Promise<RawClient> {
 describe('the pages', () => {
   it('/v1/status', async () => {
     const status = await admin.json(shapes.statusAnswer, '/v1/status');
-    expect(status).toMatchObject({ node: 'test', not_ready: null, mode: 'enforce', engine: 'js' });
+    expect(status).toMatchObject({ node: 'test', not_ready: null, mode: 'enforce' });
     expect(status.policy.digest).toBe(world.proxy.policy);
   });
 

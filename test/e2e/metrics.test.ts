@@ -135,10 +135,12 @@ describe('the metrics page', () => {
 
   it('gets no series from what clients invent', async () => {
     await (await connect('first.invented.test:443')).client.close();
-    const names = (await scrape()).length;
+    // Of ours; Node's own have more once there was a kind of garbage collection that was not before.
+    const ours = (series: readonly Series[]) => series.filter(({ name }) => name.startsWith('sallyport_')).length;
+    const before = ours(await scrape());
     for (let n = 0; n < 20; n++) await (await connect(`h${n}.invented.test:${n + 1}`)).client.close();
     const text = await page();
-    expect(parseMetrics(text)).toHaveLength(names);
+    expect(ours(parseMetrics(text))).toBe(before);
     expect(text).not.toContain('invented');
   });
 
