@@ -56,7 +56,7 @@ describe('a command line', () => {
     [['check', '--confg', 'f'], "unknown option '--confg'", 'Did you mean --config?'],
     [['check', '--strictt'], "unknown option '--strictt'", 'Did you mean --strict?'],
     [['explain'], "missing required argument 'HOST[:PORT]'", null],
-    [['check', 'extra'], "too many arguments for 'check'", null],
+    [['check', 'policy', 'extra'], "too many arguments for 'check'", null],
     [['report', '--format', 'xml'], 'Allowed choices are table, json, csv, markdown, html', null],
     [['check', '--config'], "option '--config <FILE>' argument missing", null],
     [['constructor'], 'there is no command "constructor"', null],

@@ -1,35 +1,129 @@
-// `sallyport check`: is the file valid, and what does it hold. All problems at once, each with its place and what to do.
+// `sallyport check`: is the policy valid with all its layers, what does it hold, and what does a change of it give and take. All problems
+// at once, each with its place and what to do.
+import { statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { Settings } from '../../config/config.ts';
+import { DEFAULT_FILE, type LoadedHere, loadConfigHere } from '../../config/load.ts';
 import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
 import { inert } from '../../report/inert.ts';
+import { type ChangedRule, policyChanges } from '../../report/policy-diff.ts';
+import {
+  type CheckReport,
+  renderCheckJunit,
+  renderCheckMarkdown,
+  ruleText,
+  whoText,
+} from '../../report/render-check.ts';
+import { renderReplay } from '../../report/render-replay.ts';
+import { loadAgainst } from '../against.ts';
 import { EXIT } from '../args.ts';
 import { chooseEngine } from '../engine.ts';
-import type { Input } from '../input.ts';
-import { configFile, layerProblems, loadFor } from '../load.ts';
+import { type Input, moment, usage } from '../input.ts';
+import { configFile, layerProblems } from '../load.ts';
+import { isPartial, replayLogs } from '../replay-logs.ts';
 import type { Ui, World } from '../ui.ts';
 
-export function check(input: Input, ui: Ui, world: World): number {
-  const strict = input.flag('strict');
-  const file = configFile(input);
-  let loaded: ReturnType<typeof loadFor>;
+export async function check(input: Input, ui: Ui, world: World): Promise<number> {
+  const file = fileOf(input);
+  const format = ui.json ? 'json' : (input.text('format') ?? 'table');
+  const now = world.now();
+  let loaded: LoadedHere;
   try {
-    loaded = loadFor(input, ui, world, { quiet: true });
+    loaded = loadConfigHere({ file, now });
   } catch (error) {
     if (!(error instanceof SallyportError) || error.code === 'usage') throw error;
     const problems = error.problems.length > 0 ? error.problems : [problemOf(error)];
-    if (ui.json) ui.object({ file, ok: false, problems });
-    for (const problem of ui.json ? [] : problems) ui.problem(problem);
-    if (!ui.json) ui.line(`${ui.paint('red', 'not valid')}: ${inert(file)} (${count(problems)})`);
+    show({ file, ok: false, digest: null, problems, layers: [], against: null, replay: null }, null, format, ui);
     return EXIT.failed;
   }
-  const { settings, policy } = loaded;
   const broken = layerProblems(loaded);
   const problems = [...broken, ...loaded.problems];
-  const ok = broken.length === 0 && (problems.length === 0 || !strict);
+  const ok = broken.length === 0 && (problems.length === 0 || !input.flag('strict'));
+  const layers = loaded.layers.map(({ file: layer, role, for: scope, state, rules }) => ({
+    file: layer,
+    role,
+    for: scope,
+    state,
+    rules,
+  }));
+  const against = againstOf(input, file, loaded, now);
+  const logs = input.list('log');
+  const since = input.text('since');
+  const from = since === null ? Number.NEGATIVE_INFINITY : moment(since, 'since', now);
+  const replay = logs.length === 0 ? null : await replayLogs(loaded, { logs, from, to: now, now, ready: false }, ui);
+  show({ file, ok, digest: loaded.policy.digest, problems, layers, against, replay }, loaded, format, ui);
+  if (!ok) return EXIT.failed;
+  if (replay === null) return EXIT.ok;
+  if (replay.newly_fail_requests > 0) return EXIT.changed;
+  return isPartial(replay) ? EXIT.failed : EXIT.ok;
+}
+
+/** The file of the argument, which may be the folder it stands in, else that of --config. */
+function fileOf(input: Input): string {
+  const place = input.argument(0);
+  if (place === null) return configFile(input);
+  if (input.text('config') !== null) throw usage(`${place} and --config both name a policy`, 'Give one of the two.');
+  return statSync(place, { throwIfNoEntry: false })?.isDirectory() ? join(place, basename(DEFAULT_FILE)) : place;
+}
+
+function againstOf(input: Input, file: string, loaded: LoadedHere, now: number): CheckReport['against'] {
+  const name = input.text('against');
+  if (name === null) return null;
+  const other = loadAgainst(name, file, now);
+  const changes = policyChanges(other.loaded.source.rules, loaded.source.rules, now).map((change) => ({
+    ...change,
+    gains: change.gains.map((rule) => ({ ...rule, origin: other.shown(rule.origin) })),
+    loses: change.loses.map((rule) => ({ ...rule, origin: other.shown(rule.origin) })),
+  }));
+  const mode = { before: other.loaded.policy.mode, after: loaded.policy.mode };
+  return { name, digest: other.loaded.policy.digest, mode, changes };
+}
+
+function show(report: CheckReport, loaded: LoadedHere | null, format: string, ui: Ui): void {
+  const { digest, against, replay, layers, ...rest } = report;
+  if (format === 'markdown') return ui.raw(renderCheckMarkdown(report));
+  if (format === 'junit') return ui.raw(renderCheckJunit(report));
+  if (format === 'json') {
+    const { file, ok, problems } = rest;
+    ui.object(loaded === null ? rest : { file, ok, ...factsOf(loaded), layers, against, replay, problems });
+    return;
+  }
+  const { file, ok, problems } = rest;
+  for (const problem of problems) ui.problem(problem);
+  ui.line(
+    `${ok ? ui.paint('green', 'valid') : ui.paint('red', 'not valid')}: ${inert(file)}${problems.length > 0 ? ` (${count(problems)})` : ''}`,
+  );
+  if (loaded === null) return;
+  for (const [name, value] of Object.entries(factsOf(loaded))) {
+    ui.line(`  ${name.padEnd(7)} ${inert(Array.isArray(value) ? value.join(', ') || 'none' : String(value ?? 'off'))}`);
+  }
+  for (const { file: layer, state, rules } of layers)
+    ui.line(
+      `  layer   ${inert(layer)}: ${state === 'current' ? plural(rules, 'rule') : 'not in force, the base alone counts'}`,
+    );
+  if (against !== null) showChanges(against, ui);
+  if (replay !== null) ui.raw(`\n${renderReplay(replay, { width: ui.width, paint: ui.paint })}`);
+}
+
+function showChanges({ name, mode, changes }: NonNullable<CheckReport['against']>, ui: Ui): void {
+  ui.line(`against ${inert(name)}:${changes.length === 0 ? ' nobody gains or loses anything' : ''}`);
+  if (mode.before !== mode.after) ui.line(ui.paint('bold', `  mode ${mode.before} -> ${mode.after}`));
+  for (const { for: who, gains, loses } of changes) {
+    ui.line(`  ${inert(whoText(who))}`);
+    for (const rule of gains) ui.line(ui.paint('green', `    + ${inert(changeText(rule, 'no longer '))}`));
+    for (const rule of loses) ui.line(ui.paint('red', `    - ${inert(changeText(rule, 'newly '))}`));
+  }
+}
+
+function changeText(rule: ChangedRule, word: string): string {
+  return `${rule.effect === 'deny' ? word : ''}${ruleText(rule)}  ${rule.origin}`;
+}
+
+function factsOf({ settings, policy }: LoadedHere) {
   const rules = [...new Policy(policy).rules()];
-  const facts = {
+  return {
     digest: policy.digest,
     mode: policy.mode,
     rules: rules.length,
@@ -40,29 +134,6 @@ export function check(input: Input, ui: Ui, world: World): number {
     usage: showStore(settings.usage.store),
     engine: engineText(settings.engine),
   };
-  const layers = loaded.layers.map(({ file: layer, role, for: scope, state, rules: count }) => ({
-    file: layer,
-    role,
-    for: scope,
-    state,
-    rules: count,
-  }));
-  if (ui.json) {
-    ui.object({ file, ok, ...facts, layers, problems });
-    return ok ? EXIT.ok : EXIT.failed;
-  }
-  for (const problem of problems) ui.problem(problem);
-  ui.line(
-    `${ok ? ui.paint('green', 'valid') : ui.paint('red', 'not valid')}: ${inert(file)}${problems.length > 0 ? ` (${count(problems)})` : ''}`,
-  );
-  for (const [name, value] of Object.entries(facts)) {
-    ui.line(`  ${name.padEnd(7)} ${inert(Array.isArray(value) ? value.join(', ') || 'none' : String(value ?? 'off'))}`);
-  }
-  for (const { file: layer, state, rules: count } of layers)
-    ui.line(
-      `  layer   ${inert(layer)}: ${state === 'current' ? plural(count, 'rule') : 'not in force, the base alone counts'}`,
-    );
-  return ok ? EXIT.ok : EXIT.failed;
 }
 
 /** Which one a start on this machine would take. */

@@ -1,20 +1,50 @@
 // Commands that read a policy or the catalog and say what it means. Words only; see args.ts.
-import { AS, CONFIG, type CommandSpec } from './spec.ts';
+import { AS, CONFIG, type CommandSpec, LOG, WHEN } from './spec.ts';
 
 const NO_CONFIG_EXITS = { 0: 'done', 1: 'the catalog could not be read' } as const;
 
 export const POLICY_COMMANDS = [
   {
     name: 'check',
-    summary: 'Validate a policy file and say what it holds.',
-    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, layers [{file, role (ceiling, pipeline), for, state (current, base-only), rules}], problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
-    arguments: [],
+    summary: 'Validate a policy with all its layers, say what it holds, and what a change of it gives and takes.',
+    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, engine, layers [{file, role (ceiling, pipeline), for, state (current, base-only), rules}], against {name, digest, mode {before, after}, changes [{for (null: everyone), gains and loses [{effect, host, ports (null: every), protocol, addresses, origin}]}]} or null, replay (as of `replay`) or null, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
+    about: [
+      'With --against it compares with the same policy in a folder or in another commit: what each pipeline, and everyone, gains or loses, by what the rules let through and not by their text. With --log it plays the records against the policy: which refusals would pass now, and what would newly fail.',
+      'markdown fits a comment of a pull request; junit shows the base, each layer and the records as test cases.',
+    ],
+    arguments: [
+      {
+        name: 'POLICY',
+        about: 'The policy file, or the folder with sallyport.yaml; instead of --config.',
+        required: false,
+      },
+    ],
     options: [
       CONFIG,
       { name: 'strict', value: null, about: 'Warnings (an expired rule, a useless rule) fail as well.' },
+      {
+        name: 'against',
+        value: 'VERSION',
+        about: 'What to compare with: a commit of its Git repository, or a folder.',
+      },
+      { ...LOG, repeat: true, about: 'An audit log, with its rotated files, to play against it.' },
+      { name: 'since', value: 'WHEN', about: `Only records since then: ${WHEN}. All unless given.` },
+      {
+        name: 'format',
+        value: 'FORMAT',
+        choices: ['table', 'json', 'markdown', 'junit'],
+        about: 'table unless given.',
+      },
     ],
-    exits: { 0: 'the file and its layers are valid', 1: 'errors, also of a layer, or warnings with --strict' },
-    examples: ['sallyport check --config config/sallyport.yaml --strict'],
+    exits: {
+      0: 'the policy and its layers are valid, and nothing of the records would newly fail',
+      1: 'errors, also of a layer; warnings with --strict; or nothing would newly fail in what could be read of a damaged log',
+      3: 'valid, and something of the records would newly fail',
+    },
+    examples: [
+      'sallyport check --config config/sallyport.yaml --strict',
+      'sallyport check policy/ --against origin/main --log data/audit.jsonl --format markdown',
+    ],
   },
   {
     name: 'policy',
