@@ -68,6 +68,8 @@ export function unusedComments({ days, last }: UnusedRule): string[] {
 
 export interface Remarks {
   readonly window: { readonly from: number; readonly to: number };
+  /** Nothing was recorded in it. */
+  readonly isEmpty: boolean;
   readonly pipeline: string | null;
   readonly truncated: boolean;
   readonly lines: readonly SuggestedLine[];
@@ -83,7 +85,8 @@ export interface Remarks {
 /** What does not belong into the policy, as lines without #: the window, what is used, and what nobody knows. */
 export function remarksOf(remarks: Remarks): string[] {
   const { window, lines, unknown, stuck } = remarks;
-  const text = [`Suggested from the records of ${timeOf(window.from)} to ${timeOf(window.to)}.`];
+  const span = `${timeOf(window.from)} to ${timeOf(window.to)}`;
+  const text = [remarks.isEmpty ? `Nothing was recorded from ${span}.` : `Suggested from the records of ${span}.`];
   if (remarks.pipeline !== null) text.push(`Only of pipeline ${inert(remarks.pipeline)}.`);
   if (remarks.truncated)
     text.push('There are more hosts than one suggestion can hold: the least asked for are missing.');

@@ -63,10 +63,12 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
   const { loaded, from, to, now, text, file } = input;
   const policy = new Policy(loaded.policy);
   const facts = await readFacts(store);
-  const window = { from: Math.max(from, facts.first ?? from), to: Math.min(to, facts.last ?? to) };
+  const recorded = { from: Math.max(from, facts.first ?? to), to: Math.min(to, facts.last ?? from) };
+  const isEmpty = recorded.from > recorded.to;
+  const window = isEmpty ? { from, to } : recorded;
   const { rows, truncated } = await readSeen(store, { from, to, pipeline: input.pipeline, job: null });
   const lines = await linesOf(input, policy, rows, window);
-  const { unused, noRemovals } = await unusedOf(store, input, policy, facts);
+  const { unused, noRemovals } = await unusedOf(store, input, policy, facts, isEmpty);
   const additions = additionsOf(lines, text);
   const removals = unused.map((rule) => ({ line: lineOf(rule.origin), comments: unusedComments(rule), rule }));
   const edited = editPolicy(text, headingOf(window), additions, removals);
@@ -74,7 +76,7 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
   checkLoads(file, proposed, now);
   const unknown = await unknownPipelines(store, input, policy, rows);
   const remarks = remarksOf({
-    ...{ window, lines, unknown, noRemovals, truncated, pipeline: input.pipeline },
+    ...{ window, isEmpty, lines, unknown, noRemovals, truncated, pipeline: input.pipeline },
     extended: new Map(
       [...edited.extended].map(([{ extend, item }, line]) => [extend?.values.join(', ') ?? item, line]),
     ),
@@ -128,13 +130,17 @@ async function unusedOf(
   { loaded, from, now, pipeline, unusedDays }: SuggestionInput,
   policy: Policy,
   facts: Facts,
+  isEmpty: boolean,
 ): Promise<{ unused: UnusedRule[]; noRemovals: string | null }> {
   const none = (noRemovals: string) => ({ unused: [], noRemovals });
-  const longAgo = now - unusedDays * DAY_MS;
+  if (isEmpty) return none('nothing was recorded in the window');
+  // Counted back from the last record: while nothing was recorded, nothing could be used.
+  const end = Math.min(now, facts.last ?? now);
+  const longAgo = end - unusedDays * DAY_MS;
   const begin = await readBegin(store);
   if (pipeline !== null) return none('one pipeline does not say what others need');
   if (begin === null || begin > longAgo) {
-    const days = begin === null ? 0 : Math.floor((now - begin) / DAY_MS);
+    const days = begin === null ? 0 : Math.floor((end - begin) / DAY_MS);
     return none(`the records cover ${days} of the ${unusedDays} days that it takes (--unused-after)`);
   }
   if (facts.damagedLines + facts.missingLines > 0) return none('lines of the audit log are damaged or missing');
@@ -152,7 +158,7 @@ async function unusedOf(
   };
   // What was used in the window stays, however long that is.
   const before = Math.min(longAgo, from);
-  const days = Math.floor((now - before) / DAY_MS);
+  const days = Math.floor((end - before) / DAY_MS);
   const unused = unusedRules({ rules: policy.rules(), uses, standing, before, days, tested });
   return { unused, noRemovals: null };
 }

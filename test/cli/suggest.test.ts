@@ -72,7 +72,7 @@ describe('suggest', () => {
     for (const host of ['typo.example', 'once.example', 'late.example']) expect(out).toContain(`  # - ${host}\n`);
     expect(out).not.toMatch(/- gist.*\n.*- gist|# - gist|- telemetry.*\n.*- telemetry|^ {2}- pastebin/m);
     expect(out).toContain(`#   ${history.configFile}:`);
-    expect(out).toContain('# Unused rules are not looked for: the records cover 3 of the 30 days that it takes');
+    expect(out).toContain('# Unused rules are not looked for: the records cover 2 of the 30 days that it takes');
   });
 
   it('gives the same as JSON, and takes other bounds', async () => {
@@ -146,15 +146,27 @@ describe('suggest after a long time', () => {
     );
   });
 
+  it('takes nothing away where nothing was recorded: a proxy that stood still is no evidence', async () => {
+    const later = NOW + 40 * DAYS * 3_600_000;
+    const { code, out } = await type(typed, { now: later });
+    expect(code).toBe(0);
+    expect(out).toMatch(/^# Nothing was recorded from 2026-\S+ to 2027-\S+\.$/m);
+    expect(out).toContain('# Unused rules are not looked for: nothing was recorded in the window.');
+    expect(out).not.toContain('unused for');
+    // With a window that reaches back to the records, the days count from the last of them.
+    const far = await type([...typed, '--since', '90d', '--unused-after', '60'], { now: later });
+    expect(far.out).toContain('the records cover 52 of the 60 days');
+  });
+
   it('looks for unused rules only as the operator says', async () => {
     const { out } = await type([...typed, '--unused-after', '60'], { now: NOW });
-    expect(out).toContain('# Unused rules are not looked for: the records cover 53 of the 60 days that it takes');
+    expect(out).toContain('# Unused rules are not looked for: the records cover 52 of the 60 days that it takes');
     expect(out).not.toContain('# - group: gitlab');
     const one = await type([...typed, '--pipeline', 'web'], { now: NOW });
     expect(one.out).toContain('# Unused rules are not looked for: one pipeline does not say what others need');
     const long = await type([...typed, '--since', '60d'], { now: NOW });
     expect(long.out).not.toContain('# - group: gitlab');
-    expect(long.out).toContain('# unused for 60 days, and never before');
+    expect(long.out).toContain('# unused for 59 days, and never before');
   });
 
   it('shows internal hosts with the addresses that were met', async () => {
