@@ -52,7 +52,10 @@ export function explainRequest(policy: Policy, asked: Asked, identity: Identity,
 function hintOf(decision: Decision, asked: Asked, fallback: string): string {
   const nearest = 'nearest' in decision ? decision.nearest : null;
   if (nearest !== null && nearest.fix !== '') return `Add under allow: - ${nearest.fix}`;
-  if (decision.reason === 'host-not-allowed') return `Add under allow: - ${allowLine(asked)}`;
+  if (decision.reason === 'host-not-allowed')
+    return nearest === null
+      ? `Add under allow: - ${allowLine(asked)}`
+      : `Mend what asks for it; it may be a squatter's name.`;
   return fallback.replaceAll('{host}', asked.authority.host).replaceAll('{port}', String(asked.authority.port));
 }
 

@@ -146,11 +146,16 @@ function nearestOf(text: string): Nearest | null {
   return text === '' ? null : (JSON.parse(text) as Nearest);
 }
 
-/** What to do about a refusal: the line of the nearest rule, else the registry's hint for the reason. */
+/**
+ * What to do about a refusal: the line of the nearest rule, else the line that would allow exactly this, else the registry's hint
+ * for the reason. A nearest rule without a line is no reason to allow what was asked for: it may be a squatter's name.
+ */
 export function hintFor(reason: string, host: string, port: number, nearest: Nearest | null): string {
   if (nearest !== null && nearest.fix !== '') return `Add under allow: - ${nearest.fix}`;
   if (reason === 'host-not-allowed')
-    return `Add under allow: - ${port === 443 ? host : `{ host: ${host}, ports: [${port}] }`}`;
+    return nearest === null
+      ? `Add under allow: - ${port === 443 ? host : `{ host: ${host}, ports: [${port}] }`}`
+      : `Mend the name where it is asked for: ${nearest.why}.`;
   if (!Object.hasOwn(REQUEST_ERRORS, reason)) return '';
   const { hint } = requestError(reason as RequestErrorCode);
   return hint.replaceAll('{host}', host).replaceAll('{port}', String(port));

@@ -16,6 +16,7 @@ const REASONS: Readonly<Record<ReviewReason, string>> = {
   tested: 'a test of this file wants it, or a part of it, to be refused',
   expired: 'a rule for it has expired: renew that one, or leave it',
   reserved: 'a rule lets only others through',
+  'look-alike': 'one letter off a host that is allowed: a slip of the pen, or a squatter',
   'never-answered': 'never answered: perhaps a slip of the pen',
 };
 

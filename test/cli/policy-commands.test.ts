@@ -163,6 +163,10 @@ describe('explain', () => {
 
   it('a host that nothing comes near: the line to add', async () => {
     expect((await explain('zzz.invalid')).out).toContain('Add under allow: - zzz.invalid');
+    // A look-alike of an allowed name may be a squatter's.
+    const near = (await explain('http://miror.example/')).out;
+    expect(near).toContain('did you mean mirror.example?');
+    expect(near).not.toContain('Add under allow');
     expect((await explain('zzz.invalid:8443')).out).toContain(
       'Add under allow: - { host: zzz.invalid, ports: [8443] }',
     );

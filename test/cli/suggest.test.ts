@@ -177,3 +177,28 @@ describe('suggest after a long time', () => {
     expect(out).toContain('\n  - public.example\n');
   });
 });
+
+it('a name that is one letter off an allowed one is for review, and no report says to allow it', async () => {
+  const near = writeHistory({ mode: 'observe', allow: ['github.com', 'api1.corp.example'] }, [
+    ...both('gihub.com', {
+      nearest: { pattern: 'github.com', rule: 'github.com', why: 'did you mean github.com?', fix: '' },
+    }),
+    ...both('api2.corp.example'),
+  ]);
+  const { json } = await typeJson<{ lines: { pattern: string; review: string[] }[] }>(
+    ['suggest', '--config', near.configFile],
+    { now: NOW },
+  );
+  // In the same domain it is the same owner's.
+  expect(json.lines.map(({ pattern, review }) => [pattern, review])).toEqual([
+    ['api2.corp.example', []],
+    ['gihub.com', ['look-alike']],
+  ]);
+  const { out } = await type(['suggest', '--config', near.configFile], { now: NOW });
+  expect(out).toContain(
+    '  #   one letter off a host that is allowed: a slip of the pen, or a squatter\n  # - gihub.com\n',
+  );
+  const report = await type(['report', '--config', near.configFile, '--from', '2026-11-20'], { now: NOW });
+  expect(report.out).toContain('Mend the name where it is asked for: did you mean github.com?');
+  expect(report.out).not.toContain('Add under allow: - gihub.com');
+});
