@@ -41,6 +41,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   completion: async () => (await import('./commands/completion.ts')).completion,
   health: async () => (await import('./commands/health.ts')).health,
   init: async () => (await import('./commands/init.ts')).init,
+  tail: async () => (await import('./commands/tail.ts')).tail,
   upgrade: async () => (await import('./commands/upgrade.ts')).upgrade,
   'mode observe': async () => (await import('./commands/mode.ts')).modeSet,
   'mode enforce': async () => (await import('./commands/mode.ts')).modeSet,

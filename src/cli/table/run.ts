@@ -82,6 +82,28 @@ export const RUN_COMMANDS = [
     ],
   },
   {
+    name: 'tail',
+    summary: 'Follow the records of the running proxy: a line each on a terminal, JSON lines in a pipe.',
+    json: 'one object a line: event (decided, ended, note), time, and the record as the audit log has it',
+    about: [
+      'Asks the admin listener of the policy file, with the token of its file, so it is for the user of the proxy on its host. After a restart of the proxy it goes on by itself.',
+      'Hosts and pipelines are globs: * stands for any characters.',
+    ],
+    arguments: [],
+    options: [
+      CONFIG,
+      { name: 'denied', value: null, about: 'Only what was refused, or would have been.' },
+      { name: 'host', value: 'GLOB', about: 'Only hosts like this.' },
+      { name: 'pipeline', value: 'GLOB', about: 'Only pipelines like this, proven or claimed.' },
+      { name: 'last', value: 'N', about: 'Begin with the last N that fit; 0 unless given.' },
+    ],
+    exits: { 0: 'the reader of its output is gone', 1: 'the listener could not be reached, or refused' },
+    examples: [
+      'sallyport tail --denied --config config/sallyport.yaml',
+      "sallyport tail --host '*.s3.amazonaws.com' | jq .host",
+    ],
+  },
+  {
     name: 'upgrade',
     summary: 'Replace the running proxy by the program and policy that are on disk now, without a refused connection.',
     json: 'ready: the ready line of the new process, pid, replaced (pid of the old process)',

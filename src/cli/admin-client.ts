@@ -1,0 +1,94 @@
+// Talks to the admin listener of the proxy that runs with this policy file, on this host: its address and token come from there.
+// Where it speaks TLS, that very certificate is expected and no other: the token must not go to somebody else.
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import { readToken } from '../admin/token.ts';
+import type { AdminSettings, Settings } from '../config/config.ts';
+import { OPERATOR_ERRORS, type OperatorErrorCode, SallyportError } from '../errors.ts';
+
+const ANSWER_BYTES_MAX = 65_536;
+const CONNECT_MS = 10_000;
+
+export interface AdminTarget {
+  readonly admin: AdminSettings;
+  readonly token: string;
+}
+
+/** @throws SallyportError `admin-token`, `admin-unreachable` where the policy has no listener with a port of its own */
+export function adminTarget({ admin }: Pick<Settings, 'admin'>): AdminTarget {
+  if (admin === null) throw unreachable('`admin` is off in the policy');
+  if (admin.port === 0) throw unreachable('`admin` has port 0 in the policy: only the kernel knows where it is');
+  return { admin, token: readToken(admin.tokenFile) };
+}
+
+/**
+ * Asks for a page and gives its answer as a stream.
+ * @throws SallyportError `admin-unreachable`, or the code that the listener answers
+ */
+export async function askAdmin(
+  { admin, token }: AdminTarget,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<http.IncomingMessage> {
+  const host = admin.host === '0.0.0.0' ? '127.0.0.1' : admin.host === '::' ? '::1' : admin.host;
+  const options = {
+    host,
+    port: admin.port,
+    path,
+    headers: { ...headers, Authorization: `Bearer ${token}` },
+    agent: false,
+  };
+  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    const request =
+      admin.tls === null ? http.request(options) : https.request({ ...options, ...pinned(admin.tls.cert) });
+    request.setTimeout(CONNECT_MS, () => request.destroy(new Error('it does not answer')));
+    request.once('response', (answer) => {
+      request.setTimeout(0);
+      resolve(answer);
+    });
+    request.on('error', (error) => reject(unreachable(error.message, error)));
+    request.end();
+  });
+  if (response.statusCode === 200) return response;
+  throw await refusal(response);
+}
+
+/** No authority is asked: it must be the certificate of the file. */
+function pinned(file: string): https.RequestOptions {
+  const own = new X509Certificate(readFileSync(file));
+  return {
+    ca: own.toString(),
+    allowPartialTrustChain: true,
+    checkServerIdentity: (_, peer) =>
+      peer.fingerprint256 === own.fingerprint256 ? undefined : new Error('it has another certificate'),
+  } as https.RequestOptions;
+}
+
+async function refusal(response: http.IncomingMessage): Promise<SallyportError> {
+  let text = '';
+  response.setEncoding('utf8');
+  for await (const chunk of response) {
+    text += chunk;
+    if (text.length > ANSWER_BYTES_MAX) break;
+  }
+  try {
+    const { code, message, hint } = JSON.parse(text).error as { code: string; message: string; hint: string };
+    if (Object.hasOwn(OPERATOR_ERRORS, code))
+      return new SallyportError(
+        code as OperatorErrorCode,
+        `the admin listener answers ${response.statusCode}: ${message}`,
+        {
+          hint,
+        },
+      );
+  } catch {
+    // Something else has the port.
+  }
+  return unreachable(`something else answers there, with ${response.statusCode}`);
+}
+
+function unreachable(why: string, cause?: unknown): SallyportError {
+  return new SallyportError('admin-unreachable', `the admin listener cannot be reached: ${why}`, { cause });
+}
