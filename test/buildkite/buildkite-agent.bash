@@ -15,14 +15,15 @@ case "${1:-} ${2:-}" in
   if [ "${1:-}" != --audience ] || [ -z "${2:-}" ]; then wrong 'an audience comes first'; fi
   shift 2
   if [ "$#" -gt 0 ]; then
-    if [ "$#" -ne 2 ] || [ "$1" != --lifetime ]; then wrong "unknown: $*"; fi
+    if [ "$#" -ne 4 ] || [ "$1" != --lifetime ] || [ "$3" != --claim ]; then wrong "unknown: $*"; fi
     case "$2" in '' | *[!0-9]*) wrong "the lifetime is $2" ;; esac
     case "${AGENT_FAIL:-}" in lifetime) printf 'fatal: lifetime too long\n' >&2 && exit 1 ;; esac
   fi
   case "${AGENT_FAIL:-}" in
   token) printf 'fatal: \033[31mnot allowed\n' >&2 && exit 1 ;;
   garbage) printf 'warning: "x" \\ \n' ;;
-  *) printf 'head.%s.tail\n' "$(wc -l <"$AGENT_DIR/calls" | tr -d ' ')" ;;
+  *) if [ -n "${AGENT_TOKEN:-}" ]; then printf '%s\n' "$AGENT_TOKEN" && exit 0; fi
+    printf 'head.%s.tail\n' "$(wc -l <"$AGENT_DIR/calls" | tr -d ' ')" ;;
   esac
   ;;
 'annotate --context')

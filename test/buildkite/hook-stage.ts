@@ -30,10 +30,9 @@ export interface JobApi {
   saw(wanted: (asked: Asked) => boolean): Promise<void>;
 }
 
-export interface Stage {
+/** A host with an agent and one job. */
+export interface Host {
   readonly dir: string;
-  readonly proxy: Origin;
-  readonly api: JobApi;
   /** Runs a hook; `env` over a job's usual environment. Its variables afterwards are in `after`. */
   hook(
     path: string,
@@ -43,15 +42,50 @@ export interface Stage {
   agent(name: string): string | null;
   /** The state folder of the job, '' path part for itself. */
   state(name: string): string;
+}
+
+export interface Stage extends Host {
+  readonly proxy: Origin;
+  readonly api: JobApi;
   close(): Promise<void>;
 }
 
-export async function startStage(): Promise<Stage> {
+/** The host of a job whose proxy is at that URL; `more` over its usual environment. */
+export function startHost(proxyUrl: string, more: Readonly<Record<string, string>> = {}): Host {
   const dir = tempDir('hooks');
   const bin = join(dir, 'bin');
   const agentDir = join(dir, 'agent');
   for (const each of [bin, agentDir, join(dir, 'tmp'), join(dir, 'home')]) mkdirSync(each);
   symlinkSync(join(import.meta.dirname, 'buildkite-agent.bash'), join(bin, 'buildkite-agent'));
+  const usual: Record<string, string | undefined> = {
+    ...Object.fromEntries(Object.keys(process.env).map((name) => [name, undefined])),
+    PATH: `${bin}:${process.env['PATH']}`,
+    HOME: join(dir, 'home'),
+    TMPDIR: join(dir, 'tmp'),
+    AGENT_DIR: agentDir,
+    BUILDKITE_JOB_ID: JOB,
+    BUILDKITE_PIPELINE_SLUG: 'web',
+    BUILDKITE_LABEL: ':docker: Build',
+    BUILDKITE_TIMEOUT: 'false',
+    SALLYPORT_PROXY: proxyUrl,
+    SALLYPORT_POLL_S: '0.1',
+    ...more,
+  };
+  return {
+    dir,
+    hook: async (path, env = {}) => {
+      const file = join(dir, 'after');
+      const wrapper = '. "$1"; status=$?; env -0 >"$2"; exit $status';
+      const done = await run(['bash', '-c', wrapper, 'hook', path, file], { cwd: dir, env: { ...usual, ...env } });
+      return { ...done, after: existsSync(file) ? variablesOf(readFileSync(file, 'utf8')) : {} };
+    },
+    agent: (name) => (existsSync(join(agentDir, name)) ? readFileSync(join(agentDir, name), 'utf8') : null),
+    state: (name) => join(dir, 'tmp', `sallyport-${JOB}`, name),
+  };
+}
+
+/** The host of a job, and a stand-in job API behind a stand-in proxy. */
+export async function startStage(): Promise<Stage> {
   const waiting = new Set<() => void>();
   const api: JobApi = {
     lease: {
@@ -82,33 +116,7 @@ export async function startStage(): Promise<Stage> {
     answer(api, request, response);
     for (const look of [...waiting]) look();
   });
-  const usual: Record<string, string | undefined> = {
-    ...Object.fromEntries(Object.keys(process.env).map((name) => [name, undefined])),
-    PATH: `${bin}:${process.env['PATH']}`,
-    HOME: join(dir, 'home'),
-    TMPDIR: join(dir, 'tmp'),
-    AGENT_DIR: agentDir,
-    BUILDKITE_JOB_ID: JOB,
-    BUILDKITE_PIPELINE_SLUG: 'web',
-    BUILDKITE_LABEL: ':docker: Build',
-    BUILDKITE_TIMEOUT: 'false',
-    SALLYPORT_PROXY: `http://127.0.0.1:${proxy.port}`,
-    SALLYPORT_POLL_S: '0.1',
-  };
-  return {
-    dir,
-    proxy,
-    api,
-    hook: async (path, env = {}) => {
-      const file = join(dir, 'after');
-      const wrapper = '. "$1"; status=$?; env -0 >"$2"; exit $status';
-      const done = await run(['bash', '-c', wrapper, 'hook', path, file], { cwd: dir, env: { ...usual, ...env } });
-      return { ...done, after: existsSync(file) ? variablesOf(readFileSync(file, 'utf8')) : {} };
-    },
-    agent: (name) => (existsSync(join(agentDir, name)) ? readFileSync(join(agentDir, name), 'utf8') : null),
-    state: (name) => join(dir, 'tmp', `sallyport-${JOB}`, name),
-    close: () => proxy.close(),
-  };
+  return { ...startHost(`http://127.0.0.1:${proxy.port}`), proxy, api, close: () => proxy.close() };
 }
 
 function answer(api: JobApi, request: http.IncomingMessage, response: http.ServerResponse): void {

@@ -60,7 +60,9 @@ describe('environment', () => {
         host: 'sallyport.invalid',
       },
     ]);
-    expect(stage.agent('calls')).toBe('oidc request-token --audience sallyport --lifetime 14400\n');
+    expect(stage.agent('calls')).toBe(
+      'oidc request-token --audience sallyport --lifetime 14400 --claim pipeline_id,cluster_id,agent_tag:queue\n',
+    );
     expect(stderr).toContain(`connections of this host are job ${JOB} until 2999-01-01T00:00:00.000Z`);
   });
 
@@ -78,7 +80,7 @@ describe('environment', () => {
       BUILDKITE_TIMEOUT: '30',
       SALLYPORT_AUDIENCE: 'https://proxy.corp.example',
     });
-    expect(stage.agent('calls')).toContain('--audience https://proxy.corp.example --lifetime 2100\n');
+    expect(stage.agent('calls')).toContain('--audience https://proxy.corp.example --lifetime 2100 --claim ');
   });
 
   it('takes the default lifetime where the one asked for is refused', async () => {
@@ -135,6 +137,20 @@ describe('environment', () => {
     expect(stage.agent('calls')).toBeNull();
   });
 
+  it('with a token the proxy URL has it too, for the tools that send credentials', async () => {
+    const { after } = await stage.hook(ENVIRONMENT, { ...quiet, SALLYPORT_IDENTITY: 'token' });
+    expect(after['https_proxy']).toBe(`http://buildkite:head.1.tail@127.0.0.1:${stage.proxy.port}`);
+    expect(after['JAVA_TOOL_OPTIONS']).not.toContain('tail');
+    expect(stage.api.asked).toHaveLength(1);
+    stage.api.lease.status = 503;
+    const without = await stage.hook(ENVIRONMENT, {
+      ...quiet,
+      SALLYPORT_IDENTITY: 'token',
+      SALLYPORT_ACTIVE: undefined,
+    });
+    expect(without.code).toBe(0);
+  });
+
   it('sends git over ssh through the proxy where that is on and the command is there', async () => {
     expect((await stage.hook(ENVIRONMENT, { ...quiet, SALLYPORT_SSH: 'true' })).stderr).toContain('not on the path');
     symlinkSync('/bin/true', join(stage.dir, 'bin', 'sallyport'));
@@ -175,10 +191,11 @@ describe('a host whose owner has said how', () => {
   it('the options of the plugin reach the hook', async () => {
     await stage.hook(ENVIRONMENT, {
       BUILDKITE_PLUGIN_SALLYPORT_AUDIENCE: 'of-the-plugin',
+      BUILDKITE_PLUGIN_SALLYPORT_CLAIMS: 'step_key',
       BUILDKITE_PLUGIN_SALLYPORT_LEASE_SECONDS: '600',
       BUILDKITE_PLUGIN_SALLYPORT_WATCH: 'false',
     });
-    expect(stage.agent('calls')).toBe('oidc request-token --audience of-the-plugin --lifetime 600\n');
+    expect(stage.agent('calls')).toBe('oidc request-token --audience of-the-plugin --lifetime 600 --claim step_key\n');
   });
 
   it('every setting of the example file is one that the hooks read, and every option of the plugin too', async () => {
@@ -307,7 +324,7 @@ describe('pre-exit', () => {
     expect(stage.agent('calls')?.trim().split('\n').at(-1)).toBe('annotate --context sallyport --style error --append');
     expect(stage.api.asked.map(({ method, url }) => `${method} ${url.split('/').at(-1)}`)).toEqual([
       'GET report?format=json&wait_ms=5000',
-      'GET report?format=markdown',
+      'GET report?format=markdown&wait_ms=5000',
       'DELETE lease',
     ]);
     expect(existsSync(stage.state(''))).toBe(false);
@@ -331,7 +348,7 @@ describe('pre-exit', () => {
     stage.api.report.body = { denied: 0, missing_nodes: ['node-b', 'node-c'] };
     const { stderr } = await stage.hook(PRE_EXIT);
     expect(stderr).toContain('no records yet from node-b,node-c');
-    expect(stage.agent('sallyport')).toContain('Not complete: no records yet from node-b,node-c.');
+    expect(stage.agent('sallyport.style')).toBe('warning\n');
   });
 
   it.each([

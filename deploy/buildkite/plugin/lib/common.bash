@@ -12,7 +12,7 @@ SALLYPORT_ANNOTATION_BYTES=200000
 # A job cannot change what the file says.
 sallyport_settings() {
   local home=$1 name
-  for name in PROXY PROXY_CA NO_PROXY AUDIENCE IDENTITY LEASE_SECONDS REQUIRED ANNOTATE WATCH OVERRIDE SSH DOCKER_CONFIG; do
+  for name in PROXY PROXY_CA NO_PROXY AUDIENCE CLAIMS IDENTITY LEASE_SECONDS REQUIRED ANNOTATE WATCH OVERRIDE SSH DOCKER_CONFIG; do
     local option="BUILDKITE_PLUGIN_SALLYPORT_${name}"
     if [ -n "${!option:-}" ]; then printf -v "SALLYPORT_${name}" '%s' "${!option}"; fi
   done
@@ -20,6 +20,7 @@ sallyport_settings() {
   if [ -r "$home/sallyport.conf" ]; then . "$home/sallyport.conf"; fi
   SALLYPORT_PROXY=${SALLYPORT_PROXY:-${HTTPS_PROXY:-${https_proxy:-}}}
   SALLYPORT_AUDIENCE=${SALLYPORT_AUDIENCE:-sallyport}
+  SALLYPORT_CLAIMS=${SALLYPORT_CLAIMS:-pipeline_id,cluster_id,agent_tag:queue}
   SALLYPORT_IDENTITY=${SALLYPORT_IDENTITY:-lease}
   SALLYPORT_LEASE_SECONDS=${SALLYPORT_LEASE_SECONDS:-14400}
   SALLYPORT_ANNOTATE=${SALLYPORT_ANNOTATE:-refused}
@@ -103,10 +104,12 @@ sallyport_field() {
     }'
 }
 
-# A new token of the job into STATE/token, for so many seconds. Some endpoints cap the lifetime: then theirs counts.
+# A new token of the job into STATE/token, for so many seconds. An older agent knows no claims, and a lifetime may be more than is
+# allowed: then the token is what can be had.
 sallyport_token() {
   local state=$1 seconds=$2 token
-  if ! token=$(buildkite-agent oidc request-token --audience "$SALLYPORT_AUDIENCE" --lifetime "$seconds" 2>"$state/error"); then
+  if ! token=$(buildkite-agent oidc request-token --audience "$SALLYPORT_AUDIENCE" --lifetime "$seconds" \
+    --claim "$SALLYPORT_CLAIMS" 2>"$state/error"); then
     token=$(buildkite-agent oidc request-token --audience "$SALLYPORT_AUDIENCE" 2>"$state/error") || return 1
   fi
   : >"$state/error"

@@ -111,15 +111,30 @@ sallyport_identify() {
 sallyport_watch() {
   local home=$1 state=$2
   case "${SALLYPORT_WATCH:-on}" in off | 0 | false | no) return 0 ;; esac
-  export SALLYPORT_PROXY SALLYPORT_PROXY_CA SALLYPORT_AUDIENCE SALLYPORT_LEASE_SECONDS
+  export SALLYPORT_PROXY SALLYPORT_PROXY_CA SALLYPORT_AUDIENCE SALLYPORT_CLAIMS SALLYPORT_LEASE_SECONDS
   nohup bash "$home/lib/watch.bash" "$state" "$PPID" </dev/null >/dev/null 2>"$state/watch.log" &
   printf '%s\n' "$!" >"$state/watcher"
   disown 2>/dev/null || true
 }
 
+# The proxy's URL with who asks, where the tools are to say it themselves. Claims are good for reports and prove nothing. A token is
+# for hosts on which several jobs run: their leases cancel each other, and tools that send credentials still are the job.
+sallyport_url() {
+  local user='' state
+  case "$SALLYPORT_IDENTITY" in
+    claim) user="${BUILDKITE_PIPELINE_SLUG:-}%2F${BUILDKITE_JOB_ID:-}:@" ;;
+    token) if state=$(sallyport_state) && [ -s "$state/lease" ]; then user="buildkite:$(cat "$state/token")@"; fi ;;
+  esac
+  if [ -z "$user" ]; then
+    printf '%s\n' "$SALLYPORT_PROXY"
+  else
+    printf '%s://%s%s\n' "${SALLYPORT_PROXY%%://*}" "$user" "$(sallyport_place "$SALLYPORT_PROXY")"
+  fi
+}
+
 # sallyport_environment HOME
 sallyport_environment() {
-  local home=$1 url
+  local home=$1
   sallyport_settings "$home"
   # The host's hook and the plugin may both be there: the first one has done it.
   if [ "${SALLYPORT_ACTIVE:-}" = "${BUILDKITE_JOB_ID:-none}" ]; then return 0; fi
@@ -129,18 +144,16 @@ sallyport_environment() {
     return 0
   fi
   export SALLYPORT_ACTIVE=${BUILDKITE_JOB_ID:-none}
-  url=$SALLYPORT_PROXY
-  if [ "$SALLYPORT_IDENTITY" = claim ]; then
-    # Good for reports, and proves nothing: http://PIPELINE%2FJOB:@proxy
-    url="${url%%://*}://${BUILDKITE_PIPELINE_SLUG:-}%2F${BUILDKITE_JOB_ID:-}:@$(sallyport_place "$url")"
-  fi
-  sallyport_variables "$url"
-  if [ "$SALLYPORT_IDENTITY" != lease ]; then return 0; fi
-  if sallyport_identify "$home"; then return 0; fi
-  if sallyport_is_on "${SALLYPORT_REQUIRED:-}"; then
-    sallyport_say 'SALLYPORT_REQUIRED is on: the job does not go on without a lease'
-    return 1
-  fi
-  sallyport_say 'the job goes on without a lease: it gets what every client may reach'
-  return 0
+  case "$SALLYPORT_IDENTITY" in
+    lease | token)
+      if ! sallyport_identify "$home"; then
+        if sallyport_is_on "${SALLYPORT_REQUIRED:-}"; then
+          sallyport_say 'SALLYPORT_REQUIRED is on: the job does not go on without a lease'
+          return 1
+        fi
+        sallyport_say 'the job goes on without a lease: it gets what every client may reach'
+      fi
+      ;;
+  esac
+  sallyport_variables "$(sallyport_url)"
 }

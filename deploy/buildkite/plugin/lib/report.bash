@@ -29,13 +29,10 @@ sallyport_label() {
 # sallyport_annotate STATE DENIED WOULD-DENY MISSING
 sallyport_annotate() {
   local state=$1
-  sallyport_api "$state" GET 'report?format=markdown' || return 1
+  sallyport_api "$state" GET 'report?format=markdown&wait_ms=5000' || return 1
   if [ "$(cat "$state/status")" != 200 ]; then return 1; fi
   {
     printf '#### Egress of [%s](#%s)\n\n' "$(sallyport_label)" "$BUILDKITE_JOB_ID"
-    if [ -n "$4" ]; then
-      printf 'Not complete: no records yet from %s.\n\n' "$(printf '%s' "$4" | LC_ALL=C tr -cd 'A-Za-z0-9 .,:_-')"
-    fi
     head -c "$SALLYPORT_ANNOTATION_BYTES" "$state/body"
     printf '\n'
   } >"$state/annotation"
@@ -82,7 +79,7 @@ sallyport_stop_watcher() {
 sallyport_pre_exit() {
   local state
   sallyport_settings "$1"
-  if [ -z "$SALLYPORT_PROXY" ] || [ "$SALLYPORT_IDENTITY" != lease ]; then return 0; fi
+  if [ -z "$SALLYPORT_PROXY" ]; then return 0; fi
   # Of the host's hook and the plugin's, the first one has done it.
   state="${TMPDIR:-/tmp}/sallyport-${BUILDKITE_JOB_ID:-none}"
   if [ ! -d "$state" ] || ! state=$(sallyport_state); then return 0; fi
