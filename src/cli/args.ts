@@ -46,5 +46,5 @@ export const FAMILIES: Readonly<Record<string, string>> = {
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',
   usage: 'Look after the usage store.',
-  import: 'Take in what other systems logged.',
+  import: 'Take in what other systems logged, and what other proxies were told.',
 };

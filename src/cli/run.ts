@@ -55,6 +55,8 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   'audit repair': async () => (await import('./commands/audit.ts')).auditRepair,
   'usage export': async () => (await import('./commands/usage.ts')).usageExport,
   'usage import': async () => (await import('./commands/usage.ts')).usageImport,
+  'import squid': async () => (await import('./commands/import-policy.ts')).importSquid,
+  'import smokescreen': async () => (await import('./commands/import-policy.ts')).importSmokescreen,
   'import flows': async () => (await import('./commands/import-flows.ts')).importFlowsCommand,
   'usage rebuild': async () => (await import('./commands/usage.ts')).usageRebuild,
 };

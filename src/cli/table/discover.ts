@@ -123,6 +123,30 @@ export const DISCOVER_COMMANDS = [
     ],
   },
   {
+    name: 'import squid',
+    summary: 'Print a squid.conf as a policy file.',
+    json: 'text, left [{line (0: the whole file), text, why}]',
+    about: [
+      'Carried over are destinations by domain (acl dstdomain, in files too, and http_access), client networks, ports of CONNECT, and the listener. What decides by anything else opens nothing: it is named on standard error and as a comment at the end.',
+    ],
+    arguments: [{ name: 'FILE', about: 'squid.conf; files that it names are read beside it.', required: true }],
+    options: [],
+    exits: { 0: 'all was carried over', 1: 'the file could not be read', 3: 'some lines were not carried over' },
+    examples: ['sallyport import squid /etc/squid/squid.conf'],
+  },
+  {
+    name: 'import smokescreen',
+    summary: 'Print an ACL file of Smokescreen as a policy file.',
+    json: 'text, left [{line (0: the whole file), text, why}]',
+    about: [
+      'A service becomes a user, whom a certificate proves; report and open become observe. What could not be carried over is named on standard error and as a comment at the end.',
+    ],
+    arguments: [{ name: 'FILE', about: 'The YAML file of --egress-acl-file, version v1.', required: true }],
+    options: [],
+    exits: { 0: 'all was carried over', 1: 'it is no such file', 3: 'some of it was not carried over' },
+    examples: ['sallyport import smokescreen egress.yaml'],
+  },
+  {
     name: 'import flows',
     summary: "Take the network's own logs in, so that the report names attempts past the proxy.",
     json: 'files [{file, format (vpc, kernel), lines, taken, known, overflow, left {foreign, proxy, answer, local}, other, lost, bad, bad_lines [{file, line, why}]}], clients, proxies',
