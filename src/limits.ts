@@ -48,6 +48,7 @@ export const LIMIT_SPECS = {
   jwks_refresh_ms: { default: 600_000, min: 1_000, max: 86_400_000, about: "Time after which the token issuer's keys are fetched again, beside the requests." },
   jwks_stale_max_ms: { default: 86_400_000, min: 1_000, max: 2_592_000_000, about: "Time that the token issuer's keys count while they cannot be fetched again; then tokens get 503." },
   jwks_retry_ms: { default: 30_000, min: 100, max: 3_600_000, about: 'Least time between two fetches of keys because a token names an unknown one, and the longest wait after failures; tokens with unknown keys are refused meanwhile.' },
+  tls_handshake_timeout_ms: { default: 10_000, min: 100, max: 60_000, about: 'Time for the TLS handshake of a client; then its connection is closed.' },
   leases_max: { default: 16_384, min: 1, max: 1_048_576, about: 'Leases of jobs at once; more is 503.' },
   job_report_wait_ms: { default: 10_000, min: 0, max: 60_000, about: 'Longest time that the report of a job waits for records that are not counted yet.' },
   job_reports_pending_max: { default: 64, min: 1, max: 10_000, about: 'Reports of jobs being made at once; more is 503.' },

@@ -5,12 +5,15 @@ import { type AdminParts, type AdminServer, startAdmin } from '../admin/server.t
 import { SallyportError } from '../errors.ts';
 import type { Listening } from '../net/listen.ts';
 import type { ProxyServer } from '../proxy/server.ts';
+import type { TlsEntrance } from '../proxy/tls-entrance.ts';
 import type { Place, Sockets } from './places.ts';
 
 interface Parts {
   readonly proxy: ProxyServer;
   /** null where the policy has no admin listener. */
   readonly admin: AdminParts | null;
+  /** For the places of role `tls`. */
+  readonly entrance: TlsEntrance | null;
   /** Makes the policy refuse these endpoints: the real ports are known only here. */
   readonly guard: (bound: readonly net.AddressInfo[]) => void;
 }
@@ -29,7 +32,7 @@ export class Listeners {
    * @throws SallyportError `listen-failed`
    */
   async open(places: readonly Place[], sockets: Sockets): Promise<void> {
-    const { proxy, admin: pages, guard } = this.#parts;
+    const { proxy, admin: pages, guard, entrance } = this.#parts;
     const source = async (place: Place) => (await sockets.get(place)?.()) ?? { host: place.host, port: place.port };
     const admin = places.find(({ role }) => role === 'admin');
     if (admin && pages) {
@@ -38,10 +41,11 @@ export class Listeners {
       this.#open.set(admin, this.#admin);
     }
     for (const place of places) {
-      if (place.role !== 'proxy') continue;
+      if (place.role === 'admin') continue;
       // Nothing may be waited for between these two: a socket that has arrived accepts.
       const on = await source(place);
-      this.#open.set(place, await listening(place, proxy.listen(on)));
+      const opened = place.role === 'tls' && entrance !== null ? proxy.listenTls(on, entrance) : proxy.listen(on);
+      this.#open.set(place, await listening(place, opened));
       guard([...this.#open.values()].map(({ address }) => address));
     }
   }
@@ -54,7 +58,10 @@ export class Listeners {
   /** The proxy's addresses as the ready line has them. */
   get proxies(): string {
     return [...this.#open]
-      .flatMap(([{ role }, { address }]) => (role === 'proxy' ? [endpoint(address)] : []))
+      .flatMap(([{ role }, { address }]) => {
+        if (role === 'admin') return [];
+        return [role === 'tls' ? `https://${endpoint(address)}` : endpoint(address)];
+      })
       .join(',');
   }
 

@@ -4,16 +4,17 @@ import type { Settings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
 import type { ListenSource } from '../net/listen.ts';
 
-/** One `listen` entry, or `admin`, as the policy file has it: port 0 is a port that the kernel chooses. */
+/** One entry of `listen` or `tls.listen`, or `admin`, as the policy file has it: port 0 is a port that the kernel chooses. */
 export interface Place {
-  readonly role: 'proxy' | 'admin';
+  readonly role: 'proxy' | 'tls' | 'admin';
   readonly host: string;
   readonly port: number;
 }
 
-/** All places: `listen` in the order of the file, then `admin`. */
-export function placesOf(settings: Pick<Settings, 'listen' | 'admin'>): Place[] {
+/** All places: `listen` in the order of the file, then `tls.listen`, then `admin`. */
+export function placesOf(settings: Pick<Settings, 'listen' | 'admin' | 'identity'>): Place[] {
   const places: Place[] = settings.listen.map(({ host, port }) => ({ role: 'proxy', host, port }));
+  for (const { host, port } of settings.identity.tls?.listen ?? []) places.push({ role: 'tls', host, port });
   if (settings.admin) places.push({ role: 'admin', host: settings.admin.host, port: settings.admin.port });
   return places;
 }
@@ -22,11 +23,13 @@ export function placesOf(settings: Pick<Settings, 'listen' | 'admin'>): Place[] 
 export type SocketSource = () => ListenSource | Promise<ListenSource>;
 export type Sockets = ReadonlyMap<Place, SocketSource>;
 
+const ROLES = ['proxy', 'tls', 'admin'] as const;
+
 /** The first descriptor of socket activation; those before it are the standard streams. */
 const LISTEN_FDS_START = 3;
 
 /**
- * The sockets that the service manager has opened for this process, by place. Those named `proxy` or `admin` (FileDescriptorName=)
+ * The sockets that the service manager has opened for this process, by place. Those named `proxy`, `tls` or `admin` (FileDescriptorName=)
  * go there; others go to the places that are left, in order. A place without one is bound as the policy file says.
  * @throws SallyportError `listen-failed` where there are more sockets than places
  */
@@ -42,7 +45,7 @@ export function activatedSockets(
   const names = (env['LISTEN_FDNAMES'] ?? '').split(':');
   const passed = Array.from({ length: count }, (_, index) => {
     const name = names[index] ?? '';
-    return { fd: LISTEN_FDS_START + index, name, role: name === 'proxy' || name === 'admin' ? name : null };
+    return { fd: LISTEN_FDS_START + index, name, role: ROLES.find((role) => role === name) ?? null };
   });
   const named = passed.filter(({ role }) => role !== null);
   const others = passed.filter(({ role }) => role === null);
@@ -52,7 +55,7 @@ export function activatedSockets(
       throw new SallyportError(
         'listen-failed',
         `the service manager passes ${count} sockets, and the policy has no place for descriptor ${fd} (${name || 'no name'}): in listen and admin it has ${places.length}`,
-        { hint: 'Give each socket unit FileDescriptorName=proxy or admin, and the policy as many addresses.' },
+        { hint: 'Give each socket unit FileDescriptorName=proxy, tls or admin, and the policy as many addresses.' },
       );
     }
     sockets.set(place, () => ({ fd }));

@@ -3,6 +3,7 @@
 import type net from 'node:net';
 import os from 'node:os';
 import type { Logger } from 'pino';
+import type { IdentitySettings } from '../config/identity.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
@@ -26,6 +27,8 @@ interface HolderOptions {
   readonly loaded: LoadedConfig;
   readonly grants: GrantHolder;
   /** Told whenever something else is in force. */
+  /** Who may prove what, of a policy that comes into force. */
+  readonly useIdentity: (settings: IdentitySettings) => void;
   readonly inForce: (what: InForce) => void;
 }
 
@@ -205,7 +208,7 @@ export class PolicyHolder {
     const { grants, inForce } = this.#options;
     ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] }, { grants: grants.compiled });
     ctx.book = new ClientBook(settings, settings.limits.clients_tracked_max);
-    ctx.proofs.use(settings.identity);
+    this.#options.useIdentity(settings.identity);
     ctx.help = settings.help;
     ctx.plainHttp = settings.plainHttp;
     const layersBroken = brokenCount(this.#loaded);
@@ -260,12 +263,24 @@ export class PolicyHolder {
   #warnOfRestart(loaded: LoadedConfig): void {
     const before = this.#loaded.settings;
     const after = loaded.settings;
+    if (JSON.stringify(fixedTls(before)) !== JSON.stringify(fixedTls(after))) {
+      const key = 'tls';
+      this.#options.log.warn(
+        { key },
+        '`tls` changed where it listens or whom it asks for certificates; it takes effect at the next start',
+      );
+    }
     for (const key of ['listen', 'admin', 'engine', 'dns', 'limits', 'audit', 'usage', 'node'] as const) {
       if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) {
         this.#options.log.warn({ key }, `\`${key}\` changed in the file; it takes effect at the next start`);
       }
     }
   }
+}
+
+/** What of `tls` a reload does not change. */
+function fixedTls({ identity: { tls } }: LoadedConfig['settings']): unknown {
+  return tls && [tls.listen, tls.required, tls.clientCa !== null];
 }
 
 function contentOf({ files }: LoadedConfig): string {

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
 import { ProcessLog } from '../audit/process-log.ts';
+import type { IdentitySettings } from '../config/identity.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { fetchKeys, type KeyRoad } from '../identity/key-fetch.ts';
@@ -31,6 +32,7 @@ import { Predecessor } from './predecessor.ts';
 import { readyLine } from './ready-line.ts';
 import { Sight } from './sight.ts';
 import { Signals } from './signals.ts';
+import { TlsFiles } from './tls-files.ts';
 import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
 
@@ -128,7 +130,22 @@ async function run({
   const grants = new GrantHolder({ audit: recorder, log, meter });
   const inForce = (what: InForce): void => fleet.say(what);
   const { file, overrides } = options;
-  const holder = new PolicyHolder({ ctx, audit: recorder, log, file, overrides, loaded, grants, inForce });
+  const tls = settings.identity.tls && openTls({ ctx, audit, log, settings: settings.identity.tls });
+  const useIdentity = (identity: IdentitySettings): void => {
+    ctx.proofs.use(identity);
+    if (identity.tls) tls?.use(identity.tls);
+  };
+  const holder = new PolicyHolder({
+    ctx,
+    audit: recorder,
+    log,
+    file,
+    overrides,
+    loaded,
+    grants,
+    inForce,
+    useIdentity,
+  });
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
   let projection: Projection | null = null;
@@ -140,7 +157,8 @@ async function run({
   const storeLag = () => fleet.lag();
   const mode = () => holder.mode;
   const pages = sight.pages({ ctx, engine, audit, storeLag, notReady, mode, settings, overrides, log });
-  const listeners = new Listeners({ proxy, admin: pages, guard: (bound) => holder.guard(bound) });
+  const entrance = tls?.entrance ?? null;
+  const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
@@ -156,6 +174,7 @@ async function run({
       env: options.env,
     });
     holder.watch();
+    tls?.watch();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
     options.say(ready);
@@ -166,6 +185,7 @@ async function run({
   } finally {
     signals.close();
     holder.close();
+    tls?.close();
     for (const open of ctx.open.values()) open.cut('drained', 'draining');
     proxy.close();
     listeners.close();
@@ -175,6 +195,23 @@ async function run({
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     if (projection) await stopProjection(projection, log);
   }
+}
+
+/** @throws SallyportError `tls-invalid` */
+function openTls(
+  parts: Pick<ConstructorParameters<typeof TlsFiles>[0], 'ctx' | 'log' | 'settings'> & { audit: ProcessLog },
+): TlsFiles {
+  const { ctx, audit, log } = parts;
+  return new TlsFiles({
+    ...parts,
+    note: (result, detail) => {
+      try {
+        audit.note({ event: 'policy', policy: ctx.policy.digest, detail: { result, detail } });
+      } catch (error) {
+        log.error({ err: error }, 'another certificate could not be recorded');
+      }
+    },
+  });
 }
 
 function sayRepairs(audit: ProcessLog, log: Logger): void {

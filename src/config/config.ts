@@ -160,6 +160,11 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
   return { settings: deepFreeze(settings), problems: [...relations(settings), ...passwordProblems(raw.usage)] };
 }
 
+/** Where clients reach the proxy, plain and over TLS. */
+export function proxyEndpoints(settings: Settings): readonly Endpoint[] {
+  return [...settings.listen, ...(settings.identity.tls?.listen ?? [])];
+}
+
 /** host:port, with brackets around an IPv6 address. */
 export function endpointText({ host, port }: Endpoint): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
@@ -240,6 +245,8 @@ function listenerProblems(settings: Settings): PathProblem[] {
     check(endpoint, settings.listen.length === 1 ? ['listen'] : ['listen', index]);
   });
   if (settings.admin !== null) check(settings.admin, ['admin']);
+  for (const [index, endpoint] of (settings.identity.tls?.listen ?? []).entries())
+    check(endpoint, ['tls', 'listen', index]);
   return problems;
 }
 
@@ -250,7 +257,7 @@ function isEveryone(cidr: Cidr): boolean {
 /** What is open to more than somebody probably means: mostly warnings, for there are networks where it is right. */
 function opennessProblems(settings: Settings): PathProblem[] {
   const problems: PathProblem[] = [];
-  const wide = settings.listen.filter((endpoint) => !isLoopback(endpoint.host));
+  const wide = proxyEndpoints(settings).filter((endpoint) => !isLoopback(endpoint.host));
   const everyone = settings.clients.findIndex(isEveryone);
   const conveys = settings.proxyProtocol.findIndex(isEveryone);
   if (conveys !== -1) {
@@ -306,7 +313,8 @@ function opennessProblems(settings: Settings): PathProblem[] {
  * A listener on all interfaces stands as each address of the machine; port 0 is known only after the bind and left out.
  */
 export function ownEndpoints(settings: Settings, machine: readonly string[]): { address: string; port: number }[] {
-  const listeners = settings.admin === null ? settings.listen : [...settings.listen, settings.admin];
+  const proxies = proxyEndpoints(settings);
+  const listeners = settings.admin === null ? proxies : [...proxies, settings.admin];
   return listeners
     .filter(({ port }) => port !== 0)
     .flatMap(({ host, port }) => addressesOf(host, machine).map((address) => ({ address, port })));

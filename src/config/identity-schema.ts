@@ -15,6 +15,8 @@ export const attributes = (about: string) =>
 
 export const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'] as const;
 
+export const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
+
 const slug = leaf.line('The slug of an organization, as it stands in its URLs.', 100);
 const audience = leaf.line('The audience that tokens are asked for with.');
 
@@ -61,6 +63,37 @@ export const oidc = z
   .describe(
     'Jobs that prove themselves by a token of Buildkite (OIDC) as the password of user buildkite, or by a lease.',
   );
+
+const endpoint = leaf.endpoint('Address and port to listen on.');
+
+export const tls = z
+  .strictObject({
+    listen: z
+      .union([endpoint.transform((one) => [one]), z.array(endpoint).min(1)])
+      .describe('Where the proxy listens over TLS: "address:port", or a list.'),
+    cert: leaf.filePath('The certificate of the proxy with its chain, PEM; read again when it changes.'),
+    key: leaf.filePath('Its key, PEM.'),
+    client_ca: leaf.filePath('Who issues the certificates of clients, PEM. Without it none are asked for.').optional(),
+    client_certificates: z
+      .enum(CLIENT_CERTIFICATES)
+      .describe('Whether a client must have a certificate. Default required, where client_ca is set.')
+      .optional(),
+    certificates: z
+      .array(
+        z.strictObject({
+          san: leaf
+            .line('A DNS name of the certificate, or a URI where it has "://"; * stands for any characters, dots too.')
+            .optional(),
+          cn: leaf.line('The common name of its subject; * stands for any characters.').optional(),
+          attributes: attributes('What the certificate proves.'),
+        }),
+      )
+      .describe(
+        'What certificates of clients prove. The first entry that fits counts; without one they prove no attribute.',
+      )
+      .optional(),
+  })
+  .describe('A listener over TLS, besides the plain ones, and who clients are by their certificates.');
 
 export const users = z
   .strictObject({

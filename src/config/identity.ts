@@ -3,6 +3,8 @@ import type { Cidr } from '../policy/address.ts';
 import { type Authority, parseAuthority } from '../policy/authority.ts';
 import { ATTRIBUTES, type Attributes } from '../policy/record.ts';
 import { globMatches, type Selector, selectorMatches } from '../policy/selector.ts';
+import { error, type PathProblem } from './issues.ts';
+import type { Endpoint } from './leaf.ts';
 import type { Parsed } from './parse.ts';
 import type { User } from './users-file.ts';
 
@@ -12,6 +14,7 @@ export interface IdentitySettings {
   readonly files: readonly string[];
   readonly users: readonly User[];
   readonly oidc: OidcSettings | null;
+  readonly tls: TlsSettings | null;
 }
 
 export interface OidcSettings {
@@ -33,6 +36,58 @@ export interface OidcSettings {
 
 const ISSUER = 'https://agent.buildkite.com';
 const KEYS_PATH = '/.well-known/jwks';
+
+export interface TlsSettings {
+  readonly listen: readonly Endpoint[];
+  /** Files. */
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa: string | null;
+  /** Whether a client must have a certificate. */
+  readonly required: boolean;
+  readonly certificates: readonly CertificateSettings[];
+}
+
+/** One of `san` and `cn` at least; both must fit where both are there. Globs; a DNS name in lower case. */
+export interface CertificateSettings {
+  readonly san: string | null;
+  readonly cn: string | null;
+  readonly attributes: Attributes;
+}
+
+export function tlsSettings(raw: NonNullable<Parsed['raw']['tls']>): TlsSettings {
+  return {
+    listen: raw.listen,
+    cert: raw.cert,
+    key: raw.key,
+    clientCa: raw.client_ca ?? null,
+    required: raw.client_ca !== undefined && raw.client_certificates !== 'optional',
+    certificates: (raw.certificates ?? []).map(({ san, cn, attributes }) => ({
+      san: san === undefined ? null : san.includes('://') ? san : san.toLowerCase(),
+      cn: cn ?? null,
+      attributes: attributes as Attributes,
+    })),
+  };
+}
+
+/** What contradicts itself in `tls`. */
+export function tlsProblems(raw: Parsed['raw']['tls']): PathProblem[] {
+  if (raw === undefined) return [];
+  const problems: PathProblem[] = [];
+  for (const key of ['client_certificates', 'certificates'] as const) {
+    if (raw[key] === undefined || raw.client_ca !== undefined) continue;
+    const message = `tls.${key} says something about certificates of clients, and without tls.client_ca none are asked for`;
+    problems.push(error('config-conflict', ['tls', key], message, 'Name the CA that issues them in client_ca.'));
+  }
+  for (const [index, { san, cn }] of (raw.certificates ?? []).entries()) {
+    if (san !== undefined || cn !== undefined) continue;
+    const message = `tls.certificates[${index}] names neither san nor cn`;
+    problems.push(
+      error('config-missing-key', ['tls', 'certificates', index], message, 'Write san: "*.agents.corp.example".'),
+    );
+  }
+  return problems;
+}
 
 /** @param keys the text of jwks.file, where the file names one */
 export function oidcSettings(raw: NonNullable<Parsed['raw']['oidc']>, keys: string | null): OidcSettings {
@@ -65,7 +120,8 @@ export function userAttributes(user: User): Attributes {
 }
 
 /** Whether somebody with credentials can be whom a selector asks for. */
-export function provable({ users, oidc }: IdentitySettings, selector: Selector): boolean {
+export function provable({ users, oidc, tls }: IdentitySettings, selector: Selector): boolean {
+  if (tls?.certificates.some((one) => selectorMatches(selector, one.attributes)) === true) return true;
   if (users.some((user) => selectorMatches(selector, userAttributes(user)))) return true;
   return (
     oidc !== null && ATTRIBUTES.every((name) => selector[name] === undefined || jobMayBe(oidc, name, selector[name]))

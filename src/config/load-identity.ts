@@ -5,7 +5,7 @@ import type { FileRead } from '../catalog/load.ts';
 import { SallyportError } from '../errors.ts';
 import { readDocument } from './document.ts';
 import { type Findings, failure, problemAt } from './findings.ts';
-import { type IdentitySettings, oidcSettings } from './identity.ts';
+import { type IdentitySettings, oidcSettings, tlsProblems, tlsSettings } from './identity.ts';
 import { error } from './issues.ts';
 import { keySetProblem } from './key-set.ts';
 import { readBytes } from './load-file.ts';
@@ -36,12 +36,14 @@ export function loadIdentity(raw: Parsed['raw'], findings: Findings, files: File
     findings.add([
       error('config-conflict', ['oidc', 'jwks'], 'oidc.jwks has a file and a URL: the keys come from one place'),
     ]);
+  findings.add(tlsProblems(raw.tls));
   const users = usersFile === undefined ? [] : readUsers(usersFile, findings, files);
   const keys = keysFile === undefined ? null : readKeys(keysFile, findings, files);
   return {
     files: [usersFile, keysFile].filter((file) => file !== undefined),
     users,
     oidc: raw.oidc === undefined ? null : oidcSettings(raw.oidc, keys),
+    tls: raw.tls === undefined ? null : tlsSettings(raw.tls),
   };
 }
 

@@ -4,7 +4,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { PolicySource, RuleSource } from '../policy/compile.ts';
 import type { Selector } from '../policy/selector.ts';
-import { ownEndpoints, type Settings } from './config.ts';
+import { ownEndpoints, proxyEndpoints, type Settings } from './config.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { Parsed } from './parse.ts';
 import { buildRules, type PlacedRule } from './rules.ts';
@@ -58,6 +58,7 @@ export function buildPolicySource(input: PolicySourceInput): BuiltPolicy {
     privateUpstreams: privateUpstreams(parsed, problems),
     self: [...ownEndpoints(settings, input.machine), ...virtualAddresses(parsed, settings)],
     metadataAddresses: raw.metadata_addresses ?? [],
+    credentials: settings.identity.users.length > 0 || settings.identity.oidc !== null,
   };
   return { source, rules: built.rules, problems };
 }
@@ -110,7 +111,9 @@ function privateUpstreams(parsed: Parsed, problems: PathProblem[]): PolicySource
 
 /** `self:`; an address alone stands with each port that the proxy listens on. */
 function virtualAddresses(parsed: Parsed, settings: Settings): { address: string; port: number }[] {
-  const ports = [...settings.listen, ...(settings.admin === null ? [] : [settings.admin])].map((one) => one.port);
+  const ports = [...proxyEndpoints(settings), ...(settings.admin === null ? [] : [settings.admin])].map(
+    (one) => one.port,
+  );
   return (parsed.raw.self ?? []).flatMap(({ host, port }) =>
     (port === 0 ? [...new Set(ports)] : [port]).filter((one) => one !== 0).map((one) => ({ address: host, port: one })),
   );
@@ -125,6 +128,7 @@ export function canonicalText(source: Omit<PolicySource, 'digest'>, catalog: Cat
     observe: texts(source.observeAddresses),
     upstreams: source.privateUpstreams.map((one) => [one.suffix, texts(one.addresses)]),
     metadata: texts(source.metadataAddresses),
+    ...(source.credentials ? { credentials: true } : {}),
     rules: source.rules.map(canonicalRule),
   });
 }

@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
-import { attributes, byName, oidc, users } from './identity-schema.ts';
+import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
 import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
 
@@ -196,6 +196,7 @@ export const SHAPE = {
   clients: clients.describe('Who may use the proxy.').optional(),
   users: users.optional(),
   oidc: oidc.optional(),
+  tls: tls.optional(),
   proxy_protocol: z
     .strictObject({
       from: z

@@ -65,6 +65,8 @@ export interface PolicySource {
   readonly self: readonly { readonly address: string; readonly port: number }[];
   /** Extends the built-in metadata class. */
   readonly metadataAddresses: readonly Cidr[];
+  /** Whether credentials of any kind are known: who sent none may be asked for some, also where his address proves something. Default false. */
+  readonly credentials?: boolean;
   readonly digest: string;
 }
 
@@ -95,6 +97,7 @@ export interface CompiledPolicy {
   readonly privateUpstreams: PolicySource['privateUpstreams'];
   readonly self: PolicySource['self'];
   readonly metadataAddresses: readonly Cidr[];
+  readonly credentials: boolean;
   readonly ruleCount: number;
   readonly trie: Trie;
   readonly flags: Uint16Array<ArrayBuffer>;
@@ -279,6 +282,7 @@ export function compilePolicy(source: PolicySource): CompiledPolicy {
     privateUpstreams: source.privateUpstreams,
     self: source.self.map(({ address, port }) => ({ address: canonicalAddress(address) ?? address, port })),
     metadataAddresses: source.metadataAddresses,
+    credentials: source.credentials === true,
     ruleCount: source.rules.length,
     trie: columns.trie,
     flags: columns.flags,

@@ -198,7 +198,8 @@ export class Matcher {
   #note(rule: number, misses: number, request: PolicyRequest): void {
     if (misses === IDENTITY) {
       // What one pipeline was granted is no other one's business: its rule is not there, not even as a reason.
-      if (!mayBeAsked(request.identity)) this.forOthers ||= ((this.#compiled.flags[rule] ?? 0) & FLAG_LAYER) === 0;
+      if (!mayBeAsked(request.identity, this.#compiled.credentials))
+        this.forOthers ||= ((this.#compiled.flags[rule] ?? 0) & FLAG_LAYER) === 0;
       else if (this.challenge < 0) this.challenge = rule;
     } else if (misses === EXPIRED) {
       if (this.expiredMiss < 0) this.expiredMiss = rule;

@@ -60,7 +60,13 @@ export function isUnproven(identity: Identity): boolean {
   return identity.kind === 'anonymous' || identity.kind === 'claimed';
 }
 
-/** True for who sent no credentials at all, and so may be asked for some. A claim was sent: asking again would loop or prompt. */
-export function mayBeAsked(identity: Identity): boolean {
-  return identity.kind === 'anonymous';
+/**
+ * True for who sent no credentials at all, and so may be asked for some. A claim was sent: asking again would loop or prompt.
+ * @param known whether this proxy knows credentials: then who is known by address or certificate alone may have them too (git sends
+ *   them when it is asked, and not before)
+ */
+export function mayBeAsked(identity: Identity, known: boolean): boolean {
+  if (identity.kind === 'anonymous') return true;
+  if (!known || (identity.kind !== 'address' && identity.kind !== 'certificate')) return false;
+  return Object.keys(identity.claimed).length === 0;
 }

@@ -5,7 +5,7 @@ import net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
-import type { Listening, ListenSource } from '../net/listen.ts';
+import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
@@ -18,6 +18,7 @@ import { Reception, type Roads } from './reception.ts';
 import { breakBody, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
+import type { TlsEntrance } from './tls-entrance.ts';
 import { upgradeRequest } from './upgrade.ts';
 
 // Node looks for heads that are overdue once in this time; a deadline is thus met at most so much late.
@@ -33,11 +34,20 @@ const FULL: Partial<Record<LimitName, RequestErrorCode>> = {
   client_rate_per_s: 'client-full',
 };
 
+/** What becomes of a connection once it has a slot, and its client is known. */
+interface Entrance {
+  /** Whether who is turned away can be answered in clear text. */
+  readonly answers: boolean;
+  receive(socket: ClientSocket, client: Client, skipped: number): void;
+}
+
 export class ProxyServer {
   readonly #ctx: ProxyContext;
   readonly #engine: Engine;
   readonly #agent: OriginAgent;
   readonly #servers: http.Server[] = [];
+  /** Those that accept for a server over TLS. */
+  readonly #carriers: net.Server[] = [];
   readonly #reception: Reception;
   #forwards = 0;
   #turnedAway = 0;
@@ -58,10 +68,31 @@ export class ProxyServer {
     return listening;
   }
 
+  /** Listens on one more socket, over TLS. Rejects with Node's error. */
+  async listenTls(on: ListenSource, entrance: TlsEntrance): Promise<Listening> {
+    // The http server reads what the other one has accepted, and never listens itself.
+    const { server, roads } = this.#createServer();
+    const raw = net.createServer({ allowHalfOpen: true, noDelay: true });
+    raw.on('connection', (socket: ClientSocket) =>
+      this.#accept(socket, {
+        answers: false,
+        receive: (carrier, client) =>
+          entrance.shake(carrier, client, (secure, known) =>
+            this.#reception.receive(secure, { client: known, roads, skipped: 0 }),
+          ),
+      }),
+    );
+    const listening = await listen(raw, on, BACKLOG);
+    raw.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
+    this.#servers.push(server);
+    this.#carriers.push(raw);
+    return listening;
+  }
+
   /** Stops accepting; connections between two requests are closed. Their own deadlines are Node's no longer. */
   stopListening(): void {
     this.#engine.stopListening();
-    for (const server of this.#servers) server.close();
+    for (const server of [...this.#servers, ...this.#carriers]) server.close();
     this.closeIdle();
   }
 
@@ -88,7 +119,7 @@ export class ProxyServer {
     for (const server of this.#servers) server.closeAllConnections();
   }
 
-  #createServer(): { server: http.Server; door: Door } {
+  #createServer(): { server: http.Server; door: Door; roads: Roads } {
     const { limits } = this.#ctx;
     const server = http.createServer({
       maxHeaderSize: limits.head_bytes,
@@ -113,13 +144,11 @@ export class ProxyServer {
         for (const listener of read) listener.call(server, socket);
       },
     };
-    server.on('connection', (socket: ClientSocket) => {
-      // Reset before it was accepted, as health checks do: nobody can be answered, and nobody known would be recorded.
-      if (socket.remoteAddress === undefined) return void socket.destroy();
-      const peer = this.#ctx.book.client(socket.remoteAddress);
-      if (peer.conveys) this.#convey(socket, peer, roads);
-      else if (this.#admit(socket, peer)) this.#reception.receive(socket, { client: peer, roads, skipped: 0 });
-    });
+    const plain: Entrance = {
+      answers: true,
+      receive: (socket, client, skipped) => this.#reception.receive(socket, { client, roads, skipped }),
+    };
+    server.on('connection', (socket: ClientSocket) => this.#accept(socket, plain));
     server.on('connect', (req, socket, early) => this.#connect(req, socket as ClientSocket, early));
     server.on('request', (req, res) => this.#forward(req, res));
     server.on('checkContinue', (req, res) => this.#forward(req, res));
@@ -130,26 +159,27 @@ export class ProxyServer {
       ctx: this.#ctx,
       reception: this.#reception,
       roads,
-      convey: (socket, sender) => this.#convey(socket, sender, roads),
-      turnAway: (socket, client, limit) => this.#turnAway(socket, client, limit),
+      convey: (socket, sender) => this.#convey(socket, sender, plain),
+      turnAway: (socket, client, limit) => this.#turnAway(socket, client, limit, plain),
     });
-    return { server, door };
+    return { server, door, roads };
   }
 
-  #admit(socket: ClientSocket, client: Client): boolean {
-    const limit = this.#ctx.slots.admit(client.address, Date.now());
-    if (limit) {
-      this.#turnAway(socket, client, limit);
-      return false;
-    }
-    socket.once('close', () => this.#ctx.slots.release(client.address));
-    return true;
+  #accept(socket: ClientSocket, entrance: Entrance): void {
+    // Reset before it was accepted, as health checks do: nobody can be answered, and nobody known would be recorded.
+    if (socket.remoteAddress === undefined) return void socket.destroy();
+    const peer = this.#ctx.book.client(socket.remoteAddress);
+    if (peer.conveys) return this.#convey(socket, peer, entrance);
+    const limit = this.#ctx.slots.admit(peer.address, Date.now());
+    if (limit) return this.#turnAway(socket, peer, limit, entrance);
+    socket.once('close', () => this.#ctx.slots.release(peer.address));
+    entrance.receive(socket, peer, 0);
   }
 
   /** A load balancer's connection: counted in all at once, and for its client when the header has said who that is. */
-  #convey(socket: ClientSocket, sender: Client, roads: Roads): void {
+  #convey(socket: ClientSocket, sender: Client, entrance: Entrance): void {
     const limit = this.#ctx.slots.enter();
-    if (limit) return this.#turnAway(socket, sender, limit);
+    if (limit) return this.#turnAway(socket, sender, limit, entrance);
     let counted: string | null = null;
     socket.once('close', () => (counted === null ? this.#ctx.slots.leave() : this.#ctx.slots.release(counted)));
     readConveyed(socket, this.#ctx, (read) => {
@@ -158,9 +188,9 @@ export class ProxyServer {
       if (problem) return this.#refuseHeader(socket, sender, problem, read.bytes);
       const client = read.client ? this.#ctx.book.client(read.client.address) : sender;
       const full = this.#ctx.slots.name(client.address, Date.now());
-      if (full) return this.#turnAway(socket, client, full);
+      if (full) return this.#turnAway(socket, client, full, entrance);
       counted = client.address;
-      this.#reception.receive(socket, { client, roads, skipped: read.bytes });
+      entrance.receive(socket, client, read.bytes);
     });
   }
 
@@ -174,9 +204,9 @@ export class ProxyServer {
   }
 
   /** Nothing was asked yet, so there is nothing to record but the metric, and nothing to wait for. */
-  #turnAway(socket: ClientSocket, client: Client, limit: LimitName): void {
+  #turnAway(socket: ClientSocket, client: Client, limit: LimitName, { answers }: Entrance): void {
     this.#ctx.log.warn({ client: client.address, limit }, `connections are refused: ${limit} is reached`);
-    if (this.#turnedAway >= TURNED_AWAY_MAX) {
+    if (!answers || this.#turnedAway >= TURNED_AWAY_MAX) {
       socket.destroy();
       return;
     }

@@ -9,7 +9,8 @@ import type { OpenTunnel, TunnelEnd } from './engine.ts';
 import { type Finding, FirstCheck, type FirstMessage } from './first-message.ts';
 
 const OWNER = Symbol('tunnel');
-type Owned = net.Socket & { [OWNER]?: Tunnel };
+const CARRIER = Symbol('carrier');
+type Owned = net.Socket & { [OWNER]?: Tunnel; [CARRIER]?: net.Socket };
 
 // Every quiet tunnel reads into this one buffer and copies out: safe because libuv asks for the buffer, reads and calls back
 // in one go on this thread. A read that fills it is bulk: the tunnel then gets a big buffer of its own until it calms down.
@@ -290,8 +291,20 @@ export class Tunnel implements OpenTunnel {
  * the descriptor: all bytes are with the kernel by then, so an orderly close tells no lie about them.
  */
 export function resetSocket(socket: net.Socket): void {
+  const carrier = (socket as Owned)[CARRIER];
+  if (carrier !== undefined) return resetCarrier(socket, carrier);
   if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy();
   else socket.resetAndDestroy();
+}
+
+/** A TLS socket lies over the one that the kernel knows: that one is reset, and takes the other along. */
+export function carriedBy(socket: net.Socket, carrier: net.Socket): void {
+  (socket as Owned)[CARRIER] = carrier;
+}
+
+function resetCarrier(socket: net.Socket, carrier: net.Socket): void {
+  if (!carrier.destroyed) carrier.resetAndDestroy();
+  socket.destroy();
 }
 
 /** Passes an end on. The second of a tunnel's two ends needs no shutdown(2): closing sends the same FIN. */

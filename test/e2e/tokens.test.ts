@@ -42,6 +42,8 @@ beforeAll(async () => {
   const rule = { ports: [origin.port], addresses: LOOPBACK };
   world = await startWorld(
     {
+      // Known by address too: git is asked for credentials all the same.
+      clients: { from: LOOPBACK, groups: [{ from: LOOPBACK, set: { agent: 'host-1' } }] },
       oidc: { audience: AUDIENCE, organizations: ['acme'], jwks: { file: keysFile } },
       limits: { watch_interval_ms: 100 },
       allow: [

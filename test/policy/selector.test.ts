@@ -1,7 +1,8 @@
 // Globs and selectors: what `for:` matches, and that a claim never does.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { globMatches, isUnproven, selectorMatches } from '../../src/policy/selector.ts';
+import type { Identity } from '../../src/policy/record.ts';
+import { globMatches, isUnproven, mayBeAsked, selectorMatches } from '../../src/policy/selector.ts';
 import { claimed, proven } from './support.ts';
 
 describe('a glob', () => {
@@ -61,4 +62,17 @@ test('anonymous and claimed identities prove nothing', () => {
   expect(isUnproven({ kind: 'anonymous', attributes: {}, claimed: {} })).toBe(true);
   expect(isUnproven(proven({ pipeline: 'web' }))).toBe(false);
   expect(isUnproven({ kind: 'address', attributes: { queue: 'x' }, claimed: {} })).toBe(false);
+});
+
+test.each<[string, Identity, boolean, boolean]>([
+  ['nobody', { kind: 'anonymous', attributes: {}, claimed: {} }, true, true],
+  ['who claims something', claimed({ pipeline: 'web' }), false, false],
+  ['who is known by address', { kind: 'address', attributes: { queue: 'x' }, claimed: {} }, false, true],
+  ['who is known by address and claims more', { kind: 'address', attributes: {}, claimed: { job: 'j' } }, false, false],
+  ['who is known by certificate', { kind: 'certificate', attributes: {}, claimed: {} }, false, true],
+  ['a user', { kind: 'user', attributes: {}, claimed: {} }, false, false],
+  ['a job', { kind: 'job', attributes: {}, claimed: {}, via: 'lease' }, false, false],
+])('%s may be asked for credentials', (_, identity, without, withCredentials) => {
+  expect(mayBeAsked(identity, false)).toBe(without);
+  expect(mayBeAsked(identity, true)).toBe(withCredentials);
 });

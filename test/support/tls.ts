@@ -58,14 +58,21 @@ export function testCa(): { readonly ca: string; readonly caFile: string } {
 
 let issued = 0;
 
-/** A leaf certificate for all the names given (DNS names, `*.name` too, and IPv4 addresses). */
-export function certificateFor(names: readonly string[]): Certificate {
+/**
+ * A leaf certificate for all the names given: DNS names, `*.name` too, IPv4 addresses, and URIs. Of a server unless a client is asked for.
+ */
+export function certificateFor(
+  names: readonly string[],
+  { usage = 'serverAuth', commonName = 'origin' }: { usage?: 'serverAuth' | 'clientAuth'; commonName?: string } = {},
+): Certificate {
   const { dir } = testAuthority();
   const id = `leaf-${++issued}`;
-  const alternatives = names.map((name) => (/^[\d.]+$/.test(name) ? `IP:${name}` : `DNS:${name}`)).join(',');
+  const typed = (name: string) =>
+    /^[\d.]+$/.test(name) ? `IP:${name}` : name.includes('://') ? `URI:${name}` : `DNS:${name}`;
+  const alternatives = names.map(typed).join(',');
   writeFile(
     join(dir, `${id}.cnf`),
-    `[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\n${EXTENSIONS.leaf}subjectAltName=${alternatives}\n`,
+    `[req]\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\n[ext]\n${EXTENSIONS.leaf.replace('serverAuth', usage)}subjectAltName=${alternatives}\n`,
   );
   openssl(dir, [
     'req',
@@ -78,7 +85,7 @@ export function certificateFor(names: readonly string[]): Certificate {
     '-config',
     `${id}.cnf`,
     '-subj',
-    '/CN=origin',
+    `/CN=${commonName}`,
     '-keyout',
     `${id}.key`,
     '-out',
