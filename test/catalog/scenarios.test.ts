@@ -38,7 +38,7 @@ describe.runIf(existsSync(file))('the scenarios beside the checkout', () => {
   const ruled = events.filter((event) => event.rule !== undefined && !event.rule.startsWith('op:'));
 
   test('the fixture lists every rule that they name', () => {
-    expect([...new Set(ruled.map((event) => event.rule))].sort()).toEqual(Object.keys(known).sort());
+    expect(Object.keys(known)).toEqual(expect.arrayContaining([...new Set(ruled.map((event) => event.rule))]));
   });
 
   test('each rule covers the host and the port of its target', () => {
