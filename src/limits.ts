@@ -64,6 +64,12 @@ export const LIMIT_SPECS = {
   admin_report_timeout_ms: { default: 60_000, min: 1_000, max: 600_000, about: 'Time for one report or suggestion of the admin listener; then its thread is ended and 503 is answered.' },
   config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },
   layer_files_max: { default: 1_000, min: 1, max: 100_000, about: 'Files of layers; what is beyond in the order of `layers` is left out, and is a broken layer.' },
+  ship_interval_ms: {
+    default: 60_000,
+    min: 1_000,
+    max: 3_600_000,
+    about: 'Time between two looks for closed segments of the audit log that are to be shipped.',
+  },
   watch_interval_ms: { default: 1_000, min: 100, max: 3_600_000, about: 'Time between two looks at the policy files; a change counts when the next look sees no further one.' },
   grant_duration_max_h: { default: 168, min: 1, max: 8_760, about: 'Hours that a grant may last; a longer one is refused, by the command and by each node.' },
   grants_max: { default: 1_000, min: 1, max: 100_000, about: 'Grants that count at once; the command refuses more, and a node takes the oldest.' },

@@ -2,6 +2,7 @@
 // (records, limits, audit log, resolver, engine) and fills it in; only the three time histograms are kept by the client library.
 // Label values come from closed sets and from the policy's groups, so no client can make series.
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client';
+import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
 import { LIMIT_NAMES, type Timing } from '../limits.ts';
 import type { ProxyContext } from '../proxy/context.ts';
@@ -16,6 +17,8 @@ export interface MetricSources {
   readonly counts: RecordCounts;
   readonly audit: { readonly stats: AuditStats };
   readonly storeLag: () => StoreLag;
+  /** Null where closed segments are not shipped. */
+  readonly shipping: Pick<Shipping, 'waiting' | 'failures'> | null;
   /** Why the proxy is not ready, or null. */
   readonly notReady: () => string | null;
   /** The global mode in force. */
@@ -58,6 +61,7 @@ export function createMetrics(sources: MetricSources, timings: Timings): Metrics
   requestSeries(page, sources);
   stateSeries(page, sources);
   recordSeries(page, sources);
+  shippingSeries(page, sources);
   policySeries(page, sources);
   collectDefaultMetrics({ register: timings.registry });
   for (const name of MISNAMED) timings.registry.removeSingleMetric(name);
@@ -179,6 +183,16 @@ function stateSeries(page: Page, { ctx, engine, notReady }: MetricSources): void
   page.counter('dns_failures_total', 'Look-ups that failed.', [], (put) => put(ctx.resolver.stats().failures));
   page.gauge('dns_pending', 'Names that are being looked up.', [], (put) => put(ctx.resolver.stats().pending));
   page.gauge('dns_cache_entries', 'Names in the cache.', [], (put) => put(ctx.resolver.stats().entries));
+}
+
+function shippingSeries(page: Page, { shipping }: MetricSources): void {
+  if (shipping === null) return;
+  page.gauge('audit_ship_waiting', 'Closed files of the audit log that are not in the second place yet.', [], (put) =>
+    put(shipping.waiting),
+  );
+  page.gauge('audit_ship_failures', 'Attempts to ship that failed since one succeeded.', [], (put) =>
+    put(shipping.failures),
+  );
 }
 
 function recordSeries(page: Page, { audit, storeLag }: MetricSources): void {

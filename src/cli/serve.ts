@@ -30,6 +30,7 @@ import { activatedSockets, type Place, placesOf, type Sockets } from './places.t
 import { type InForce, PolicyHolder } from './policy-holder.ts';
 import { Predecessor } from './predecessor.ts';
 import { readyLine } from './ready-line.ts';
+import { startShip } from './ship.ts';
 import { Sight } from './sight.ts';
 import { Signals } from './signals.ts';
 import { TlsFiles } from './tls-files.ts';
@@ -159,6 +160,9 @@ async function run({
   const pages = sight.pages({ ctx, engine, audit, storeLag, notReady, mode, settings, overrides, log });
   const entrance = tls?.entrance ?? null;
   const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
+  const shipping = startShip(settings, log);
+  const pages = sight.pages({ ctx, shipping, engine, audit, storeLag, notReady, mode, settings, overrides, log });
+  const listeners = new Listeners({ proxy, admin: pages, guard: (bound) => holder.guard(bound) });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
@@ -192,6 +196,7 @@ async function run({
     jobs.close();
     sight.close();
     ctx.resolver.close();
+    await shipping?.stop();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     if (projection) await stopProjection(projection, log);
   }

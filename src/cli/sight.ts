@@ -14,6 +14,7 @@ import type { AdminParts } from '../admin/server.ts';
 import { Site } from '../admin/site.ts';
 import { TappedRecorder } from '../admin/tapped-recorder.ts';
 import { ensureToken } from '../admin/token.ts';
+import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
 import type { Settings } from '../config/config.ts';
 import type { Overrides } from '../config/load.ts';
@@ -31,6 +32,7 @@ export interface Seen {
   readonly engine: Engine;
   readonly audit: { readonly stats: AuditStats };
   readonly storeLag: () => StoreLag;
+  readonly shipping: Pick<Shipping, 'waiting' | 'failures'> | null;
   readonly notReady: () => string | null;
   readonly mode: () => Mode;
   readonly settings: Settings;

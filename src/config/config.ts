@@ -53,6 +53,8 @@ export interface Settings {
     readonly sync: 'none' | 'interval' | 'batch';
     /** 0: never. */
     readonly rotateBytes: number;
+    /** Where closed segments are copied; `key` is a file. */
+    readonly ship: { readonly dir: string; readonly key: string | null } | null;
   };
   readonly usage: {
     readonly store: StorePlace;
@@ -141,6 +143,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       whenFull: raw.audit?.when_full ?? 'refuse',
       sync: raw.audit?.sync ?? 'interval',
       rotateBytes: raw.audit?.rotate_bytes ?? 0,
+      ship: raw.audit?.ship === undefined ? null : { dir: raw.audit.ship.dir, key: raw.audit.ship.key ?? null },
     },
     usage: {
       store: storeOf(raw.usage),

@@ -271,6 +271,13 @@ export const SHAPE = {
         .union([z.literal(0), z.int().min(1_048_576).max(1_099_511_627_776)])
         .describe('Size at which the file is rotated by the proxy itself, 1 MiB at least; 0: never. Default 0.')
         .optional(),
+      ship: z
+        .strictObject({
+          dir: leaf.filePath('A folder of a second place, such as a mounted share; each node has a folder in it.'),
+          key: leaf.filePath('An Ed25519 private key in PEM that signs the checkpoints.').optional(),
+        })
+        .describe('Closed segments are copied there, packed with gzip, with a checkpoint of how far the log had come.')
+        .optional(),
     })
     .describe('The record of every request.')
     .optional(),

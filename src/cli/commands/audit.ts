@@ -7,8 +7,11 @@ import { EXIT } from '../args.ts';
 import { auditFile, noAuditLog } from '../audit-file.ts';
 import type { Input } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
+import { auditVerifyShipped } from './audit-shipped.ts';
 
 export async function auditVerify(input: Input, ui: Ui, world: World): Promise<number> {
+  const shipped = input.text('shipped');
+  if (shipped !== null) return auditVerifyShipped(shipped, input, ui, world);
   const file = auditFile(input, ui, world);
   ui.progress(`reading ${file}`);
   const found = await verifyAudit(file);

@@ -5,13 +5,29 @@ export const AUDIT_COMMANDS = [
   {
     name: 'audit verify',
     summary: 'Check that the audit log is complete: every line, its number and its hash.',
-    json: 'file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open',
+    json: 'file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open; with --shipped: dir, complete, nodes [{node, folder, checkpoint {time, last {seq, hash}} or null, last, behind, problems, complete}]',
+    about: [
+      'With --shipped it looks into the second place of audit.ship instead: each node there must have the files of its checkpoint, a whole chain, and a checkpoint that is signed by a key that was given.',
+    ],
     arguments: [],
-    options: [CONFIG, LOG],
+    options: [
+      CONFIG,
+      LOG,
+      { name: 'shipped', value: 'DIR', about: 'The folder that the nodes ship to.' },
+      {
+        name: 'key',
+        value: 'FILE',
+        repeat: true,
+        about: 'With --shipped: an Ed25519 public key in PEM that signs checkpoints.',
+      },
+      { name: 'node', value: 'NAME', repeat: true, about: 'With --shipped: a node that must be there.' },
+      { name: 'to', value: 'WHEN', about: `With --shipped: all until then must be there. ${WHEN}.` },
+    ],
     exits: { 0: 'complete', 1: 'a line is damaged, missing or altered' },
     examples: [
       'sallyport audit verify --config config/sallyport.yaml',
       'sallyport audit verify --log data/audit.jsonl',
+      'sallyport audit verify --shipped /mnt/audit --key checkpoints.pub --node proxy-1 --node proxy-2 --to 24h',
     ],
   },
   {

@@ -1,0 +1,191 @@
+// Closed segments in a second place: whole or not there, once, under names that logrotate cannot change; and what a verification of that
+// place finds when somebody has been at it.
+import { generateKeyPairSync } from 'node:crypto';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type Checkpoint, checkpointText, isSigned, parseCheckpoint } from '../../src/audit/checkpoint.ts';
+import { nodeFolder, Shipper } from '../../src/audit/ship.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
+import { verifyShipped } from '../../src/audit/verify-shipped.ts';
+import { ScratchLog } from '../support/audit.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
+
+const KEY = generateKeyPairSync('ed25519');
+const OTHER = generateKeyPairSync('ed25519');
+
+let scratch: ScratchLog;
+let file: string;
+let dir: string;
+
+beforeEach(() => {
+  scratch = new ScratchLog();
+  ({ file } = scratch);
+  dir = join(scratch.file, '..', 'second place');
+});
+afterEach(() => scratch.close());
+
+const shipper = (over: Partial<ConstructorParameters<typeof Shipper>[0]> = {}): Shipper =>
+  new Shipper({
+    file,
+    node: 'proxy-1',
+    dir,
+    key: KEY.privateKey,
+    now: () => new Date('2026-11-26T12:00:00Z'),
+    ...over,
+  });
+const folder = (): string => nodeFolder(dir, 'proxy-1');
+const there = (): string[] => fs.readdirSync(folder()).sort();
+const check = async (...expected: string[]) =>
+  (await verifyShipped(dir, [KEY.publicKey], expected)) as [Awaited<ReturnType<typeof verifyShipped>>[number]];
+const why = async (...expected: string[]): Promise<string[]> =>
+  (await check(...expected)).flatMap(({ problems }) => problems.map((one) => one.why));
+
+/** Some closed segments and an open file. */
+function written(requests = 40) {
+  const log = scratch.open({ file, rotateBytes: 5_000 });
+  for (let n = 0; n < requests; n++) {
+    log.decided(decidedRecord({ id: `r${n}` }));
+    log.ended(endedRecord({ id: `r${n}` }));
+  }
+  return log;
+}
+
+const closed = (): string[] => fs.readdirSync(join(file, '..')).filter((name) => /^audit\.jsonl\.\d{12}$/.test(name));
+
+describe('a round', () => {
+  it('ships what is closed, once, with a signed checkpoint of how far the log is', async () => {
+    const log = written();
+    const ship = shipper();
+    const first = await ship.round();
+    expect(first.shipped).toHaveLength(closed().length);
+    expect(first).toMatchObject({ waiting: 0 });
+    expect(there()).toEqual([...first.shipped.map((name) => `${name}.gz`), 'checkpoint.json'].sort());
+    const packed = first.shipped.map((name) =>
+      gunzipSync(fs.readFileSync(join(folder(), `${name}.gz`))).toString('latin1'),
+    );
+    const plain = closed().map((name) => fs.readFileSync(join(file, '..', name), 'latin1'));
+    expect(packed).toEqual(plain);
+    expect((await ship.round()).shipped).toEqual([]);
+    const checkpoint = parseCheckpoint(fs.readFileSync(join(folder(), 'checkpoint.json'), 'utf8')) as Checkpoint;
+    expect(isSigned(checkpoint, [KEY.publicKey])).toBe(true);
+    const all = await verifyAudit(file);
+    expect(checkpoint).toMatchObject({ node: 'proxy-1', last: { seq: all.to?.seq } });
+    expect(await check('proxy-1')).toMatchObject([{ complete: true, problems: [] }]);
+    log.close();
+  });
+
+  it('goes on where an earlier process ended, also where logrotate has renamed and packed the files', async () => {
+    const log = written();
+    const before = await shipper().round();
+    for (const [index, name] of closed().entries()) {
+      const from = join(file, '..', name);
+      fs.writeFileSync(`${file}.${index + 1}.gz`, gzipSync(fs.readFileSync(from)));
+      fs.rmSync(from);
+    }
+    expect((await shipper().round()).shipped).toEqual([]);
+    for (let n = 100; n < 120; n++) log.decided(decidedRecord({ id: `r${n}`, verdict: 'deny' }));
+    const after = await shipper().round();
+    expect(after.shipped.length).toBeGreaterThan(0);
+    expect(there()).toHaveLength(before.shipped.length + after.shipped.length + 1);
+    expect(await check()).toMatchObject([{ complete: true }]);
+    log.close();
+  });
+
+  it('ships again what the second place has lost, and leaves no half of a file', async () => {
+    const log = written();
+    const ship = shipper();
+    const { shipped } = await ship.round();
+    fs.rmSync(join(folder(), `${shipped[0]}.gz`));
+    expect((await ship.round()).shipped).toEqual([shipped[0]]);
+    fs.rmSync(folder(), { recursive: true });
+    // Something stands where the folder has to be.
+    fs.writeFileSync(folder(), '');
+    await expect(ship.round()).rejects.toThrow(/EEXIST|ENOTDIR/);
+    fs.rmSync(folder());
+    await ship.round();
+    expect(there().filter((name) => name.includes('.part'))).toEqual([]);
+    expect(await check()).toMatchObject([{ complete: true }]);
+    log.close();
+  });
+});
+
+describe('a verification of the second place', () => {
+  let shipped: readonly string[];
+  const place = (index: number): string => join(folder(), `${shipped[index]}.gz`);
+  const checkpointFile = (): string => join(folder(), 'checkpoint.json');
+  const rewrite = (change: (of: Checkpoint) => Checkpoint, key = KEY.privateKey): void => {
+    const of = parseCheckpoint(fs.readFileSync(checkpointFile(), 'utf8')) as Checkpoint;
+    fs.writeFileSync(checkpointFile(), checkpointText(change(of), key));
+  };
+
+  beforeEach(async () => {
+    written().close();
+    ({ shipped } = await shipper().round());
+    expect(shipped.length).toBeGreaterThan(2);
+  });
+
+  it.each<[string, () => void, RegExp]>([
+    ['the newest file is gone', () => fs.rmSync(place(shipped.length - 1)), /was shipped and is not here/],
+    ['a file in the middle is gone', () => fs.rmSync(place(1)), /was shipped and is not here/],
+    [
+      'a line was changed',
+      () =>
+        fs.writeFileSync(
+          place(0),
+          gzipSync(
+            gunzipSync(fs.readFileSync(place(0)))
+              .toString('latin1')
+              .replace('"allow"', '"deny" '),
+          ),
+        ),
+      /is not what was shipped/,
+    ],
+    ['a file is damaged', () => fs.truncateSync(place(1), 40), /cannot be unpacked/],
+    ['the checkpoint is gone', () => fs.rmSync(checkpointFile()), /no checkpoint/],
+    [
+      'the checkpoint was changed',
+      () => fs.writeFileSync(checkpointFile(), fs.readFileSync(checkpointFile(), 'utf8').replace('T12:00', 'T13:00')),
+      /not signed by a key/,
+    ],
+    [
+      'a file and its entry are gone',
+      () => {
+        fs.rmSync(place(shipped.length - 1));
+        rewrite(
+          (of) => ({ ...of, files: Object.fromEntries(Object.entries(of.files).slice(0, -1)) }),
+          OTHER.privateKey,
+        );
+      },
+      /not signed by a key/,
+    ],
+    [
+      'an older checkpoint was put back',
+      () => rewrite((of) => ({ ...of, last: { seq: 1, hash: 'a'.repeat(64) } })),
+      /is older than line/,
+    ],
+    [
+      'the checkpoint of another node was put there',
+      () => rewrite((of) => ({ ...of, node: 'proxy-9' })),
+      /is of node proxy-9/,
+    ],
+  ])('finds that %s', async (_what, damage, expected) => {
+    expect(await check()).toMatchObject([{ complete: true }]);
+    damage();
+    expect((await why()).join('\n')).toMatch(expected);
+  });
+
+  it('misses a node that is expected', async () => {
+    expect(await why('proxy-1', 'proxy-2')).toEqual(['the node has no folder here']);
+  });
+});
+
+it('a node’s name leads nowhere else', () => {
+  for (const node of ['..', '.', '../up', 'a/b', '/etc', 'a\0b', 'ä', 'a b']) {
+    const at = nodeFolder('/second', node);
+    expect(at.slice(0, 8)).toBe('/second/');
+    expect(at.slice(8)).toMatch(/^[A-Za-z0-9%_-][A-Za-z0-9%._-]*$/);
+  }
+  expect(nodeFolder('/second', 'proxy-1.example')).toBe('/second/proxy-1.example');
+});
