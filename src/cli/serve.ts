@@ -157,12 +157,10 @@ async function run({
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const storeLag = () => fleet.lag();
   const mode = () => holder.mode;
-  const pages = sight.pages({ ctx, engine, audit, storeLag, notReady, mode, settings, overrides, log });
-  const entrance = tls?.entrance ?? null;
-  const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
   const shipping = startShip(settings, log);
   const pages = sight.pages({ ctx, shipping, engine, audit, storeLag, notReady, mode, settings, overrides, log });
-  const listeners = new Listeners({ proxy, admin: pages, guard: (bound) => holder.guard(bound) });
+  const entrance = tls?.entrance ?? null;
+  const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
