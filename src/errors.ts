@@ -151,6 +151,8 @@ export const OPERATOR_ERRORS = {
   'lint-address-identity': { source: 'operator', title: 'A source address alone selects who may use the rule.', hint: 'An address proves a machine and every job on it; accept it where that is enough.' },
   'lint-loose-selector': { source: 'operator', title: 'Whom the rule is for depends on names that others can choose.', hint: 'Name the pipeline by `pipeline_id`, its UUID; accept it where whoever names pipelines or branches may have the rule.' },
   'lint-accept': { source: 'operator', title: 'The rule accepts a finding that it does not have.', hint: 'Remove the name from `accept`.' },
+  'bundle-invalid': { source: 'operator', title: 'The policy bundle cannot be taken.', hint: 'Make it anew: `sallyport bundle make DIR --key FILE`; `sallyport bundle verify` says what is wrong.' },
+  'bundle-unreachable': { source: 'operator', title: 'The policy bundle cannot be fetched.', hint: 'Check the URL, the route to it, and its certificate.' },
   'grant-refused': { source: 'operator', title: 'The grant may not be given.', hint: 'Ask for less, or ask the owner of the ceiling for a line that covers it.' },
   'grant-unknown': { source: 'operator', title: 'No grant of that id stands.', hint: '`sallyport grants list` names them.' },
   'policy-test-failed': { source: 'operator', title: 'A test of the policy file fails.', hint: 'Change the rule or the test: `sallyport explain HOST` shows the decision.' },

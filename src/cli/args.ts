@@ -3,6 +3,7 @@
 // in commands/.
 import { AGENT_COMMANDS } from './table/agent.ts';
 import { AUDIT_COMMANDS } from './table/audit.ts';
+import { BUNDLE_COMMANDS } from './table/bundle.ts';
 import { DISCOVER_COMMANDS } from './table/discover.ts';
 import { GRANT_COMMANDS } from './table/grants.ts';
 import { IDENTITY_COMMANDS } from './table/identity.ts';
@@ -30,6 +31,7 @@ const COMMAND_TABLE = [
   ...AGENT_COMMANDS,
   ...POLICY_COMMANDS,
   ...GRANT_COMMANDS,
+  ...BUNDLE_COMMANDS,
   ...IDENTITY_COMMANDS,
   ...DISCOVER_COMMANDS,
   ...AUDIT_COMMANDS,
@@ -42,6 +44,7 @@ export const COMMANDS: readonly (CommandSpec & { readonly name: CommandName })[]
 export const FAMILIES: Readonly<Record<string, string>> = {
   catalog: 'What the catalog holds, and when it changes.',
   grants: 'What was granted for a while.',
+  bundle: 'A policy repository in one signed file.',
   user: 'Keep the file of users.',
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',

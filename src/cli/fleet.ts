@@ -12,6 +12,7 @@ export class Fleet {
   readonly #settings: Settings;
   #projection: Projection | null = null;
   #instance: ThisInstance | null = null;
+  #source = '';
 
   constructor(settings: Settings) {
     this.#settings = settings;
@@ -20,9 +21,14 @@ export class Fleet {
   /** What is in force here; said to the others as soon as the store can be written. */
   say({ policy, mode, layersBroken, grants, since }: InForce): void {
     const { node } = this.#settings;
-    const shown = { policy, mode, source: '', layers_broken: layersBroken, grants, since };
+    const shown = { policy, mode, source: this.#source, layers_broken: layersBroken, grants, since };
     this.#instance = { name: node, host: os.hostname(), pid: process.pid, version: VERSION, ...shown };
     this.#projection?.say(this.#instance);
+  }
+
+  /** The number of the bundle that is followed; said with what comes into force next. */
+  follow(serial: number): void {
+    this.#source = `bundle ${serial}`;
   }
 
   /** How far the store is behind the log. */

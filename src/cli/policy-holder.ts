@@ -100,6 +100,7 @@ export class PolicyHolder {
       {
         file,
         intervalMs: loaded.settings.limits.watch_interval_ms,
+        source: () => this.#loaded.settings.policyFile,
         folders: () => this.#loaded.settings.catalogDirs,
         files: () => this.#loaded.settings.identity.files,
         layers: () => this.#loaded.settings.layerFiles,

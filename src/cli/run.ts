@@ -22,6 +22,8 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   check: async () => (await import('./commands/check.ts')).check,
   policy: async () => (await import('./commands/policy.ts')).policy,
   explain: async () => (await import('./commands/explain.ts')).explain,
+  'bundle make': async () => (await import('./commands/bundle.ts')).bundleMake,
+  'bundle verify': async () => (await import('./commands/bundle.ts')).bundleVerify,
   grant: async () => (await import('./commands/grant.ts')).grant,
   revoke: async () => (await import('./commands/grant.ts')).revoke,
   'grants list': async () => (await import('./commands/grant.ts')).grantsList,

@@ -20,7 +20,9 @@ import { Slots } from '../proxy/slots.ts';
 import type { Projection } from '../usage/project.ts';
 import { Drain } from './drain.ts';
 import { chooseEngine } from './engine.ts';
+import { firstPolicy } from './first-policy.ts';
 import { Fleet } from './fleet.ts';
+import { followerOf } from './follow.ts';
 import { GrantHolder } from './grant-holder.ts';
 import { JobService } from './job-service.ts';
 import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
@@ -63,6 +65,7 @@ export async function serve(options: ServeOptions): Promise<number> {
 }
 
 async function start(options: ServeOptions, signals: Signals, predecessor: Predecessor | null): Promise<number> {
+  await firstPolicy(options.file, options.overrides);
   const loaded = await loadConfig({ file: options.file, overrides: options.overrides, now: Date.now() });
   const { settings } = loaded;
   const log = pino(
@@ -128,25 +131,17 @@ async function run({
   const engine = choice.make(settings.limits, meter);
   const ctx = createContext({ loaded, log, recorder, meter, engine });
   const fleet = new Fleet(settings);
+  const { file, overrides } = options;
+  const shared = { file, overrides, ctx, log };
+  const follower = followerOf({ ...shared, settings, fleet, reload: () => holder.reload() });
   const grants = new GrantHolder({ audit: recorder, log, meter });
   const inForce = (what: InForce): void => fleet.say(what);
-  const { file, overrides } = options;
   const tls = settings.identity.tls && openTls({ ctx, audit, log, settings: settings.identity.tls });
   const useIdentity = (identity: IdentitySettings): void => {
     ctx.proofs.use(identity);
     if (identity.tls) tls?.use(identity.tls);
   };
-  const holder = new PolicyHolder({
-    ctx,
-    audit: recorder,
-    log,
-    file,
-    overrides,
-    loaded,
-    grants,
-    inForce,
-    useIdentity,
-  });
+  const holder = new PolicyHolder({ ...shared, audit: recorder, loaded, grants, inForce, useIdentity });
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
   let projection: Projection | null = null;
@@ -177,6 +172,7 @@ async function run({
     });
     holder.watch();
     tls?.watch();
+    follower?.start();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
     options.say(ready);
@@ -186,6 +182,7 @@ async function run({
     return 0;
   } finally {
     signals.close();
+    follower?.close();
     holder.close();
     tls?.close();
     for (const open of ctx.open.values()) open.cut('drained', 'draining');

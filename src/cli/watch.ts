@@ -18,6 +18,8 @@ const LAYER_FILES_MAX = LIMIT_SPECS.layer_files_max.max;
 export interface WatchOptions {
   /** The policy file. */
   readonly file: string;
+  /** The base file of the policy, where that one names another place; asked at each look. */
+  readonly source: () => string | null;
   readonly intervalMs: number;
   /** Folders with own catalog files that are in use; asked at each look. */
   readonly folders: () => readonly string[];
@@ -62,13 +64,16 @@ export class PolicyWatch {
 
   /** What stat says of each file, as one text: equal where nothing has changed. Never rejects. */
   async look(): Promise<string> {
-    const { file, folders, files, layers } = this.#options;
+    const { file, source, folders, files, layers } = this.#options;
     const inUse = folders();
+    const elsewhere = source();
+    const base = elsewhere ?? file;
     const lines = [await line(file)];
+    if (elsewhere !== null) lines.push(await line(elsewhere));
     // Whether there is a lock is part of it; where there is none, its absence is no line, as it was not read.
-    const lock = await line(lockPath(file));
+    const lock = await line(lockPath(base));
     if (!lock.endsWith(' ENOENT')) lines.push(lock);
-    for (const folder of inUse.length > 0 ? inUse : [join(dirname(file), CATALOG_FOLDER)]) {
+    for (const folder of inUse.length > 0 ? inUse : [join(dirname(base), CATALOG_FOLDER)]) {
       for (const name of await names(folder)) lines.push(await line(join(folder, name)));
     }
     for (const further of files()) lines.push(await line(further));

@@ -10,6 +10,7 @@ import type { Attributes } from '../policy/record.ts';
 import type { IdentitySettings } from './identity.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { Endpoint } from './leaf.ts';
+import type { PolicyPlace } from './load-source.ts';
 import type { Parsed } from './parse.ts';
 import type { ENGINES, LOG_LEVELS, ON_RELOAD } from './schema.ts';
 import type { StorePlace } from './store-place.ts';
@@ -69,6 +70,10 @@ export interface Settings {
   readonly catalogDirs: readonly string[];
   /** The files of layers, in the order of their mapping; a path may have a star in its last part. */
   readonly layerFiles: readonly string[];
+  /** Where the rules come from; null: from the file itself. */
+  readonly policy: PolicyPlace | null;
+  /** The base file of the policy where it is not the file itself. */
+  readonly policyFile: string | null;
 }
 
 export const DEFAULTS = {
@@ -104,12 +109,12 @@ export interface SettingsInput {
   readonly catalogDirs: readonly string[];
   readonly identity: IdentitySettings;
   readonly layerFiles: readonly string[];
+  readonly policyFile: string | null;
 }
 
 /** Builds the settings; the problems are those between keys. */
 export function buildSettings(input: SettingsInput): { settings: Settings; problems: PathProblem[] } {
   const { raw, overridden } = input.parsed;
-  const { dns } = raw;
   const daily = raw.usage?.keep?.daily ?? DEFAULTS.keep.daily;
   const settings: Settings = {
     file: input.file,
@@ -133,11 +138,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     plainHttp: raw.plain_http ?? true,
     watch: raw.watch ?? true,
     onReload: raw.on_reload ?? 'keep',
-    dns:
-      dns === undefined || dns === 'system'
-        ? { mode: 'system' }
-        : { mode: 'servers', servers: dns.servers.map(endpointText) },
-    limits: { ...DEFAULT_LIMITS, ...(raw.limits as Partial<Limits> | undefined) },
+    ...reachOf(raw),
     audit: {
       file: raw.audit?.file ?? DEFAULTS.audit,
       whenFull: raw.audit?.when_full ?? 'refuse',
@@ -159,6 +160,8 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     node: raw.node ?? input.hostname,
     catalogDirs: input.catalogDirs,
     layerFiles: input.layerFiles,
+    policy: raw.policy ?? null,
+    policyFile: input.policyFile,
   };
   return { settings: deepFreeze(settings), problems: [...relations(settings), ...passwordProblems(raw.usage)] };
 }
@@ -166,6 +169,17 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
 /** Where clients reach the proxy, plain and over TLS. */
 export function proxyEndpoints(settings: Settings): readonly Endpoint[] {
   return [...settings.listen, ...(settings.identity.tls?.listen ?? [])];
+}
+
+/** What the proxy needs to reach something for itself. */
+export function reachOf({ dns, limits }: Parsed['raw']): Pick<Settings, 'dns' | 'limits'> {
+  return {
+    dns:
+      dns === undefined || dns === 'system'
+        ? { mode: 'system' }
+        : { mode: 'servers', servers: dns.servers.map(endpointText) },
+    limits: { ...DEFAULT_LIMITS, ...(limits as Partial<Limits> | undefined) },
+  };
 }
 
 /** host:port, with brackets around an IPv6 address. */

@@ -221,16 +221,37 @@ export interface HttpsUrl {
 }
 
 export function httpsUrl(about: string) {
-  return leaf<HttpsUrl>('config-value', about, (text) => {
-    const [, host = '', path = ''] = /^https:\/\/([^/?#@\s]+)((?:\/[\w.~%!$&'()*+,;=:@-]*)*)$/.exec(text) ?? [];
-    const authority = parseAuthority(/:\d+$/.test(host) ? host : `${host}:443`);
-    if (host === '' || text.length > 2_048)
-      return {
-        problem: `${JSON.stringify(text.slice(0, 80))} is not an https:// URL`,
-        hint: 'Write https://HOST/PATH, without user, query and fragment.',
-      };
-    if (!authority.ok) return { problem: `${JSON.stringify(text.slice(0, 80))}: ${authority.problem}` };
-    return { value: { text, authority: authority.authority, path } };
+  return leaf<HttpsUrl>('config-value', about, readHttpsUrl);
+}
+
+function readHttpsUrl(text: string): Leaf<HttpsUrl> {
+  const [, host = '', path = ''] = /^https:\/\/([^/?#@\s]+)((?:\/[\w.~%!$&'()*+,;=:@-]*)*)$/.exec(text) ?? [];
+  const authority = parseAuthority(/:\d+$/.test(host) ? host : `${host}:443`);
+  if (host === '' || text.length > 2_048)
+    return {
+      problem: `${JSON.stringify(text.slice(0, 80))} is not an https:// URL`,
+      hint: 'Write https://HOST/PATH, without user, query and fragment.',
+    };
+  if (!authority.ok) return { problem: `${JSON.stringify(text.slice(0, 80))}: ${authority.problem}` };
+  return { value: { text, authority: authority.authority, path } };
+}
+
+/** Where a policy comes from: `url` null for a folder. */
+export type PolicySourcePlace =
+  | { readonly url: HttpsUrl; readonly folder: null }
+  | { readonly url: null; readonly folder: string };
+
+/** An https:// URL, or a folder. */
+export function policySource(about: string) {
+  return leaf<PolicySourcePlace>('config-value', about, (text) => {
+    const scheme = schemeOf(text);
+    if (scheme === null) {
+      if (text.trim() === '' || text.includes('\0'))
+        return { problem: 'the path is empty', hint: 'Write a folder, or an https:// URL.' };
+      return { value: { url: null, folder: text } };
+    }
+    const read = readHttpsUrl(text);
+    return 'value' in read ? { value: { url: read.value, folder: null } } : read;
   });
 }
 

@@ -21,6 +21,7 @@ import { loadIdentity } from './load-identity.ts';
 import { type LastGood, type LayerStatus, Layers } from './load-layers.ts';
 import { lockOf, pendingProblems } from './load-lock.ts';
 import { makePolicy } from './load-policy.ts';
+import { followSource, sourceProblems } from './load-source.ts';
 import { parseText, readTextFile } from './load-text.ts';
 import { type Overrides, type Parsed, parseRaw } from './parse.ts';
 import { buildPolicySource } from './policy-source.ts';
@@ -44,6 +45,8 @@ export interface LoadOptions {
   /** Its text, instead of what is on the disk: a proposal that nobody has written yet. */
   readonly text?: string;
   readonly overrides?: Overrides;
+  /** Where the policy is read from, instead of the folder in force of `policy.source`: a bundle on trial. */
+  readonly policyFolder?: string;
   /** What was last in force of each layer, for one that is broken now. */
   readonly lastGood?: LastGood;
   /** Milliseconds since the epoch, for expiry. */
@@ -124,7 +127,11 @@ export type WorkerAnswer =
  */
 export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { file, now } = options;
-  const document = file === null ? BUILT_IN : options.text === undefined ? readFile(file) : read(file, options.text);
+  const own = file === null ? BUILT_IN : options.text === undefined ? readFile(file) : read(file, options.text);
+  const elsewhere = file === null ? null : followSource(own, file, options.policyFolder ?? null);
+  const document = elsewhere?.document ?? own;
+  /** Beside it stand the catalog files, the lock and the layers. */
+  const base = elsewhere?.file ?? file;
   const parsed = parseRaw(document.value, options.overrides ?? {});
   const { raw } = parsed;
   let layers: Layers | null = null;
@@ -133,9 +140,10 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
     (problem) => layers?.place(problem.path, problem.key ? 'key' : 'value') ?? placeOf(problem, document, parsed),
   );
   findings.add(parsed.problems);
-  const catalogDirs = catalogFolders(file, parsed, findings);
-  const files = document.read === null ? [] : [document.read];
-  const lock = lockOf(file);
+  findings.add(sourceProblems(raw.policy));
+  const catalogDirs = catalogFolders(base, parsed, findings);
+  const files = [...(own.read === null ? [] : [own.read]), ...(elsewhere?.read ?? [])];
+  const lock = lockOf(base);
   const catalog = readCatalog(catalogDirs, lock, findings, files);
   const origin = (path: readonly PropertyKey[]): string => originText(document.place(path));
   const { settings, problems: relations } = buildSettings({
@@ -145,20 +153,21 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
     hostname: hostname(),
     catalogDirs,
     identity: loadIdentity(parsed.raw, findings, files),
-    layerFiles: layerPaths(file, raw),
+    layerFiles: layerPaths(base, raw),
+    policyFile: elsewhere?.file ?? null,
   });
   findings.add(relations);
-  if (file !== null) findings.add(sizeProblems(document, settings));
+  if (file !== null) findings.add(sizeProblems(Math.max(own.bytes, elsewhere?.bytes ?? 0), settings));
   // Without its catalog every group of the file would look unknown.
   if (catalog === null) throw findings.error();
   const built = buildPolicySource({ parsed, settings, catalog, origin, machine: machineAddresses() });
   findings.add(built.problems);
   // Rules of a file with an error are incomplete: warnings and tests about them would mislead.
   if (findings.hasErrors) throw findings.error();
-  if (raw.layers !== undefined && file !== null) {
+  if (raw.layers !== undefined && base !== null) {
     const { lastGood = {} } = options;
     const filesMax = settings.limits.layer_files_max;
-    layers = new Layers({ file, layers: raw.layers, catalog, lastGood, filesMax, files });
+    layers = new Layers({ file: base, layers: raw.layers, catalog, lastGood, filesMax, files });
   }
   const made = makePolicy(built, catalog, layers, { tests: parsed.tests, place: origin, now });
   const rules = [...built.rules, ...(layers?.rules ?? [])];
@@ -221,10 +230,10 @@ function read(file: string, text: string): ReadDocument {
 }
 
 /** limits.config_bytes below the default: the file itself must keep to it. The default bounds what is read before that. */
-function sizeProblems(document: ReadDocument, settings: Settings): PathProblem[] {
+function sizeProblems(bytes: number, settings: Settings): PathProblem[] {
   const max = settings.limits.config_bytes;
-  if (document.bytes <= max) return [];
-  const message = `this file has ${document.bytes} bytes; config_bytes allows ${max}`;
+  if (bytes <= max) return [];
+  const message = `this file has ${bytes} bytes; config_bytes allows ${max}`;
   const { hint } = OPERATOR_ERRORS['config-too-large'];
   return [{ code: 'config-too-large', severity: 'error', path: ['limits', 'config_bytes'], key: false, message, hint }];
 }

@@ -7,6 +7,7 @@ import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
 import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
+import { policyKey } from './source-schema.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
@@ -345,6 +346,7 @@ export const SHAPE = {
     .describe('The operational log, on standard error.')
     .optional(),
   node: leaf.line('The name of this proxy in its records. Default: the host name.', 128).optional(),
+  policy: policyKey.optional(),
   layers: layersKey({ selector, accept: stated.accept }).optional(),
   catalog: z
     .strictObject({

@@ -50,6 +50,7 @@ function begin(files: ReturnType<typeof read>[], folders: readonly string[] = []
     {
       file,
       intervalMs: INTERVAL_MS,
+      source: () => null,
       folders: () => folders,
       files: () => further,
       layers: () => layers,

@@ -1,0 +1,37 @@
+// Makes the follower of a policy bundle out of the running proxy's own road: its resolver, its address guard, its limits.
+import type { Logger } from 'pino';
+import type { Settings } from '../config/config.ts';
+import type { Overrides } from '../config/load.ts';
+import type { GuardedRoad } from '../net/guarded-get.ts';
+import type { ProxyContext } from '../proxy/context.ts';
+import type { Fleet } from './fleet.ts';
+import { PolicyFollower } from './policy-follower.ts';
+
+interface Following {
+  readonly file: string | null;
+  readonly overrides: Overrides;
+  readonly settings: Settings;
+  readonly ctx: ProxyContext;
+  readonly log: Logger;
+  readonly fleet: Fleet;
+  readonly reload: () => Promise<void>;
+}
+
+/** Null where the policy comes from no URL. */
+export function followerOf({ file, overrides, settings, ctx, log, fleet, reload }: Following): PolicyFollower | null {
+  const { policy, limits } = settings;
+  if (policy === null || policy.source.url === null || file === null) return null;
+  const admits: GuardedRoad['admits'] = (authority, address, ranges) => ctx.policy.admits(authority, address, ranges);
+  const follower = new PolicyFollower({
+    ...{ policy, file, overrides },
+    road: { resolver: ctx.resolver, limits, meter: ctx.meter, admits },
+    changed: async (serial) => {
+      log.info({ serial }, 'a newer policy bundle is here');
+      fleet.follow(serial);
+      await reload();
+    },
+    onProblem: (error) => log.error({ err: error }, 'the policy bundle cannot be taken; the one in force stays'),
+  });
+  fleet.follow(follower.serial);
+  return follower;
+}
