@@ -88,7 +88,10 @@ export class JobApi implements InnerService {
   }
 
   #lease({ request, client, job, identity }: Asked, lease: Lease): InnerAnswer {
-    const others = this.#leases.at(client.address).filter((one) => one.job !== job);
+    const { agent } = lease.attributes;
+    const others = this.#leases
+      .at(client.address)
+      .filter((one) => one.job !== job && (agent === undefined || one.attributes.agent !== agent));
     const until = new Date(lease.untilMs).toISOString();
     if (!this.#noted(request, { act: 'lease', job, until, shared: others.length > 0 }))
       return { ...refused('audit-unavailable'), identity };

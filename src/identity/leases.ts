@@ -48,6 +48,7 @@ export class Leases {
 
   /**
    * Begins a lease, or lengthens the one that the job has at this address; it never gets shorter by a token that ends earlier.
+   * An agent runs one job at a time: that of its job before ends, which was killed before it could give it back.
    * @returns what was done; null where limits.leases_max is reached
    */
   begin(lease: Lease): 'begun' | 'renewed' | null {
@@ -59,6 +60,10 @@ export class Leases {
       this.#options.meter.hit('leases_max');
       return null;
     }
+    const { agent } = lease.attributes;
+    for (const one of this.at(lease.address))
+      if (agent !== undefined && one.attributes.agent === agent && one.job !== lease.job)
+        this.end(one.job, one.address);
     this.#put(lease);
     this.onChange();
     return known === undefined ? 'begun' : 'renewed';

@@ -22,7 +22,8 @@ let origin: Origin;
 let token = '';
 let others = '';
 
-const named = (job: string): TokenChanges => ({ claims: { job_id: job } });
+/** Of another agent on the same host. */
+const named = (job: string): TokenChanges => ({ claims: { job_id: job, agent_id: 'another-agent' } });
 
 beforeAll(async () => {
   writeFileSync(keysFile, issuer.jwks);

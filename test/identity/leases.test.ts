@@ -81,6 +81,21 @@ describe('a lease', () => {
   });
 });
 
+describe('an agent', () => {
+  it('runs one job at a time: the lease of a job that was killed ends with that of the next one', () => {
+    const { leases } = make();
+    const of = (job: string, agent: string): Lease => ({ ...lease(job), attributes: { job, agent } });
+    leases.begin(of('killed', 'a1'));
+    leases.begin(of('neighbour', 'a2'));
+    leases.begin(of('next', 'a1'));
+    expect(leases.at('10.0.0.1').map(({ job }) => job)).toEqual(['neighbour', 'next']);
+    // Without an agent in the token nobody knows.
+    leases.begin(lease('bare'));
+    leases.begin(lease('barer'));
+    expect(leases.size).toBe(4);
+  });
+});
+
 describe('an address with several leases', () => {
   it('is nobody of them: the candidates are named, nothing of theirs is proven', () => {
     const { leases } = make();
