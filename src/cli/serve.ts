@@ -111,17 +111,8 @@ interface Parts {
   readonly predecessor: Predecessor | null;
 }
 
-async function run({
-  options,
-  loaded,
-  log,
-  audit,
-  sight,
-  signals,
-  places,
-  sockets,
-  predecessor,
-}: Parts): Promise<number> {
+async function run(parts: Parts): Promise<number> {
+  const { options, loaded, log, audit, sight, signals, places, sockets, predecessor } = parts;
   const { settings } = loaded;
   sayRepairs(audit, log);
   const { meter } = sight;
@@ -166,10 +157,8 @@ async function run({
     });
     // After the start is recorded: grants are recorded too when they come.
     projection = fleet.start(log, (found) => holder.setGrants(found));
-    const ended = obey({
-      ...{ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs },
-      env: options.env,
-    });
+    const { env } = options;
+    const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, env });
     holder.watch();
     tls?.watch();
     follower?.start();
