@@ -1,7 +1,7 @@
 // What was refused to one job, and what to do about it, from the usage store: for the build page, so by host and in words of a build
 // engineer. Only what the job has proven to be its own counts: anybody may claim to be another job. It reads and renders; it waits
 // for nothing.
-
+import { sql } from 'kysely';
 import { type Pattern, patternMatches } from '../policy/pattern.ts';
 import type { Nearest } from '../policy/record.ts';
 import { INNER_HOST } from '../proxy/inner.ts';
@@ -25,6 +25,8 @@ export interface RefusedHost {
   readonly redirect_from: { readonly host: string; readonly port: number } | null;
   readonly first_seen: string;
   readonly last_seen: string;
+  /** Source addresses that asked for it, at most CLIENTS_MAX. */
+  readonly clients: readonly string[];
   /** Where to ask for the host; null where the policy names no place. */
   readonly request_url: string | null;
 }
@@ -58,6 +60,7 @@ export interface JobReportInput {
 /** A job lives for a few days at most; its counts are looked for so far back. */
 const WINDOW_MS = 35 * 86_400_000;
 const REFUSED_MAX = 200;
+const CLIENTS_MAX = 5;
 
 export async function readJobReport(store: Store, input: JobReportInput): Promise<JobReport> {
   const { job, now, help } = input;
@@ -88,6 +91,7 @@ export async function readJobReport(store: Store, input: JobReportInput): Promis
   const targets = [...new Set(shown.map(({ row }) => row.target_id))];
   const denials = await readDenials(store, targets);
   const redirects = await readRedirects(store, targets, from);
+  const clients = await readClients(store, job, targets);
   return {
     job,
     ...sums,
@@ -109,6 +113,7 @@ export async function readJobReport(store: Store, input: JobReportInput): Promis
         redirect_from: redirects.get(row.target_id) ?? null,
         first_seen: new Date(first).toISOString(),
         last_seen: new Date(last).toISOString(),
+        clients: clients.get(row.target_id) ?? [],
         request_url: requestUrl(help, host, port, job),
       };
     }),
@@ -116,6 +121,21 @@ export async function readJobReport(store: Store, input: JobReportInput): Promis
     owner: help.owner,
     contact: help.contact,
   };
+}
+
+/** From which addresses the job asked for targets that were refused. */
+async function readClients(store: Store, job: string, targets: readonly number[]): Promise<Map<number, string[]>> {
+  const found = new Map<number, string[]>();
+  if (targets.length === 0) return found;
+  const { rows } = await sql<{ target_id: number; client: string }>`
+    SELECT DISTINCT u.target_id, a.client FROM actor AS a JOIN usage AS u ON u.actor_id = a.id
+    WHERE a.job = ${job} AND a.kind <> 'claimed' AND u.verdict <> 'allow' AND u.target_id IN (${sql.join(targets)})
+    ORDER BY u.target_id, a.client LIMIT ${REFUSED_MAX * CLIENTS_MAX}`.execute(store.db);
+  for (const { target_id, client } of rows) {
+    const list = found.get(target_id) ?? [];
+    if (list.length < CLIENTS_MAX) found.set(target_id, [...list, client]);
+  }
+  return found;
 }
 
 function byVerdict(a: TargetRow, b: TargetRow): number {
@@ -140,15 +160,8 @@ export function jobMarkdown(report: JobReport): string {
       '',
     );
   if (report.refused.length > 0) {
-    lines.push('| Host | Times | Why | What to do |', '| --- | --: | --- | --- |');
-    for (const row of report.refused) {
-      const why = row.verdict === 'observe' ? `${row.reason} (would be refused)` : row.reason;
-      const from = row.redirect_from;
-      const redirect = from === null ? '' : ` Likely a redirect from ${from.host}:${from.port}.`;
-      const ask = row.request_url === null ? '' : ` Ask: ${row.request_url}`;
-      const cells = [`${row.host}:${row.port}`, row.count, why, `${row.hint}${redirect}${ask}`];
-      lines.push(`| ${cells.map(cell).join(' | ')} |`);
-    }
+    lines.push('| Host | Times | From | Why | What to do |', '| --- | --: | --- | --- | --- |');
+    lines.push(...report.refused.map(tableRow));
     lines.push('');
   }
   const more = report.refused_total - report.refused.length;
@@ -156,6 +169,23 @@ export function jobMarkdown(report: JobReport): string {
   const who = [report.owner, report.contact].filter((text) => text !== null).map(cell);
   if (who.length > 0 && report.refused.length > 0) lines.push(`Whom to ask: ${who.join(', ')}`, '');
   return `${lines.join('\n').trimEnd()}\n`;
+}
+
+function tableRow(row: RefusedHost): string {
+  const why = row.verdict === 'observe' ? `${row.reason} (would be refused)` : row.reason;
+  const from = row.redirect_from;
+  const todo = [
+    markdownCell(row.hint),
+    ...(from === null ? [] : [markdownCell(`likely a redirect from ${from.host}:${from.port}`)]),
+    ...(row.request_url === null ? [] : [linkTo(row.request_url)]),
+  ];
+  const cells = [`${row.host}:${row.port}`, row.count, row.clients.join(', '), why].map(markdownCell);
+  return `| ${[...cells, todo.join(' · ')].join(' | ')} |`;
+}
+
+/** The operator wrote the address and what is filled in is percent-encoded; one with anything else in it is shown as text. */
+function linkTo(url: string): string {
+  return /^https?:\/\/[\w.~:/?#@!$&+,;=%-]+$/.test(url) ? `[ask for it](${url})` : markdownCell(`ask for it: ${url}`);
 }
 
 function summary({ denied, would_deny, failed, tunnels }: JobReport): string {

@@ -8,7 +8,7 @@ export const CLUSTER_NAMES = ['.svc', '.cluster.local'] as const;
 export function ssh({ place }: ToolInput): string[] {
   return [
     '# ~/.ssh/config of the user whose jobs use git@ and ssh:// remotes. Rules with `protocol: ssh` must allow these hosts.',
-    '# github.com, gitlab.com and bitbucket.org answer SSH on port 443 of another name; that port is open more often than 22.',
+    '# github.com, gitlab.com and bitbucket.org answer SSH on port 443 of another name (group github-ssh has the first).',
     'Host github.com',
     '  HostName ssh.github.com',
     '  Port 443',

@@ -15,7 +15,8 @@ beforeEach(async () => {
   stage = await startStage();
 });
 afterEach(async () => {
-  await stage.hook(PRE_EXIT);
+  // Ends the watcher of those tests that have one.
+  if (existsSync(stage.state('watcher'))) await stage.hook(PRE_EXIT);
   await stage.close();
   expect(stage.agent('wrong')).toBeNull();
 });

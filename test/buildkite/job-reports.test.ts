@@ -51,11 +51,12 @@ async function refusals(world: ScratchUsage): Promise<void> {
   const deny = { verdict: 'deny', reason: 'host-not-allowed', rule: null, group: null } as const;
   const refuse = (id: string, host: string, identity: Identity, more: object = {}) =>
     world.log.decided(decidedRecord({ ...deny, id, host, identity, outcome: 'host-not-allowed', ...more }));
-  refuse('1', 'evil.test', job('job'));
-  refuse('2', 'evil.test', job('job'));
+  refuse('1', 'evil.test', job('job'), { client: '10.0.0.7' });
+  refuse('2', 'evil.test', job('job'), { client: '10.0.0.8' });
   refuse('3', 'a|b<script>.test', job('job'));
   refuse('4', 'x.telemetry.test', job('job'));
   refuse('5', 'claimed.test', job('claimed'));
+  refuse('8', 'evil.test', job('claimed'), { client: '10.0.0.9' });
   refuse('6', 'other.test', job('job', 'job-2'));
   refuse('7', 'sallyport.invalid', job('job'), { reason: 'self-prohibited', outcome: 'self-prohibited' });
   await projectOnce(world.options());
@@ -74,6 +75,10 @@ describe('a report', () => {
       ['evil.test', 2],
       ['a|b<script>.test', 1],
     ]);
+    expect(found.refused[0]).toMatchObject({
+      clients: ['10.0.0.7', '10.0.0.8'],
+      request_url: 'https://ask.test/evil.test',
+    });
     world.log.close();
   });
 
@@ -88,6 +93,10 @@ describe('a report', () => {
     expect(text.body).toContain('Not complete: no records yet from n1.');
     expect(text.body).toContain('has the leases of 2 jobs');
     expect(text.body).toContain('Whom to ask: plat&#96;form');
+    expect(text.body).toContain('| evil.test:443 | 2 | 10.0.0.7, 10.0.0.8 | host-not-allowed |');
+    expect(text.body).toContain(' · [ask for it](https://ask.test/evil.test) |');
+    // What is filled in is encoded; parentheses would end the link, so it is none.
+    expect(text.body).not.toMatch(/\]\([^)]*(?:<|script>)/);
     world.log.close();
   });
 

@@ -67,8 +67,9 @@ it('a job from its first hook to its last', async () => {
   for (const text of [
     'evil.test:443',
     'host-not-allowed',
-    '//ask.test/?host=evil.test',
-    'Likely a redirect from web.allowed.test',
+    '[ask for it](https://ask.test/?host=evil.test)',
+    '| 127.0.0.1 |',
+    'likely a redirect from web.allowed.test',
     'platform',
     'egress',
   ])

@@ -140,8 +140,8 @@ it('reports what was refused to the job, with its reason, what to do, and the li
   expect(found['tunnels']).toBeGreaterThanOrEqual(2);
   const markdown = (await api('GET', `${JOB}/report?format=markdown`)).body;
   expect(markdown).toMatch(/^1 request was refused, \d+ went through\.\n/);
-  expect(markdown).toContain(`| cdn.test:${origin.port} | 1 | host-not-allowed | `);
-  expect(markdown).toContain(`Likely a redirect from all.allowed.test:${origin.port}.`);
+  expect(markdown).toContain(`| cdn.test:${origin.port} | 1 | 127.0.0.1 | host-not-allowed | `);
+  expect(markdown).toContain(`likely a redirect from all.allowed.test:${origin.port} · [ask for it](`);
   expect(markdown).toContain('Whom to ask: platform, &#35;egress');
 });
 

@@ -9,7 +9,7 @@ parent=$2
 # shellcheck source-path=SCRIPTDIR source=common.bash
 . "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
-POLL_S=${SALLYPORT_POLL_S:-4}
+POLL_S=${SALLYPORT_POLL_S:-5}
 # A lease is posted again when so much of it is left.
 RENEW_S=${SALLYPORT_RENEW_S:-180}
 # A proxy without a job API, or one that is gone, is asked so often and no more.
