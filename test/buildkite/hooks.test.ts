@@ -115,6 +115,17 @@ describe('environment', () => {
     ]);
   });
 
+  it('goes through in a hook that is strict, and leaves its options as they were', async () => {
+    const strict = join(stage.dir, 'strict');
+    const end = 'case $- in *e*u*) ;; *) exit 9 ;; esac\n[ -n "$http_proxy" ]\n';
+    writeFile(strict, `set -euo pipefail\n. ${ENVIRONMENT}\n${end}`);
+    const { code, stderr } = await stage.hook(strict, { ...quiet, SALLYPORT_LEASE_SECONDS: '900' });
+    expect([code, stderr.split('\n').length], stderr).toEqual([0, 2]);
+    writeFile(strict, `set -euo pipefail\n. ${PRE_EXIT}\n`);
+    expect((await stage.hook(strict)).code).toBe(0);
+    expect(stage.api.asked.map(({ method }) => method)).toEqual(['POST', 'GET', 'DELETE']);
+  });
+
   it('names the other jobs of a shared address', async () => {
     stage.api.lease.body = {
       job: JOB,

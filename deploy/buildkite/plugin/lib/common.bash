@@ -94,7 +94,7 @@ sallyport_field() {
           }
         }
         else if (c == "\"") { quoted = 1; item = "" }
-        else if (c == "{" || c == "[") { if (++depth > 2 && key == want) value = value "" }
+        else if (c == "{" || c == "[") depth++
         else if (c == "}" || c == "]") { if (--depth == 0) break }
         else if (depth == 1 && c == ":") after = 1
         else if (depth == 1 && c == ",") { if (key == want) break; after = 0 }
