@@ -1,5 +1,5 @@
 // Builds dist/ from src/: type check and emit by tsc, then marks the entry executable and makes the man page from the command
-// table; then the native engine. Plain JavaScript because it must run before anything is compiled.
+// table; then the dashboard and the native engine. Plain JavaScript because it must run before anything is compiled.
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +15,8 @@ const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 const date = new Date(Number(process.env.SOURCE_DATE_EPOCH ?? 0) * 1000).toISOString().slice(0, 10);
 mkdirSync('dist/man', { recursive: true });
 writeFileSync('dist/man/sallyport.1', manPage(version, date === '1970-01-01' ? '' : date));
+
+await import('./build-web.mjs');
 
 const native = spawnSync(process.execPath, [join(import.meta.dirname, 'build-native.mjs')], { stdio: 'inherit' });
 process.exit(native.status ?? 1);
