@@ -201,15 +201,13 @@ void Engine::Ready(Side* side, uint32_t events) {
     case Role::kListening:
       return Accept(side);
     case Role::kSilent:
+      // Who has reset is not asked what it wanted.
+      if (events & (EPOLLHUP | EPOLLERR)) return Leave(side);
       if (side->readable) Hear(side);
       return;
     case Role::kSpoken:
       // A half that is closed is no end: it is passed on when there is a tunnel.
-      if (events & (EPOLLHUP | EPOLLERR)) {
-        uint32_t handle = side->handle;
-        CloseSide(side, false);
-        Tell(Event::kGone, handle, 0, nullptr, 0);
-      }
+      if (events & (EPOLLHUP | EPOLLERR)) Leave(side);
       return;
     case Role::kRefused:
       return Drop(side);
@@ -329,14 +327,10 @@ void Engine::Hear(Side* client) {
     client->readable = false;
     return;
   }
-  uint32_t handle = client->handle;
-  if (count <= 0) {
-    CloseSide(client, false);
-    return Tell(Event::kGone, handle, 0, nullptr, 0);
-  }
+  if (count <= 0) return Leave(client);
   if (count < static_cast<ssize_t>(kReadBytes) && !client->hangup) client->readable = false;
   client->role = Role::kSpoken;
-  Tell(Event::kSpoken, handle, 0, scratch_, static_cast<size_t>(count));
+  Tell(Event::kSpoken, client->handle, 0, scratch_, static_cast<size_t>(count));
 }
 
 int Engine::Release(uint32_t client) {
@@ -477,7 +471,11 @@ void Engine::Drop(Side* client) {
       over = true;
     }
   }
-  if (!over && !(client->ended && client->shut)) return;
+  if (over || (client->ended && client->shut)) Leave(client);
+}
+
+/** A client that is no tunnel is closed. */
+void Engine::Leave(Side* client) {
   uint32_t handle = client->handle;
   CloseSide(client, false);
   Tell(Event::kGone, handle, 0, nullptr, 0);

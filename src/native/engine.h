@@ -97,6 +97,7 @@ class Engine {
   void Hear(Side* client);
   void Dialled(Side* attempt, uint32_t events);
   void Drop(Side* client);
+  void Leave(Side* client);
 
   // relay.cc
   enum class Pumped { kWaits, kAgain, kBroken };

@@ -14,6 +14,7 @@ const SHARES = {
   'client-hello': 2,
   config: 1,
   decide: 1,
+  engines: 2,
   http: 3,
   pattern: 1,
   'proxy-header': 1,

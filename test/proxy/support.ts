@@ -43,7 +43,7 @@ function engines(only: string | undefined): readonly [EngineKind, ...EngineKind[
     return [js];
   }
   const make = (limits: Limits, meter: Meter): Engine => new NativeEngine(native.module, limits, meter);
-  return only ? [{ name: 'native', make }] : [js, { name: 'native', make }];
+  return only ? [{ name: 'native', make }] : [{ name: 'native', make }, js];
 }
 
 export type Entry = (Decided & { readonly event: 'decided' }) | (Ended & { readonly event: 'ended' });
