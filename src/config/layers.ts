@@ -4,7 +4,7 @@
 // A layer can narrow whom a rule is for and never widen it, and none of its rules lets through what the ceiling would not.
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Attribute, Attributes } from '../policy/record.ts';
-import { globCovered, type Selector, selectorMatches } from '../policy/selector.ts';
+import { globCovered, type Selector, selectorMatches, selectorText } from '../policy/selector.ts';
 import type { Ceiling } from './ceiling.ts';
 import { error, type PathProblem, unknownTopKey, warning } from './issues.ts';
 import type { Placed } from './parse.ts';
@@ -138,8 +138,7 @@ function asked(tests: readonly Placed<TestItem>[], scope: Selector, problems: Pa
   return tests.flatMap(({ index, item }) => {
     const as: Attributes = { ...given, ...(item.as as Attributes | undefined) };
     if (selectorMatches(scope, as)) return [{ index, item: { ...item, as } }];
-    const wanted = Object.entries(scope).map(([name, globs]) => `${name} ${globs.join(' or ')}`);
-    const message = `the test asks as somebody whom the file is not for: it is for ${wanted.join(', ')}`;
+    const message = `the test asks as somebody whom the file is not for: it is for ${selectorText(scope)}`;
     problems.push(error('config-value', ['tests', index, 'as'], message, 'Name one of them: as: { pipeline: web }.'));
     return [];
   });

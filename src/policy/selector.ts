@@ -55,6 +55,13 @@ export function selectorMatches(selector: Selector, attributes: Attributes): boo
   return true;
 }
 
+/** A selector for people: `pipeline web or api, branch main`. */
+export function selectorText(selector: Selector): string {
+  return Object.entries(selector)
+    .map(([name, globs]) => `${name} ${globs.join(' or ')}`)
+    .join(', ');
+}
+
 /** True for identities that prove nothing: no selector matches them, whatever they say of themselves. */
 export function isUnproven(identity: Identity): boolean {
   return identity.kind === 'anonymous' || identity.kind === 'claimed';

@@ -1,6 +1,7 @@
 // The check of a policy repository as text: Markdown for a pull request, JUnit XML for what shows test results. Names and messages hold what
 // others wrote: each goes through inert.ts, and nothing in XML can end an element or an attribute.
 import type { Problem } from '../errors.ts';
+import { selectorText } from '../policy/selector.ts';
 import { htmlText, inert, markdownCell } from './inert.ts';
 import type { ChangedRule, PolicyChange } from './policy-diff.ts';
 import type { ShownReplay } from './render-replay.ts';
@@ -28,10 +29,7 @@ export interface CheckReport {
 const ROWS_MAX = 200;
 
 export function whoText(selector: PolicyChange['for']): string {
-  if (selector === null) return 'everyone';
-  return Object.entries(selector)
-    .map(([name, globs]) => `${name} ${globs.join(' or ')}`)
-    .join(', ');
+  return selector === null ? 'everyone' : selectorText(selector);
 }
 
 export function ruleText({ effect, host, ports, protocol, addresses }: ChangedRule): string {

@@ -7,6 +7,7 @@ import { OVERFLOW } from '../usage/tally.ts';
 import { type Breakdown, type Dimension, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
 import { type Direct, readDirect } from './direct.ts';
 import { type Drift, readDrift } from './drift.ts';
+import { type GrantRow, readGrantRows } from './grants.ts';
 import { type Overflow, OverflowSums } from './overflow.ts';
 import {
   type Facts,
@@ -140,6 +141,8 @@ export interface Report {
   readonly drift: Drift;
   /** Attempts past the proxy, as far as logs of the network were imported. */
   readonly direct: Direct;
+  /** Grants that are about to lapse, or that nobody has used. */
+  readonly grants: readonly GrantRow[];
   /** Hosts that one pipeline alone was let through to; at most SINGLE_MAX of single_pipeline_total. */
   readonly single_pipeline: readonly SingleRow[];
   readonly single_pipeline_total: number;
@@ -211,6 +214,7 @@ export async function buildReport(
     traffic: await readTraffic(store, filter, pipelines, (target) => agents.has(target)),
     drift: await readDrift(store, view, filter, targets, facts),
     direct: await readDirect(store, filter),
+    grants: await readGrantRows(store, filter),
     single_pipeline: single.rows,
     single_pipeline_total: single.total,
     breakdown: parts.by === null ? null : await readBreakdown(store, filter, parts.by),

@@ -18,6 +18,7 @@ import {
   times,
 } from './section.ts';
 import { directSection } from './section-direct.ts';
+import { grantsSection } from './section-grants.ts';
 
 /** @param namesMax names of one cell; the rest of them is counted */
 export function sectionsOf(report: Report, namesMax: number): Section[] {
@@ -33,6 +34,7 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
       namesMax,
     ),
     directSection(report, namesMax),
+    grantsSection(report),
     drift(report, namesMax),
     {
       ...hosts(

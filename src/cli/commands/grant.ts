@@ -11,6 +11,7 @@ import { parseCidr } from '../../policy/address.ts';
 import { PROTOCOLS, type Protocol } from '../../policy/compile.ts';
 import type { Grant } from '../../policy/grant.ts';
 import { parseRuleText } from '../../policy/pattern.ts';
+import { selectorText } from '../../policy/selector.ts';
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { addGrant, grantById, grantUses, readGrants, revokeGrant } from '../../usage/grants.ts';
@@ -44,7 +45,7 @@ export async function grant(input: Input, ui: Ui, world: World): Promise<number>
     const until = new Date(made.expires).toISOString();
     if (ui.json) ui.object({ ...shown(made), in_force: inForce.ok, why: inForce.why });
     else {
-      ui.line(`grant ${made.id}: ${inert(made.host)}:${made.port} for ${inert(forText(made))} until ${until}`);
+      ui.line(`grant ${made.id}: ${inert(made.host)}:${made.port} for ${inert(selectorText(made.for))} until ${until}`);
       ui.line(
         `  ${inForce.ok ? 'in force here' : inert(inForce.why ?? '')}; every proxy that shares the store takes it within ${limits.grants_poll_ms} ms`,
       );
@@ -182,14 +183,11 @@ function authorOf(world: World): string {
   return `${world.user}@${os.hostname()}`;
 }
 
-function forText({ for: selector }: Grant): string {
-  return Object.entries(selector)
-    .map(([name, globs]) => `${name} ${globs.join(' or ')}`)
-    .join(', ');
-}
-
 function refusal(made: Grant, why: string): SallyportError {
-  return new SallyportError('grant-refused', `${made.host}:${made.port} for ${forText(made)} is not granted: ${why}`);
+  return new SallyportError(
+    'grant-refused',
+    `${made.host}:${made.port} for ${selectorText(made.for)} is not granted: ${why}`,
+  );
 }
 
 async function whyNot(store: Store, id: string, now: number): Promise<string> {
