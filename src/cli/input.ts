@@ -2,7 +2,7 @@
 // Every mistake here is a `usage` error (exit 2) that says what is allowed.
 import { nearestSpelling } from '../catalog/nearest.ts';
 import { SallyportError } from '../errors.ts';
-import { ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
+import { ATTRIBUTES, type Attribute, type Attributes, type Identity } from '../policy/record.ts';
 import type { Selector } from '../policy/selector.ts';
 import { parseMoment, spanMs } from '../report/moment.ts';
 import type { CommandName } from './args.ts';
@@ -70,13 +70,15 @@ export function identityOf(input: Input): Identity | null {
     const { key, value } = attributeOf('as', text);
     attributes[key] = value;
   }
-  const kind =
-    attributes.user === undefined
-      ? attributes.job === undefined && attributes.pipeline === undefined
-        ? 'address'
-        : 'job'
-      : 'user';
-  return { kind, attributes, claimed: {} };
+  return { kind: kindOf(attributes), attributes, claimed: {} };
+}
+
+/** What only the token of a job says. A queue, a cluster, an agent may also be known by address or certificate. */
+const OF_JOBS = ['pipeline', 'pipeline_id', 'branch', 'step', 'job', 'build'] as const;
+
+function kindOf(attributes: Attributes): Identity['kind'] {
+  if (attributes.user !== undefined) return 'user';
+  return OF_JOBS.some((name) => attributes[name] !== undefined) ? 'job' : 'address';
 }
 
 /** The selector that `--for key=value[,key=value]` describes; a key that comes again has one more value. */

@@ -33,6 +33,16 @@ const ENDED: Required<Ended> = { ...endedRecord({ id: 'r1' }), address: '192.0.2
 describe('LineWriter', () => {
   const writer = new LineWriter(1_024);
 
+  it('says how a job was known, and whose an address may be', () => {
+    const identity: Identity = {
+      ...{ kind: 'job', attributes: { pipeline: 'web', pipeline_id: 'p', build: '7' }, claimed: {} },
+      ...{ via: 'lease', candidates: ['a', 'b"\u202e'] },
+    };
+    const text = writer.decided(STAMP, { ...DECIDED, identity }) + PREV;
+    expect(parseLine(text)).toMatchObject({ identity });
+    expect(Object.keys(JSON.parse(text).identity)).toEqual(['kind', 'attributes', 'claimed', 'via', 'candidates']);
+  });
+
   it('writes every key of a decided record, in the order of the format', () => {
     const line = JSON.parse(writer.decided(STAMP, DECIDED) + PREV);
     expect(line).toEqual({

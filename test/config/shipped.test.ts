@@ -146,7 +146,7 @@ describe('docs/configuration.md', () => {
 
   it('has a row for every key', () => {
     const keys = [...new Set(paths(JSON.parse(jsonSchemaText()), ''))].filter(
-      (path) => !/^limits\.|\.(for|as|set)\./.test(path),
+      (path) => !/^limits\.|\.(for|as|set|attributes)\./.test(path),
     );
     expect(keys.length).toBeGreaterThan(60);
     expect(keys.filter((key) => !page.includes(`| \`${key}\` |`))).toEqual([]);

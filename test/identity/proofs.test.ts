@@ -1,4 +1,5 @@
 // Credentials → identity: claims, static users, what is cached and for how long, what is limited.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OidcSettings } from '../../src/config/identity.ts';
 import type { User } from '../../src/config/users-file.ts';
@@ -265,5 +266,29 @@ describe('a token of a job', () => {
     const first = proofs.identify(stranger, basic('buildkite:a'));
     expect(proofs.identify(stranger, basic('buildkite:b'))).toEqual(refused('credentials-busy'));
     await first;
+  });
+});
+
+describe('whatever is sent', () => {
+  it('is answered, and proves nothing that was not verified', async () => {
+    const { proofs } = make([user('ann')], { password_attempts_per_min: 100_000 });
+    const text = fc.oneof(
+      fc.string(),
+      fc.string({ unit: 'binary' }),
+      fc.constantFrom('buildkite:', 'ann:', ':', '%00'),
+    );
+    const header = fc.oneof(
+      text,
+      text.map((one) => basic(one)),
+      fc.tuple(fc.string(), fc.string()).map(([name, more]) => `Basic ${basic(`${name}:`).slice(6)}${more}`),
+    );
+    await fc.assert(
+      fc.asyncProperty(header, async (value) => {
+        const found = await proofs.identify(stranger, value);
+        if (found.ok) expect(found.identity).toMatchObject({ kind: 'claimed', attributes: {} });
+        else expect(['credentials-malformed', 'credentials-invalid']).toContain(found.code);
+      }),
+      { numRuns: 60 },
+    );
   });
 });
