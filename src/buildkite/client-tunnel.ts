@@ -6,12 +6,18 @@ import tls from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
 import { basicAuthorization, type ProxyCredentials, type ProxyUrl } from './proxy-url.ts';
 
-export interface TunnelRequest {
-  readonly proxy: Pick<ProxyUrl, 'secure' | 'host' | 'port' | 'place'>;
-  readonly target: Authority;
+/** How a client reaches its proxy, and how it proves itself there. */
+export interface ProxyRoad {
+  readonly proxy: ProxyUrl;
   readonly credentials: ProxyCredentials | null;
   /** Certificates to trust for an https:// proxy besides the usual ones, as PEM. */
   readonly proxyCa: string | null;
+  /** The client's own certificate and key for an https:// proxy that asks for one, as PEM. */
+  readonly certificate: { readonly cert: string; readonly key: string } | null;
+}
+
+export interface TunnelRequest extends ProxyRoad {
+  readonly target: Authority;
   /** From the dial to the answer of the proxy. */
   readonly timeoutMs: number;
 }
@@ -70,8 +76,10 @@ export function openTunnel(request: TunnelRequest): Promise<OpenTunnel | TunnelR
       () => fail(`${proxy.place} ${WAITED_FOR[step]} within ${request.timeoutMs} ms`, HINTS[step]),
       request.timeoutMs,
     );
-    asking.on('error', (error: NodeJS.ErrnoException) => {
-      fail(`${proxy.place} ${FAILED_AT[step]}: ${error.message}`, HINTS[step]);
+    asking.on('error', (error: NodeJS.ErrnoException & { readonly reason?: string }) => {
+      // With TLS 1.3 a proxy refuses a certificate, or the lack of one, after the client's side of the handshake is over.
+      if (error.code?.startsWith('ERR_SSL')) step = 'tls';
+      fail(`${proxy.place} ${FAILED_AT[step]}: ${error.reason ?? error.message}`, HINTS[step]);
     });
     // Any answer to CONNECT comes here, a refusal too.
     asking.on('connect', (response, _socket, head: Buffer) => {
@@ -84,7 +92,10 @@ export function openTunnel(request: TunnelRequest): Promise<OpenTunnel | TunnelR
   });
 }
 
-function dialProxy({ proxy, proxyCa }: TunnelRequest, reached: (step: TunnelRefusal['step']) => void): net.Socket {
+function dialProxy(
+  { proxy, proxyCa, certificate }: TunnelRequest,
+  reached: (step: TunnelRefusal['step']) => void,
+): net.Socket {
   const to = { host: proxy.host, port: proxy.port, allowHalfOpen: true };
   if (!proxy.secure) return net.connect(to, () => reached('answer'));
   const socket = tls.connect({
@@ -93,6 +104,7 @@ function dialProxy({ proxy, proxyCa }: TunnelRequest, reached: (step: TunnelRefu
     ...(net.isIP(proxy.host) === 0 ? { servername: proxy.host } : {}),
     ALPNProtocols: ['http/1.1'],
     ...(proxyCa === null ? {} : { ca: [...tls.rootCertificates, proxyCa] }),
+    ...certificate,
   });
   socket.once('connect', () => reached('tls'));
   socket.once('secureConnect', () => reached('answer'));
@@ -115,7 +127,7 @@ const FAILED_AT: Readonly<Record<TunnelRefusal['step'], string>> = {
 
 const HINTS: Readonly<Record<TunnelRefusal['step'], string>> = {
   dial: 'Check the host and port of the proxy URL, and that this machine may reach them.',
-  tls: 'Is it an https:// proxy, and is its certificate trusted here? --proxy-ca FILE or NODE_EXTRA_CA_CERTS adds an authority.',
+  tls: 'Is it an https:// proxy, and is its certificate trusted here? --proxy-ca FILE or NODE_EXTRA_CA_CERTS adds an authority; --cert and --key are for one that asks for a certificate.',
   answer: 'Is it an HTTP proxy? One that speaks TLS to its clients needs https:// in its URL.',
   refused: '',
 };

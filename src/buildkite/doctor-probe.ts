@@ -5,15 +5,10 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
-import { openTunnel, type TunnelRefusal } from './client-tunnel.ts';
+import { openTunnel, type ProxyRoad, type TunnelRefusal } from './client-tunnel.ts';
 import { bad, type Check, ok } from './doctor-check.ts';
-import type { ProxyCredentials, ProxyUrl } from './proxy-url.ts';
 
-export interface Probe {
-  readonly proxy: ProxyUrl;
-  readonly credentials: ProxyCredentials | null;
-  /** Certificates to trust besides the usual ones, as PEM. */
-  readonly ca: string | null;
+export interface Probe extends ProxyRoad {
   /** For each step. */
   readonly timeoutMs: number;
 }
@@ -29,7 +24,7 @@ async function reach(probe: Probe, target: Authority): Promise<TlsOutcome & { re
   const at = { area: 'host', subject: target.text } as const;
   const startedMs = performance.now();
   const took = (): number => Math.round(performance.now() - startedMs);
-  const opened = await openTunnel({ ...probe, target, proxyCa: probe.ca });
+  const opened = await openTunnel({ ...probe, target });
   if (!opened.ok) {
     const { message, fix } = refusalText(opened, target);
     return { ok: false, check: bad('fail', at, message, fix, took()), ms: took() };
@@ -40,7 +35,7 @@ async function reach(probe: Probe, target: Authority): Promise<TlsOutcome & { re
       host: target.host,
       ALPNProtocols: ['h2', 'http/1.1'],
       ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
-      ...(probe.ca === null ? {} : { ca: [...tls.rootCertificates, probe.ca] }),
+      ...(probe.proxyCa === null ? {} : { ca: [...tls.rootCertificates, probe.proxyCa] }),
     });
     const fail = (message: string, fix: string): void => {
       clearTimeout(timer);

@@ -2,19 +2,19 @@
 // the network is bounded in time; what cannot be looked at is skipped and said.
 import type { NeverProxy } from '../catalog/catalog.ts';
 import type { Authority } from '../policy/authority.ts';
-import { openTunnel } from './client-tunnel.ts';
+import { openTunnel, type ProxyRoad } from './client-tunnel.ts';
 import { bad, type Check, ok, skip } from './doctor-check.ts';
 import { type Probe, probeHost, probeIdle } from './doctor-probe.ts';
 import { toolChecks } from './doctor-tools.ts';
 import { noProxyVariable, proxyVariables } from './doctor-variables.ts';
 import type { Machine } from './machine.ts';
-import type { ProxyUrl } from './proxy-url.ts';
 
 export interface Examination {
   readonly machine: Machine;
-  /** null where none is named. */
-  readonly proxy: ProxyUrl | null;
-  readonly probe: Omit<Probe, 'proxy'>;
+  /** The way to the proxy; null where none is named. */
+  readonly road: ProxyRoad | null;
+  /** For each step. */
+  readonly timeoutMs: number;
   readonly targets: readonly Authority[];
   readonly never: readonly NeverProxy[];
   /** How long a tunnel is to stay idle; null: not asked for. */
@@ -27,24 +27,24 @@ export interface Examination {
 const AT_ONCE = 8;
 
 export async function examine(examination: Examination): Promise<Check[]> {
-  const { machine, proxy, targets, never } = examination;
+  const { machine, road, targets, never } = examination;
+  const proxy = road?.proxy ?? null;
   const variables = [
     ...proxyVariables(machine.env, proxy),
     ...noProxyVariable(machine.env, flat(never), targets, proxy?.host ?? null),
   ];
-  if (proxy === null) return [...variables, skip({ area: 'proxy', subject: 'proxy' }, 'no proxy is named')];
-  const network = await throughProxy(examination, proxy);
+  if (road === null) return [...variables, skip({ area: 'proxy', subject: 'proxy' }, 'no proxy is named')];
+  const network = await throughProxy(examination, { ...road, timeoutMs: examination.timeoutMs });
   examination.progress('looking at tools');
-  return [...variables, ...network, ...(await toolChecks(machine, proxy))];
+  return [...variables, ...network, ...(await toolChecks(machine, road.proxy))];
 }
 
 function flat(never: readonly NeverProxy[]): { host: string; port: number }[] {
   return never.flatMap(({ host, ports }) => ports.map((port) => ({ host, port })));
 }
 
-async function throughProxy(examination: Examination, proxy: ProxyUrl): Promise<Check[]> {
-  const { targets, idleMs, progress } = examination;
-  const probe: Probe = { ...examination.probe, proxy };
+async function throughProxy({ targets, idleMs, progress }: Examination, probe: Probe): Promise<Check[]> {
+  const { proxy } = probe;
   const [first] = targets;
   if (first === undefined) return [skip({ area: 'host', subject: 'hosts' }, 'no host is named')];
   progress(`asking ${proxy.place}`);
@@ -66,7 +66,7 @@ async function throughProxy(examination: Examination, proxy: ProxyUrl): Promise<
 async function proxyAnswers(probe: Probe, target: Authority): Promise<Check> {
   const at = { area: 'proxy', subject: probe.proxy.place } as const;
   const startedMs = performance.now();
-  const opened = await openTunnel({ ...probe, target, proxyCa: probe.ca });
+  const opened = await openTunnel({ ...probe, target });
   const ms = Math.round(performance.now() - startedMs);
   if (opened.ok) opened.socket.destroy();
   else if (opened.step !== 'refused') return bad('fail', at, opened.message, opened.hint ?? '', ms);

@@ -90,6 +90,7 @@ async function connected({ url, proxy, ca, timeoutMs }: GetRequest): Promise<net
     target: target.authority,
     credentials: proxy.credentials,
     proxyCa: ca,
+    certificate: null,
     timeoutMs,
   });
   if (opened.ok) return opened.socket;

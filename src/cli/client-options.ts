@@ -1,5 +1,6 @@
 // Options that the commands of an agent's host share: which proxy, a file's text, a time in seconds.
 import { readFileSync } from 'node:fs';
+import type { ProxyRoad } from '../buildkite/client-tunnel.ts';
 import {
   type Environment,
   hasControl,
@@ -29,6 +30,26 @@ export function proxyOption(input: Input, env: Environment): ProxyUrl | null {
   );
 }
 
+/** All that reaching the proxy takes; null where none is named. `ca` is the option with the certificates to trust. */
+export function roadOption(input: Input, env: Environment, ca: 'ca' | 'proxy-ca'): ProxyRoad | null {
+  const proxy = proxyOption(input, env);
+  if (proxy === null) return null;
+  return {
+    proxy,
+    credentials: credentialsOption(input, env) ?? proxy.credentials,
+    proxyCa: fileOption(input, ca),
+    certificate: certificateOption(input),
+  };
+}
+
+function certificateOption(input: Input): ProxyRoad['certificate'] {
+  const cert = fileOption(input, 'cert');
+  const key = fileOption(input, 'key');
+  if (cert !== null && key !== null) return { cert, key };
+  if (cert === null && key === null) return null;
+  throw usage(`--${cert === null ? 'cert' : 'key'} FILE is missing`, 'A certificate needs its key: give both.');
+}
+
 /** The text of the file that an option names; null where it is not given. */
 export function fileOption(input: Input, option: string): string | null {
   const path = input.text(option);
@@ -50,7 +71,7 @@ export function timeoutOption(input: Input, defaultS: number): number {
 }
 
 /** USER:PASSWORD from a file, then from the environment: both stay out of the process list. */
-export function credentialsOption(input: Input, env: Environment): ProxyCredentials | null {
+function credentialsOption(input: Input, env: Environment): ProxyCredentials | null {
   const file = fileOption(input, 'credentials-file');
   const text = file?.replace(/\r?\n$/, '') ?? env[CREDENTIALS_VARIABLE];
   if (text === undefined || text === '') return null;

@@ -99,6 +99,7 @@ async function session(): Promise<http2.ClientHttp2Session> {
     target: target.authority,
     credentials: null,
     proxyCa: null,
+    certificate: null,
     timeoutMs: 10_000,
   });
   if (!opened.ok) throw new Error(opened.message);

@@ -3,11 +3,10 @@
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { openTunnel, type TunnelRefusal } from '../../buildkite/client-tunnel.ts';
-import type { Environment, ProxyUrl } from '../../buildkite/proxy-url.ts';
 import { type OperatorErrorCode, SallyportError } from '../../errors.ts';
 import { type Authority, parseAuthority } from '../../policy/authority.ts';
 import { EXIT } from '../args.ts';
-import { credentialsOption, fileOption, proxyOption, timeoutOption } from '../client-options.ts';
+import { roadOption, timeoutOption } from '../client-options.ts';
 import { type Input, usage } from '../input.ts';
 import type { Pipes, Ui, World } from '../ui.ts';
 
@@ -15,14 +14,11 @@ const TIMEOUT_DEFAULT_S = 30;
 
 export async function connect(input: Input, _ui: Ui, world: World): Promise<number> {
   const target = targetOf(input.argument(0) ?? '', input.argument(1) ?? '');
-  const proxy = proxyFor(input, world.env);
-  const outcome = await openTunnel({
-    proxy,
-    target,
-    credentials: credentialsOption(input, world.env) ?? proxy.credentials,
-    proxyCa: fileOption(input, 'proxy-ca'),
-    timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S),
-  });
+  // NO_PROXY does not count: who asks for a tunnel wants one.
+  const road = roadOption(input, world.env, 'proxy-ca');
+  if (road === null)
+    throw new SallyportError('proxy-unset', 'neither --proxy nor HTTPS_PROXY or HTTP_PROXY names a proxy');
+  const outcome = await openTunnel({ ...road, target, timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S) });
   if (!outcome.ok) throw refused(outcome);
   await carry(outcome.socket, world.pipes(), target);
   return EXIT.ok;
@@ -55,11 +51,4 @@ function targetOf(host: string, port: string): Authority {
   const parsed = parseAuthority(`${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port}`);
   if (parsed.ok) return parsed.authority;
   throw usage(`${JSON.stringify(`${host} ${port}`)} is no host and port: ${parsed.problem}`);
-}
-
-/** NO_PROXY does not count: who asks for a tunnel wants one. */
-function proxyFor(input: Input, env: Environment): ProxyUrl {
-  const proxy = proxyOption(input, env);
-  if (proxy !== null) return proxy;
-  throw new SallyportError('proxy-unset', 'neither --proxy nor HTTPS_PROXY or HTTP_PROXY names a proxy');
 }

@@ -9,7 +9,7 @@ import { Policy } from '../../policy/decide.ts';
 import type { RuleView } from '../../policy/view.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { credentialsOption, fileOption, proxyOption, timeoutOption } from '../client-options.ts';
+import { roadOption, timeoutOption } from '../client-options.ts';
 import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Style, Ui, World } from '../ui.ts';
@@ -23,15 +23,11 @@ const HTTPS_PORT = 443;
 
 export async function doctor(input: Input, ui: Ui, world: World): Promise<number> {
   const catalog = loadCatalog();
-  const proxy = proxyOption(input, world.env);
+  const road = roadOption(input, world.env, 'ca');
   const checks = await examine({
     machine: thisMachine(world.env),
-    proxy,
-    probe: {
-      credentials: credentialsOption(input, world.env) ?? proxy?.credentials ?? null,
-      ca: fileOption(input, 'ca'),
-      timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S),
-    },
+    road,
+    timeoutMs: timeoutOption(input, TIMEOUT_DEFAULT_S),
     targets: targetsOf(input, ui, world, catalog),
     never: catalog.neverProxy,
     idleMs: idleOption(input),
@@ -40,7 +36,7 @@ export async function doctor(input: Input, ui: Ui, world: World): Promise<number
   ui.settle();
   const count = (state: CheckState): number => checks.filter((check) => check.state === state).length;
   const sums = { ok: count('ok'), warn: count('warn'), fail: count('fail'), skip: count('skip') };
-  if (ui.json) ui.object({ proxy: proxy?.place ?? null, checks, ...sums });
+  if (ui.json) ui.object({ proxy: road?.proxy.place ?? null, checks, ...sums });
   else print(checks, sums, ui);
   return sums.fail > 0 || (input.flag('strict') && sums.warn > 0) ? EXIT.failed : EXIT.ok;
 }
