@@ -52,8 +52,8 @@ export interface FlowImported {
 }
 
 export const BAD_LINES_NAMED = 20;
-/** Records of one transaction. */
-const BATCH_ROWS = 2_000;
+/** Records of one transaction: keys are random, so many at once share the pages that they change. */
+const BATCH_ROWS = 20_000;
 /** Some 128 bits: nobody makes two records with the same by chance, or on purpose to any use. */
 const KEY_LENGTH = 22;
 
