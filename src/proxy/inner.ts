@@ -36,7 +36,7 @@ export type InnerAnswer =
     };
 
 export interface InnerService {
-  /** Never rejects where it can say what went wrong. */
+  /** One that rejects is a bug, and refused as one. */
   answer(request: InnerRequest): Promise<InnerAnswer>;
 }
 
@@ -76,13 +76,17 @@ function answerOf(ctx: ProxyContext, { req, client, id }: ForwardRequest, path: 
   if (!client.allowed) return refused('client-not-allowed');
   if (ctx.inner === null) return refused('job-api-off');
   if (fieldCount(req.rawHeaders, 'authorization') > 1) return refused('job-request');
-  return ctx.inner.answer({
+  const asked = {
     id,
     method: req.method ?? '',
     path,
     client,
     authorization: fieldValue(req.rawHeaders, 'authorization'),
     proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
+  };
+  return ctx.inner.answer(asked).catch((error: unknown) => {
+    ctx.log.error({ err: error, request: id }, 'a request failed inside the proxy and was refused');
+    return refused('internal-error');
   });
 }
 

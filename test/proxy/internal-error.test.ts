@@ -28,3 +28,14 @@ it.each<[string, (target: string) => string]>([
   tunnel.send('ping');
   expect((await tunnel.read(4)).toString()).toBe('ping');
 });
+
+it('refuses a request for the proxy itself with 500, with one record of it', async () => {
+  const rig = await startRig({ policy: allowing(HOST, 1) });
+  rig.ctx.inner = { answer: () => Promise.reject(new TypeError('a bug')) };
+  const client = await rig.send('GET http://sallyport.invalid/v1/jobs/j/report HTTP/1.1\r\nHost: x\r\n\r\n');
+  expect(await client.readHead()).toMatchObject({ status: 500, reason: 'internal-error' });
+  expect(rig.recorder.entries).toMatchObject([
+    { event: 'decided', host: 'sallyport.invalid', reason: 'internal-error' },
+  ]);
+  expect(rig.logText()).toContain('a bug');
+});
