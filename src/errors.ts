@@ -166,7 +166,7 @@ export const OPERATOR_ERRORS = {
   'audit-damaged': { source: 'operator', title: 'A line of the audit log is damaged.', hint: '`sallyport audit verify` names the line; `sallyport audit repair` sets a broken tail aside.' },
   'audit-locked': { source: 'operator', title: 'Another process writes this audit log.', hint: 'Give each proxy an audit file of its own.' },
   'checkpoint-key': { source: 'operator', title: 'The file is no key that audit checkpoints are signed with.', hint: 'Make one: openssl genpkey -algorithm ed25519 -out key.pem; its public half: openssl pkey -in key.pem -pubout.' },
-  'store-unreadable': { source: 'operator', title: 'The usage store cannot be opened.', hint: 'Check the path and its permissions.' },
+  'store-unreadable': { source: 'operator', title: 'The usage store cannot be opened.', hint: 'Check the path and its permissions; `sallyport report --log FILE` needs no store.' },
   'store-damaged': { source: 'operator', title: 'The usage store is damaged.', hint: '`sallyport usage rebuild` makes it anew from the audit log.' },
   'export-unwritable': { source: 'operator', title: 'The usage export cannot be written.', hint: 'Check the directory, its permissions and the free space.' },
   'export-invalid': { source: 'operator', title: 'The file is not a whole usage export.', hint: 'Write it again: `sallyport usage export FILE`.' },

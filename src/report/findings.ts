@@ -1,5 +1,6 @@
 // What `report --fail-on` fails on: the report as a check for CI. It says what was found; the command makes an exit code of it. PURE.
 import type { Report } from './report.ts';
+import { destinationText } from './words.ts';
 
 export const FAIL_ON = ['denied', 'would-deny', 'unused', 'drift', 'direct'] as const;
 export type FailOn = (typeof FAIL_ON)[number];
@@ -38,7 +39,7 @@ const FINDERS: Readonly<Record<FailOn, (report: Report) => Found>> = {
   }),
   direct: ({ direct }) => ({
     count: direct.attempts,
-    message: `${direct.attempts} direct attempts never reached the proxy: ${some([...new Set(direct.rows.map(({ host, port, protocol }) => `${host}:${port}/${protocol}`))])}`,
+    message: `${direct.attempts} direct attempts never reached the proxy: ${some([...new Set(direct.rows.map(destinationText))])}`,
   }),
 };
 

@@ -1,6 +1,7 @@
 // The section of a report on direct attempts that never reached the proxy. PURE.
 import type { Report } from './report.ts';
 import { minute, type Section, some } from './section.ts';
+import { destinationText } from './words.ts';
 
 /** What `import flows` found, those that got out first. */
 export function directSection({ direct: { rows, rows_total: total, truncated } }: Report, namesMax: number): Section {
@@ -22,7 +23,7 @@ export function directSection({ direct: { rows, rows_total: total, truncated } }
     ],
     rows: rows.map((row) => ({
       cells: [
-        `${row.host.includes(':') ? `[${row.host}]` : row.host}${row.port === 0 ? '' : `:${row.port}`}/${row.protocol}`,
+        destinationText(row),
         String(row.attempts),
         row.verdict === 'accept' ? 'LET OUT' : 'refused',
         row.fix.title,

@@ -95,6 +95,7 @@ describe('whose attempts they are', () => {
       for (const shown of ['93.184.216.34:443/tcp', 'LET OUT', 'j1', 'insteadOf', 'ProxyCommand sallyport connect'])
         expect(text.replaceAll('&#58;', ':')).toContain(shown);
     }
+    expect(renderTable(found, plain)).toContain('[2001:db8::1]:22/tcp');
     const [head = [], ...rows] = parseCsv(renderCsv(found));
     const direct = rows.filter((row) => row[0] === 'direct');
     const cell = (row: string[], name: string) => row[head.indexOf(name)];
