@@ -154,9 +154,9 @@ function storeRoutes({ ctx, reports }: ApiParts): Route[] {
       about: 'What was used, never used and refused in a window.',
       query: shapes.reportQuery,
       answer: shapes.reportAnswer,
-      handle: ({ query: { from, to, pipeline = null, job = null } }) => {
+      handle: ({ query: { from, to, pipeline = null, job = null, by = null } }) => {
         if (from > to) throw new AdminError(400, 'admin-request', 'the window ends before it begins');
-        return ask({ kind: 'report', from, to, pipeline, job });
+        return ask({ kind: 'report', from, to, pipeline, job, by });
       },
     }),
     route({

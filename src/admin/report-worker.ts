@@ -29,8 +29,8 @@ async function answer(question: Question, loaded: LoadedHere, store: Store): Pro
   if (question.kind === 'report') {
     const { catalog, policy, settings } = loaded;
     const view = createView({ catalog, rules: new Policy(policy).rules(), expectedDenials: settings.expectedDenials });
-    const { kind: _, ...filter } = question;
-    const report = await buildReport(store, view, filter, { by: null, timeline: true });
+    const { kind: _, by, ...filter } = question;
+    const report = await buildReport(store, view, filter, { by, timeline: true });
     const timelines = report.timeline === null ? {} : await readGroupTimelines(store, filter, report.timeline);
     return { ...report, group_timelines: timelines };
   }

@@ -7,6 +7,7 @@ import type { Overrides } from '../config/load.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
+import type { Dimension } from '../report/breakdown.ts';
 import { AdminError } from './admin-error.ts';
 
 export interface ReportWorkerData {
@@ -24,6 +25,7 @@ export type Question =
       readonly to: number;
       readonly pipeline: string | null;
       readonly job: string | null;
+      readonly by: Dimension | null;
     }
   | {
       readonly kind: 'suggest';

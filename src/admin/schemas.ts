@@ -1,6 +1,7 @@
 // The shapes of the admin API: queries are read by them, answers are documented by them, and tests hold the real answers to
 // them. Answers of the report and of suggest are those of the commands with --json; their outer members stand here.
 import { z } from 'zod';
+import { DIMENSIONS } from '../report/breakdown.ts';
 import { parseMoment } from '../report/moment.ts';
 
 const text = z.string().max(1_024);
@@ -67,7 +68,11 @@ export const explainQuery = z.strictObject({
 const window = { from: moment('Begin of the window.', '7d'), to: moment('End of the window.', 'now') };
 const scope = { pipeline: text.optional(), job: text.optional() };
 
-export const reportQuery = z.strictObject({ ...window, ...scope });
+export const reportQuery = z.strictObject({
+  ...window,
+  ...scope,
+  by: z.enum(DIMENSIONS).optional().describe('Sums by who asked, as `breakdown`.'),
+});
 
 export const suggestQuery = z.strictObject({
   from: moment('Begin of the window.', '14d'),

@@ -9,7 +9,7 @@ import type { AdminSettings, Settings } from '../config/config.ts';
 import { OPERATOR_ERRORS, type OperatorErrorCode, SallyportError } from '../errors.ts';
 
 const ANSWER_BYTES_MAX = 65_536;
-const CONNECT_MS = 10_000;
+const ANSWER_MS = 10_000;
 
 export interface AdminTarget {
   readonly admin: AdminSettings;
@@ -24,7 +24,7 @@ export function adminTarget({ admin }: Pick<Settings, 'admin'>): AdminTarget {
 }
 
 /**
- * Asks for a page and gives its answer as a stream.
+ * Asks for a page with the token and gives its answer as a stream.
  * @throws SallyportError `admin-unreachable`, or the code that the listener answers
  */
 export async function askAdmin(
@@ -32,27 +32,41 @@ export async function askAdmin(
   path: string,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<http.IncomingMessage> {
-  const host = admin.host === '0.0.0.0' ? '127.0.0.1' : admin.host === '::' ? '::1' : admin.host;
-  const options = {
-    host,
-    port: admin.port,
-    path,
-    headers: { ...headers, Authorization: `Bearer ${token}` },
-    agent: false,
-  };
-  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+  let response: http.IncomingMessage;
+  try {
+    response = await requestAdmin(admin, path, { ...headers, Authorization: `Bearer ${token}` }, ANSWER_MS);
+  } catch (error) {
+    throw unreachable((error as Error).message, error);
+  }
+  if (response.statusCode === 200) return response;
+  throw await refusal(response);
+}
+
+/** A listener on every address is asked on loopback. */
+const LOOPBACK: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/**
+ * Asks the listener, over TLS where it speaks that; rejects with Node's error.
+ * @param answerMs time for the head of the answer
+ */
+export function requestAdmin(
+  admin: AdminSettings,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+  answerMs: number,
+): Promise<http.IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const options = { host: LOOPBACK[admin.host] ?? admin.host, port: admin.port, path, headers, agent: false };
     const request =
       admin.tls === null ? http.request(options) : https.request({ ...options, ...pinned(admin.tls.cert) });
-    request.setTimeout(CONNECT_MS, () => request.destroy(new Error('it does not answer')));
+    request.setTimeout(answerMs, () => request.destroy(new Error('it does not answer')));
     request.once('response', (answer) => {
       request.setTimeout(0);
       resolve(answer);
     });
-    request.on('error', (error) => reject(unreachable(error.message, error)));
+    request.on('error', reject);
     request.end();
   });
-  if (response.statusCode === 200) return response;
-  throw await refusal(response);
 }
 
 /** No authority is asked: it must be the certificate of the file. */

@@ -26,7 +26,7 @@ async function start(limits: object, policy: object = { allow: ['a.test'] }) {
   open.push(reports);
   return { reports, meter };
 }
-const QUESTION: Question = { kind: 'report', from: 0, to: Date.now(), pipeline: null, job: null };
+const QUESTION: Question = { kind: 'report', from: 0, to: Date.now(), pipeline: null, job: null, by: null };
 
 describe('reports for the admin API', () => {
   it('are made one after another, and beyond the limit refused', async () => {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { freePort } from '../support/free-port.ts';
 import { run, sallyport } from '../support/proxy-process.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
@@ -22,7 +23,7 @@ describe('with a certificate', () => {
     const { cert, key } = certificateFor([NAME]);
     const tls = { cert: writeFile(join(dir, 'cert.pem'), cert), key: writeFile(join(dir, 'key.pem'), key, 0o600) };
     const token_file = join(dir, 'token');
-    world = await startWorld({ admin: { listen: '127.0.0.1:0', token_file, tls } });
+    world = await startWorld({ admin: { listen: `127.0.0.1:${await freePort()}`, token_file, tls } });
     const port = world.proxy.admin?.port;
     const token = `Authorization: Bearer ${readFileSync(token_file, 'utf8').trim()}`;
     const ask = async (...args: string[]): Promise<string> =>
@@ -37,6 +38,14 @@ describe('with a certificate', () => {
     expect(await ask('-H', token, '-H', 'Host: other.corp.test')).toBe('403');
     expect(await ask('-H', token, '-H', `Origin: https://${NAME}:${port}`)).toBe('200');
     expect(await ask('-H', token, '-H', `Origin: http://${NAME}:${port}`)).toBe('403');
+    // Commands of this host expect that very certificate.
+    const command = (name: string) =>
+      sallyport([name, '--config', (world as World).configFile], { cwd: (world as World).dir });
+    expect(await command('health')).toMatchObject({ code: 0, stdout: 'ready\n' });
+    const other = certificateFor([NAME]);
+    writeFile(tls.cert, other.cert);
+    expect(await command('health')).toMatchObject({ code: 1, stderr: expect.stringContaining('does not answer') });
+    expect(await command('tail')).toMatchObject({ code: 1, stderr: expect.stringContaining('admin-unreachable') });
     const plain = await run(['curl', '-sS', '--noproxy', '*', `http://127.0.0.1:${port}/healthz`]);
     expect(plain.code).not.toBe(0);
   });

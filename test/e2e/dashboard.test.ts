@@ -4,12 +4,13 @@
 import { existsSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
-import net, { type AddressInfo } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { AdminClient } from '../support/admin.ts';
+import { freePort } from '../support/free-port.ts';
 import { type Origin, startHttpOrigin } from '../support/origin.ts';
 import { auditLine, PROCESSES_MS, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -22,17 +23,8 @@ const EXECUTABLE = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const SHOTS = process.env['SCREENSHOTS'] === '1' ? join(import.meta.dirname, '..', '..', 'docs', 'img') : null;
 const HOST = 'wanted.corp.test';
-const PAGES = ['live', 'usage', 'pipelines', 'tunnels', 'policy', 'suggest', 'health'];
+const PAGES = ['live', 'usage', 'who', 'tunnels', 'policy', 'suggest', 'health'];
 const MARKUP = '<img src=x onerror="document.title=1"><script>document.title=2</script>';
-
-/** A port that nobody has: a restart must come back there. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describe.skipIf(EXECUTABLE === undefined)('the dashboard in Chromium', () => {
   let browser: Browser;
@@ -145,13 +137,70 @@ describe.skipIf(EXECUTABLE === undefined)('the dashboard in Chromium', () => {
     await expect
       .poll(() => admin.get('/v1/report?from=1h').then(({ body }) => body.includes('elpmaxe')), { timeout: 20_000 })
       .toBe(true);
-    for (const name of ['usage', 'pipelines', 'suggest']) {
+    for (const name of ['usage', 'who', 'suggest']) {
       await go(name);
       await page.getByText(/Loading/).waitFor({ state: 'detached' });
       expect(await page.locator('main img, main script').count()).toBe(0);
     }
     expect(await page.locator('main').textContent()).not.toContain('\u202e');
     expect(heard).toEqual([]);
+  });
+
+  it('by job, and from there the usage of that job alone', { timeout: PROCESSES_MS }, async () => {
+    await go('who');
+    await page.getByLabel('by', { exact: false }).and(page.locator('select')).selectOption('job');
+    await page
+      .getByRole('table', { name: 'Usage by job' })
+      .getByRole('button', { name: 'web / build (claimed)' })
+      .click();
+    await page.getByText('Only web / build.').waitFor();
+    await page.getByText('2 requests to 1 hosts, 1 refused').waitFor();
+    await page.getByRole('button', { name: 'Show all' }).click();
+    await page.getByText('Only web / build.').waitFor({ state: 'detached' });
+  });
+
+  it('names behind a wildcard, groups by what became of them, and an answer that fails', {
+    timeout: PROCESSES_MS,
+  }, async () => {
+    const report = JSON.parse((await admin.get('/v1/report?from=24h')).body);
+    const [required] = report.required;
+    const wild = {
+      ...required,
+      host: '*.s3.us-west-2.amazonaws.com',
+      state: 'used',
+      names: ['a-bucket.s3.us-west-2.amazonaws.com'],
+      names_total: 12,
+    };
+    const group = (name: string, state: string) => ({
+      group: name,
+      title: `Title of ${name}`,
+      source: '',
+      enabled: true,
+      state,
+      hosts: [wild],
+    });
+    const optional = [group('one', 'used'), group('two', 'unused'), group('three', 'denied')];
+    const made = { ...report, optional, group_timelines: { one: [1, 5, 2] } };
+    await page.route(/\/v1\/report/, (route) => route.fulfill({ json: made }));
+    await page.getByLabel('Window of time').selectOption('30d');
+    await go('usage');
+    const one = page.getByRole('listitem').filter({ hasText: 'Title of one' });
+    expect(await one.getByRole('img', { name: 'Tunnels of one over the window' }).locator('polyline').count()).toBe(1);
+    await page.getByRole('listitem').filter({ hasText: 'Title of three' }).getByText('denied').waitFor();
+    await page
+      .getByRole('button', { name: /12 names/ })
+      .first()
+      .click();
+    await page.getByText('a-bucket.s3.us-west-2.amazonaws.com').first().waitFor();
+    await page.unroute(/\/v1\/report/);
+    const error = { code: 'store-unreadable', message: 'the store is gone', hint: 'Mend it.' };
+    await page.route(/\/v1\/report/, (route) => route.fulfill({ status: 503, json: { error } }));
+    await page.getByLabel('Window of time').selectOption('1h');
+    await page.getByRole('alert').getByText('the store is gone Mend it.').waitFor();
+    await page.unroute(/\/v1\/report/);
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await page.getByRole('alert').waitFor({ state: 'detached' });
+    expect(heard.splice(0).filter((text) => !text.includes('503'))).toEqual([]);
   });
 
   it('every page is there, in light and in dark, and axe finds nothing serious', {

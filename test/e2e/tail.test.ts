@@ -1,8 +1,10 @@
 // `sallyport tail` beside a proxy that runs: JSON lines in a pipe, filtered, over a restart of the proxy; and what it says where
 // nobody is there or the token is another one.
 import { writeFileSync } from 'node:fs';
-import net from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { run as typed } from '../../src/cli/run.ts';
+import { pipes } from '../cli/console.ts';
+import { freePort } from '../support/free-port.ts';
 import { launch, MAIN, PROCESSES_MS, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { startWorld, type World } from '../support/world.ts';
@@ -12,15 +14,6 @@ afterEach(async () => {
   await world?.close();
   world = null;
 });
-
-/** A port that nobody has: one that the kernel has just given back. */
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function ask(host: string, user: string): Promise<void> {
   const client = await RawClient.connect((world as World).proxy.proxy, {});
@@ -56,6 +49,32 @@ describe('sallyport tail', () => {
       ['decided', 'second.example', 'host-not-allowed'],
       ['decided', 'third.example', 'host-not-allowed'],
     ]);
+  });
+
+  it('on a terminal it is a line each, and what clients invent is inert', { timeout: PROCESSES_MS }, async () => {
+    world = await startWorld({
+      admin: `127.0.0.1:${await freePort()}`,
+      allow: [{ group: 'amazon-s3', with: { region: 'eu-west-1' } }],
+    });
+    await ask('evil.example', `${encodeURIComponent('web\u202emoc')}%2F1`);
+    await ask('b.s3.us-west-2.amazonaws.com', 'web%2F1');
+    const out: string[] = [];
+    const screen = { isTTY: true, columns: 100 };
+    const code = await typed(['tail', '--last', '2', '--no-color', '--config', world.configFile], {
+      stdout: { ...screen, write: (text) => void out.push(text), taken: async () => out.length < 2 },
+      stderr: { ...screen, write: () => {} },
+      env: {},
+      now: Date.now,
+      user: 'operator',
+      pipes,
+      stdin: { isTTY: true },
+      secret: async () => null,
+    });
+    expect(code).toBe(0);
+    expect(out[0]).toMatch(
+      /^\d\d:\d\d:\d\d {2}deny {8}evil\.example:443 {2}web\\u\{202e\}moc\/1 {2}host-not-allowed\n$/,
+    );
+    expect(out[1]).toContain('add: - { group: amazon-s3');
   });
 
   it('says what is wrong, and ends', { timeout: PROCESSES_MS }, async () => {

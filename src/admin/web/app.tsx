@@ -1,20 +1,22 @@
 // The frame: who may look (the token), which page, which window of time, and whether the proxy still answers.
 import { useEffect, useState } from 'preact/hooks';
+import type { Dimension } from '../../report/breakdown.ts';
 import { UNAUTHORIZED } from './api.ts';
 import { LivePage, useLive } from './live.tsx';
-import { HealthPage, PipelinesPage, type Status, SuggestPage, TunnelsPage } from './pages.tsx';
+import { HealthPage, type Status, SuggestPage, TunnelsPage } from './pages.tsx';
 import { PolicyPage } from './policy.tsx';
 import { inert } from './show.ts';
 import { setToken, token } from './token.ts';
 import { type ReportAnswer, UsagePage } from './usage.tsx';
 import { useJson } from './use.ts';
+import { ALL, type Scope, WhoPage } from './who.tsx';
 
-const PAGES = ['live', 'usage', 'pipelines', 'tunnels', 'policy', 'suggest', 'health'] as const;
+const PAGES = ['live', 'usage', 'who', 'tunnels', 'policy', 'suggest', 'health'] as const;
 type PageName = (typeof PAGES)[number];
 const TITLES: Readonly<Record<PageName, string>> = {
   live: 'Live',
   usage: 'Usage',
-  pipelines: 'Pipelines',
+  who: 'Who',
   tunnels: 'Tunnels',
   policy: 'Policy',
   suggest: 'Suggest',
@@ -81,13 +83,12 @@ function usePage(): PageName {
 function Dashboard() {
   const page = usePage();
   const [range, setRange] = useState<keyof typeof RANGES>('7d');
-  const [pipeline, setPipeline] = useState('');
+  const [scope, setScope] = useState<Scope>(ALL);
+  const [by, setBy] = useState<Dimension>('pipeline');
   const live = useLive();
   const status = useJson<Status>('/v1/status', STATUS_MS);
-  const wanted = page === 'usage' || page === 'pipelines';
-  const query = `/v1/report?from=${range}`;
-  const scoped = page === 'usage' && pipeline !== '' ? `${query}&pipeline=${encodeURIComponent(pipeline)}` : query;
-  const report = useJson<ReportAnswer>(wanted ? scoped : null, wanted ? REPORT_MS : 0);
+  const path = reportPath(page, range, scope, by);
+  const report = useJson<ReportAnswer>(path, path === null ? 0 : REPORT_MS);
   useEffect(() => {
     document.title = `${TITLES[page]} – Sallyport`;
   }, [page]);
@@ -124,24 +125,18 @@ function Dashboard() {
         {page === 'live' && <LivePage live={live} />}
         {page === 'usage' && (
           <>
-            {pipeline !== '' && (
-              <p class="note">
-                Of pipeline {inert(pipeline)} alone.{' '}
-                <button type="button" class="small" onClick={() => setPipeline('')}>
-                  Show all
-                </button>
-              </p>
-            )}
+            <Narrowed scope={scope} onAll={() => setScope(ALL)} />
             <UsagePage report={report} />
           </>
         )}
-        {page === 'pipelines' && (
-          <PipelinesPage
+        {page === 'who' && (
+          <WhoPage
             report={report}
-            pipeline={pipeline}
-            onChoose={(name) => {
-              setPipeline(name);
-              if (name !== '') location.hash = '#usage';
+            by={by}
+            onBy={setBy}
+            onScope={(chosen) => {
+              setScope(chosen);
+              location.hash = '#usage';
             }}
           />
         )}
@@ -151,6 +146,28 @@ function Dashboard() {
         {page === 'health' && <HealthPage status={status} />}
       </main>
     </>
+  );
+}
+
+/** null where the page shows no report. */
+function reportPath(page: PageName, range: string, { pipeline, job }: Scope, by: Dimension): string | null {
+  if (page === 'who') return `/v1/report?from=${range}&by=${by}`;
+  if (page !== 'usage') return null;
+  const query = new URLSearchParams({ from: range });
+  if (pipeline !== '') query.set('pipeline', pipeline);
+  if (job !== '') query.set('job', job);
+  return `/v1/report?${query}`;
+}
+
+function Narrowed({ scope: { pipeline, job }, onAll }: { readonly scope: Scope; readonly onAll: () => void }) {
+  if (pipeline === '' && job === '') return null;
+  return (
+    <p class="note">
+      Only {inert([pipeline, job].filter((part) => part !== '').join(' / '))}.{' '}
+      <button type="button" class="small" onClick={onAll}>
+        Show all
+      </button>
+    </p>
   );
 }
 

@@ -1,74 +1,12 @@
-// The smaller pages: by pipeline, open tunnels, the suggested policy, and health with the limits.
+// The smaller pages: open tunnels, the suggested policy, and health with the limits.
 import { useState } from 'preact/hooks';
 import type { z } from 'zod';
 import type * as shapes from '../schemas.ts';
 import { ApiError, cutTunnel } from './api.ts';
 import { Answer, Badge, Copy, Empty, Search } from './parts.tsx';
 import { bytes, endpoint, inert, span, when, who } from './show.ts';
-import type { ReportAnswer } from './usage.tsx';
 import { type Loaded, useJson } from './use.ts';
 import { type Column, VirtualTable } from './virtual-table.tsx';
-
-type Pipeline = ReportAnswer['pipelines'][number];
-
-export function PipelinesPage({
-  report,
-  pipeline,
-  onChoose,
-}: {
-  readonly report: Loaded<ReportAnswer>;
-  readonly pipeline: string;
-  readonly onChoose: (pipeline: string) => void;
-}) {
-  const columns: Column<Pipeline>[] = [
-    {
-      head: 'Pipeline',
-      width: 'minmax(12rem, 2fr)',
-      cell: (row) =>
-        row.pipeline === '' ? (
-          <span class="muted">(none said)</span>
-        ) : (
-          <button type="button" class="link" onClick={() => onChoose(row.pipeline)}>
-            {inert(row.pipeline)}
-            {row.claimed ? ' (claimed)' : ''}
-          </button>
-        ),
-    },
-    { head: 'Jobs', width: '5rem', right: true, cell: ({ jobs }) => jobs },
-    { head: 'Hosts', width: '5rem', right: true, cell: ({ hosts }) => hosts },
-    { head: 'Tunnels', width: '6rem', right: true, cell: ({ tunnels }) => tunnels },
-    { head: 'Refused', width: '6rem', right: true, cell: ({ denied }) => denied },
-    { head: 'Up', width: '6rem', right: true, cell: ({ bytes_up }) => bytes(bytes_up) },
-    { head: 'Down', width: '6rem', right: true, cell: ({ bytes_down }) => bytes(bytes_down) },
-  ];
-  return (
-    <section aria-labelledby="pipelines-title">
-      <h2 id="pipelines-title">Pipelines</h2>
-      {pipeline !== '' && (
-        <p class="note">
-          Usage shows {inert(pipeline)} alone.{' '}
-          <button type="button" class="small" onClick={() => onChoose('')}>
-            Show all
-          </button>
-        </p>
-      )}
-      <Answer of={report} what="the report">
-        {({ pipelines }) =>
-          pipelines.length === 0 ? (
-            <Empty>No request in this window.</Empty>
-          ) : (
-            <VirtualTable
-              label="Pipelines"
-              rows={pipelines}
-              columns={columns}
-              rowKey={(row) => `${row.claimed} ${row.pipeline}`}
-            />
-          )
-        }
-      </Answer>
-    </section>
-  );
-}
 
 type Tunnels = z.output<typeof shapes.tunnelsAnswer>;
 const TUNNELS_MS = 3_000;
