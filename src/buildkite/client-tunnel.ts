@@ -4,6 +4,7 @@ import http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
+import { tlsTo } from './client-tls.ts';
 import { basicAuthorization, type ProxyCredentials, type ProxyUrl } from './proxy-url.ts';
 
 /** How a client reaches its proxy, and how it proves itself there. */
@@ -100,10 +101,8 @@ function dialProxy(
   if (!proxy.secure) return net.connect(to, () => reached('answer'));
   const socket = tls.connect({
     ...to,
-    // An address is no server name (RFC 6066 §3).
-    ...(net.isIP(proxy.host) === 0 ? { servername: proxy.host } : {}),
+    ...tlsTo(proxy.host, proxyCa),
     ALPNProtocols: ['http/1.1'],
-    ...(proxyCa === null ? {} : { ca: [...tls.rootCertificates, proxyCa] }),
     ...certificate,
   });
   socket.once('connect', () => reached('tls'));

@@ -2,9 +2,9 @@
 // where the host speaks it. Each step is bounded, and its failure says what mends it. It sends no request to the host.
 import type { EventEmitter } from 'node:events';
 import http2 from 'node:http2';
-import net from 'node:net';
 import tls from 'node:tls';
 import type { Authority } from '../policy/authority.ts';
+import { tlsTo } from './client-tls.ts';
 import { openTunnel, type ProxyRoad, type TunnelRefusal } from './client-tunnel.ts';
 import { bad, type Check, ok } from './doctor-check.ts';
 
@@ -32,10 +32,8 @@ async function reach(probe: Probe, target: Authority): Promise<TlsOutcome & { re
   return new Promise((resolve) => {
     const socket = tls.connect({
       socket: opened.socket,
-      host: target.host,
+      ...tlsTo(target.host, probe.proxyCa),
       ALPNProtocols: ['h2', 'http/1.1'],
-      ...(net.isIP(target.host) === 0 ? { servername: target.host } : {}),
-      ...(probe.proxyCa === null ? {} : { ca: [...tls.rootCertificates, probe.proxyCa] }),
     });
     const fail = (message: string, fix: string): void => {
       clearTimeout(timer);

@@ -4,6 +4,7 @@ import http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
 import { parseAuthority } from '../policy/authority.ts';
+import { tlsTo } from './client-tls.ts';
 import { openTunnel } from './client-tunnel.ts';
 import type { ProxyUrl } from './proxy-url.ts';
 
@@ -41,14 +42,7 @@ export async function httpsGet(request: GetRequest): Promise<GetAnswer> {
     };
     const left = Math.max(1, timeoutMs - (performance.now() - startedMs));
     const timer = setTimeout(() => fail(new Error(`${url.host} did not answer within ${timeoutMs} ms`)), left);
-    const secure = tls.connect({
-      socket,
-      // Only for the name in its certificate: the socket is connected.
-      host,
-      ALPNProtocols: ['http/1.1'],
-      ...(net.isIP(host) === 0 ? { servername: host } : {}),
-      ...(request.ca === null ? {} : { ca: [...tls.rootCertificates, request.ca] }),
-    });
+    const secure = tls.connect({ socket, ...tlsTo(host, request.ca), ALPNProtocols: ['http/1.1'] });
     const asking = http.request({
       method: 'GET',
       path: `${url.pathname}${url.search}`,
