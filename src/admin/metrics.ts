@@ -23,6 +23,8 @@ export interface MetricSources {
   readonly notReady: () => string | null;
   /** The global mode in force. */
   readonly mode: () => string;
+  /** Layers of the policy that are not in force as their files say, and grants that count. */
+  readonly standing: () => { readonly layersBroken: number; readonly grants: number };
   readonly version: string;
   readonly node: string;
 }
@@ -224,13 +226,17 @@ function recordSeries(page: Page, { audit, storeLag }: MetricSources): void {
   );
 }
 
-function policySeries(page: Page, { ctx, counts, engine, mode, version, node }: MetricSources): void {
+function policySeries(page: Page, { ctx, counts, engine, mode, standing, version, node }: MetricSources): void {
   page.gauge('build_info', 'What runs here; always 1.', ['version', 'engine', 'node'], (put) =>
     put(1, { version, engine: engine.kind, node }),
   );
   page.gauge('policy_info', 'The policy in force; always 1.', ['digest', 'mode'], (put) =>
     put(1, { digest: ctx.policy.digest, mode: mode() }),
   );
+  page.gauge('policy_layers_broken', 'Layers of the policy that are not in force as their files say.', [], (put) =>
+    put(standing().layersBroken),
+  );
+  page.gauge('policy_grants', 'Grants that count and have not ended.', [], (put) => put(standing().grants));
   page.gauge('policy_loaded_timestamp_seconds', 'When the policy in force was loaded.', [], (put) =>
     put(counts.policySinceMs / 1_000),
   );

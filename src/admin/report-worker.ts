@@ -5,7 +5,7 @@ import { type LoadedHere, loadConfigHere } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { Policy } from '../policy/decide.ts';
 import { buildReport } from '../report/report.ts';
-import { buildSuggestion, policyText, suggestionJson } from '../report/suggestion.ts';
+import { buildSuggestion, policyText, rulesFile, suggestionJson } from '../report/suggestion.ts';
 import { readGroupTimelines } from '../report/timeline.ts';
 import { createView } from '../report/view.ts';
 import { openStore, type Store } from '../usage/store.ts';
@@ -34,12 +34,12 @@ async function answer(question: Question, loaded: LoadedHere, store: Store): Pro
     const timelines = report.timeline === null ? {} : await readGroupTimelines(store, filter, report.timeline);
     return { ...report, group_timelines: timelines };
   }
-  const { file } = data;
-  if (file === null)
+  if (data.file === null)
     throw new SallyportError('config-unreadable', 'the proxy runs without a policy file', {
       hint: 'Write one: `sallyport init`.',
     });
   const { kind: _, ...asked } = question;
+  const file = rulesFile(data.file, loaded);
   const text = policyText(file, loaded);
   return suggestionJson(await buildSuggestion(store, { ...asked, file, text, loaded, now: Date.now() }));
 }

@@ -31,6 +31,11 @@ export class Fleet {
     this.#source = `bundle ${serial}`;
   }
 
+  /** What was said last of the policy in force here. */
+  get standing(): { readonly layersBroken: number; readonly grants: number } {
+    return { layersBroken: this.#instance?.layers_broken ?? 0, grants: this.#instance?.grants ?? 0 };
+  }
+
   /** How far the store is behind the log. */
   lag(): StoreLag {
     return this.#projection?.lag() ?? { bytes: 0, seq: 0, seconds: null };

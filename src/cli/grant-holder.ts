@@ -24,6 +24,7 @@ export class GrantHolder {
   readonly #told = new Map<string, string>();
   #compiled: CompiledPolicy | null = null;
   #count = 0;
+  #unrecorded = false;
 
   constructor(options: GrantHolderOptions) {
     this.#options = options;
@@ -39,6 +40,11 @@ export class GrantHolder {
     return this.#count;
   }
 
+  /** True where one does not count because it could not be recorded: it is worth another try. */
+  get unrecorded(): boolean {
+    return this.#unrecorded;
+  }
+
   /** What the store has now. @returns true where something else counts than before */
   take(grants: readonly Grant[], loaded: LoadedConfig, policy: string): boolean {
     this.#grants = grants;
@@ -48,6 +54,7 @@ export class GrantHolder {
   /** Judges by the ceiling and limits that are loaded. @returns true where something else counts than before */
   judge(loaded: LoadedConfig, policy: string): boolean {
     const now = Date.now();
+    this.#unrecorded = false;
     const { ceiling, settings } = loaded;
     const { counting, refused } = judgeGrants({ grants: this.#grants, ceiling, limits: settings.limits, now });
     const rules = counting.filter(({ grant }) => grant.expires < now || this.#tell(grant, 'in-force', null, policy));
@@ -87,6 +94,7 @@ export class GrantHolder {
       audit.note({ event: 'grant', policy, detail: { result, ...what, ...(why === null ? {} : { why }) } });
     } catch (error) {
       log.error({ err: error, grant: grant.id }, 'a grant could not be recorded; it is not in force');
+      this.#unrecorded = true;
       return false;
     }
     this.#told.set(grant.id, told);
@@ -101,6 +109,7 @@ const IN_FORCE: Result = 'in-force';
 /** The rules with all that decides, as one text. */
 function textOf(compiled: CompiledPolicy | null): string {
   if (compiled === null) return '';
-  const { textBytes, expires, ports, selectors, addresses } = compiled;
-  return `${Buffer.from(textBytes).toString()} ${expires.join()} ${JSON.stringify([ports, selectors, addresses])}`;
+  const { textBytes, expires, flags, portsRow, selectorRow, addressesRow, ports, selectors, addresses } = compiled;
+  const columns = [expires, flags, portsRow, selectorRow, addressesRow].map((column) => column.join());
+  return `${Buffer.from(textBytes).toString()} ${JSON.stringify([columns, ports, selectors, addresses])}`;
 }

@@ -42,6 +42,9 @@ export interface InForce {
   readonly since: number;
 }
 
+// How long a grant that could not be recorded waits for the disk.
+const GRANT_RETRY_MS = 5_000;
+
 export class PolicyHolder {
   readonly #options: HolderOptions;
   #loaded: LoadedConfig;
@@ -52,6 +55,7 @@ export class PolicyHolder {
   #reloading: Promise<void> | null = null;
   #again: 'asked' | 'files' | null = null;
   #layersBroken = 0;
+  #grantRetry: NodeJS.Timeout | null = null;
   #since = Date.now();
 
   constructor(options: HolderOptions) {
@@ -82,8 +86,12 @@ export class PolicyHolder {
 
   /** The usage store has these grants now. */
   setGrants(grants: readonly Grant[]): void {
-    const { ctx } = this.#options;
-    if (this.#options.grants.take(grants, this.#loaded, ctx.policy.digest)) this.#swap();
+    const { ctx, grants: holder } = this.#options;
+    if (this.#grantRetry) clearTimeout(this.#grantRetry);
+    if (holder.take(grants, this.#loaded, ctx.policy.digest)) this.#swap();
+    if (!holder.unrecorded) return;
+    this.#grantRetry = setTimeout(() => this.setGrants(grants), GRANT_RETRY_MS);
+    this.#grantRetry.unref();
   }
 
   /** Endpoints of this proxy: no request may reach them, by whatever name. A wildcard bind is each address of the host. */
@@ -133,6 +141,7 @@ export class PolicyHolder {
   close(): void {
     this.#watch?.close();
     if (this.#revert) clearTimeout(this.#revert);
+    if (this.#grantRetry) clearTimeout(this.#grantRetry);
   }
 
   async #reload(why: 'asked' | 'files'): Promise<void> {

@@ -1,11 +1,11 @@
 // Audit logs played against a policy, for the commands that do so: what was read, what could not be, and what came of it.
 import { existsSync } from 'node:fs';
 import type { LoadedConfig } from '../config/load.ts';
-import { Policy } from '../policy/decide.ts';
 import type { ShownReplay } from '../report/render-replay.ts';
 import { Replayer } from '../report/replay.ts';
 import { replayLog } from '../report/replay-log.ts';
 import { noAuditLog } from './audit-file.ts';
+import { policyInForce } from './grants.ts';
 import type { Ui } from './ui.ts';
 
 interface ReplayOptions {
@@ -20,12 +20,13 @@ interface ReplayOptions {
 
 /** @throws SallyportError where a log is not there */
 export async function replayLogs(
-  proposed: Pick<LoadedConfig, 'policy' | 'settings'>,
+  proposed: Pick<LoadedConfig, 'policy' | 'settings' | 'ceiling'>,
   { logs, from, to, now, ready }: ReplayOptions,
   ui: Ui,
 ): Promise<ShownReplay & { readonly logs: readonly string[] }> {
   const { limits } = proposed.settings;
-  const policy = new Policy(proposed.policy, { explains: false });
+  // What was granted for a while passes as long as it stands.
+  const policy = await policyInForce(proposed, ui, now, { explains: false });
   const replayer = new Replayer(policy, { now, from, to, enforce: ready, limits });
   const read = { logs, damaged_lines: 0, missing_lines: 0, unread_files: [] as string[] };
   for (const file of logs) {

@@ -141,10 +141,9 @@ async function run(parts: Parts): Promise<number> {
   const jobs = new JobService({ ctx, audit, log, projection: { reached }, settings, expectedDenials });
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
-  const storeLag = () => fleet.lag();
   const mode = () => holder.mode;
   const shipping = startShip(settings, log);
-  const pages = sight.pages({ ctx, shipping, engine, audit, storeLag, notReady, mode, settings, overrides, log });
+  const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log });
   const entrance = tls?.entrance ?? null;
   const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
   try {

@@ -23,7 +23,7 @@ import { createMeter, type Meter } from '../limits.ts';
 import type { Mode } from '../policy/compile.ts';
 import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
-import type { StoreLag } from '../usage/project.ts';
+import type { Fleet } from './fleet.ts';
 import { VERSION } from './version.ts';
 
 /** What the pages look into. */
@@ -31,7 +31,7 @@ export interface Seen {
   readonly ctx: ProxyContext;
   readonly engine: Engine;
   readonly audit: { readonly stats: AuditStats };
-  readonly storeLag: () => StoreLag;
+  readonly fleet: Pick<Fleet, 'lag' | 'standing'>;
   readonly shipping: Pick<Shipping, 'waiting' | 'failures'> | null;
   readonly notReady: () => string | null;
   readonly mode: () => Mode;
@@ -66,7 +66,8 @@ export class Sight {
    * @throws SallyportError `admin-token`, `listen-failed` where the certificate cannot be read
    */
   pages(seen: Seen): AdminParts | null {
-    const { settings, ctx, log, notReady } = seen;
+    const { settings, ctx, log, notReady, fleet } = seen;
+    const shared = { storeLag: () => fleet.lag(), standing: () => fleet.standing };
     if (settings.admin === null || this.#feed === null) return null;
     const { limits, node } = settings;
     const { meter } = this;
@@ -83,12 +84,12 @@ export class Sight {
       { limits, meter },
     );
     this.#reports = reports;
-    const metrics = createMetrics({ ...seen, ...about, node: process.version }, this.#timings);
+    const metrics = createMetrics({ ...seen, ...shared, ...about, node: process.version }, this.#timings);
     return {
       notReady,
       policy: () => ctx.policy.digest,
       token: ensureToken(settings.admin.tokenFile),
-      router: createApi({ ...seen, ...about, metrics, streams, reports, startedMs: this.#startedMs }),
+      router: createApi({ ...seen, ...shared, ...about, metrics, streams, reports, startedMs: this.#startedMs }),
       site: new Site(siteFolder()),
       tls: readPem(settings.admin.tls),
       limits,

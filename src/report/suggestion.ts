@@ -93,6 +93,11 @@ export function suggestionJson({ window, remarks: _, policy: __, diff, ...found 
   return { window: { from: time(window.from), to: time(window.to) }, ...found, diff };
 }
 
+/** The file in which the rules stand: that of the machine, or the one that its `policy.source` names. */
+export function rulesFile(file: string, { settings }: Pick<LoadedHere, 'settings'>): string {
+  return settings.policyFile ?? file;
+}
+
 /**
  * The text of the policy file as it was loaded. It has been judged to be UTF-8; the byte-order mark that the loader drops is the
  * operator's and stays.
@@ -100,7 +105,7 @@ export function suggestionJson({ window, remarks: _, policy: __, diff, ...found 
  */
 export function policyText(file: string, loaded: LoadedHere): string {
   const bytes = readFileSync(file);
-  if (hash('sha256', bytes) !== loaded.files[0]?.digest)
+  if (hash('sha256', bytes) !== loaded.files.find((read) => read.file === file)?.digest)
     throw new SallyportError('config-unreadable', `${file} changed while it was read`, { hint: 'Try it again.' });
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
 }

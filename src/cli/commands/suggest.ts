@@ -1,6 +1,6 @@
 // `sallyport suggest`: catches up with the audit log, reads who asked for what, and prints the smallest policy that it needs:
 // the whole file, or the difference as a patch. The file itself is never written: the operator applies what he has read.
-import { buildSuggestion, policyText, type Suggestion, suggestionJson } from '../../report/suggestion.ts';
+import { buildSuggestion, policyText, rulesFile, type Suggestion, suggestionJson } from '../../report/suggestion.ts';
 import { EXIT } from '../args.ts';
 import { openCountedStore } from '../counted-store.ts';
 import { type Input, usage } from '../input.ts';
@@ -18,8 +18,8 @@ export async function suggestCommand(input: Input, ui: Ui, world: World): Promis
   const { from, to } = windowOf(input, now, SINCE_DEFAULT);
   const jobsMin = wholeNumber(input, 'min-builds', BUILDS_DEFAULT);
   const unusedDays = wholeNumber(input, 'unused-after', UNUSED_DAYS_DEFAULT);
-  const file = configFile(input);
   const loaded = loadFor(input, ui, world, { quiet: true });
+  const file = rulesFile(configFile(input), loaded);
   const { settings } = loaded;
   const text = policyText(file, loaded);
   const store = await openCountedStore(settings, ui);
