@@ -15,7 +15,7 @@ import {
   type Protocol,
 } from './compile.ts';
 import { type Carries, pathAllowed } from './paths.ts';
-import type { Identity } from './record.ts';
+import type { Attributes, Identity } from './record.ts';
 import { isUnproven, mayBeAsked, selectorMatches } from './selector.ts';
 import { headOf, LABELS_MAX, walkLabels } from './trie.ts';
 
@@ -48,6 +48,18 @@ function protocolOfPort(port: number): Protocol {
 
 const carriesNone: Carries = () => false;
 
+const NOTHING: Attributes = Object.freeze({});
+
+/** What a selector is matched against. */
+function provenOf(identity: Identity): Attributes {
+  return isUnproven(identity) ? NOTHING : identity.attributes;
+}
+
+function onlyText(globs: readonly string[] | undefined): string | null {
+  const [only] = globs ?? [];
+  return only === undefined || globs?.length !== 1 || only.includes('*') ? null : only;
+}
+
 export class Matcher {
   readonly #compiled: CompiledPolicy;
   /** Trie nodes along the host: path[0] is the root, path[found] the last that the host shares with a rule. */
@@ -68,8 +80,14 @@ export class Matcher {
   /** True where a rule of the base lets others through and this proven identity not. */
   forOthers = false;
 
+  /** By row of a selector: the one pipeline or pipeline_id that it is for; null where that is not one plain text. */
+  readonly #pipeline: readonly (string | null)[];
+  readonly #pipelineId: readonly (string | null)[];
+
   constructor(compiled: CompiledPolicy) {
     this.#compiled = compiled;
+    this.#pipeline = compiled.selectors.map((selector) => onlyText(selector?.pipeline));
+    this.#pipelineId = compiled.selectors.map((selector) => onlyText(selector?.pipeline_id));
   }
 
   /** Finds the nodes of the host; must run before the other methods. */
@@ -142,9 +160,25 @@ export class Matcher {
     return this.#compiled.ports[this.#compiled.portsRow[rule] ?? 0] ?? null;
   }
 
+  /**
+   * True for a rule of a layer that is plainly for another pipeline. A host may stand in the layers of a thousand pipelines, and their rules
+   * in one list: this is what makes passing over them cheap.
+   */
+  #isForeign(rule: number, attributes: Attributes): boolean {
+    const { flags, selectorRow } = this.#compiled;
+    if (((flags[rule] ?? 0) & FLAG_LAYER) === 0) return false;
+    const row = selectorRow[rule] ?? 0;
+    const pipeline = this.#pipeline[row] ?? null;
+    if (pipeline !== null && pipeline !== attributes.pipeline) return true;
+    const id = this.#pipelineId[row] ?? null;
+    return id !== null && id !== attributes.pipeline_id;
+  }
+
   #firstDeny(head: number, request: PolicyRequest): number {
     const { next } = this.#compiled.trie;
+    const attributes = provenOf(request.identity);
     for (let rule = head; rule >= 0; rule = next[rule] ?? -1) {
+      if (this.#isForeign(rule, attributes)) continue;
       const ports = this.#portsOf(rule);
       if (ports !== null && !ports.includes(request.authority.port)) continue;
       if (this.expired(rule, request.now) || !this.visible(rule, request.identity)) continue;
@@ -156,7 +190,11 @@ export class Matcher {
   /** Looks at the rules of one list; true ends the search: a winner, or a path-bound rule that refuses the path. */
   #scan(head: number, request: PolicyRequest): boolean {
     const { next } = this.#compiled.trie;
+    const attributes = provenOf(request.identity);
+    const asks = mayBeAsked(request.identity, this.#compiled.credentials);
     for (let rule = head; rule >= 0; rule = next[rule] ?? -1) {
+      // Only who may be asked learns of it, and once.
+      if ((!asks || this.challenge >= 0) && this.#isForeign(rule, attributes)) continue;
       const misses = this.#misses(rule, request);
       if (misses !== 0) {
         this.#note(rule, misses, request);
