@@ -1,6 +1,7 @@
 // The job API: a job, by its own token and for itself alone, makes this address its own for a while (lease) and reads what was refused
 // to it (report). The proxy lets the requests in and records the refused ones (proxy/inner.ts); what was done stands in the audit
 // log as a `job` line before it is done.
+import { LRUCache } from 'lru-cache';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Lease, Leases } from '../identity/leases.ts';
@@ -49,6 +50,9 @@ const PATH = /^\/v1\/jobs\/([A-Za-z0-9-]{1,64})\/(lease|report)(?:\?(.*))?$/;
 const METHODS: Readonly<Record<string, readonly string[]>> = { lease: ['POST', 'DELETE'], report: ['GET'] };
 const BEARER = /^bearer +([\w-]+\.[\w-]+\.[\w-]*)$/i;
 const JSON_TYPE = 'application/json';
+/** A watcher asks for the report every few seconds; the log has one line a minute of it. */
+const REPORT_NOTE_MS = 60_000;
+const REPORT_NOTES_MAX = 16_384;
 
 interface Asked {
   readonly request: InnerRequest;
@@ -59,6 +63,8 @@ interface Asked {
 
 export class JobApi implements InnerService {
   readonly #parts: JobApiParts;
+  /** Jobs whose reports were noted within the last minute. */
+  readonly #reported = new LRUCache<string, true>({ max: REPORT_NOTES_MAX, ttl: REPORT_NOTE_MS });
 
   constructor(parts: JobApiParts) {
     this.#parts = parts;
@@ -119,7 +125,11 @@ export class JobApi implements InnerService {
   async #report({ request, client, job, identity }: Asked, query: string): Promise<InnerAnswer> {
     const order = readQuery(query, this.#parts.limits.job_report_wait_ms);
     if ('problem' in order) return { ...refused('job-request'), detail: order.problem, identity };
-    if (!this.#noted(request, { act: 'report', job })) return { ...refused('audit-unavailable'), identity };
+    const reader = `${job} ${client.address}`;
+    if (!this.#reported.has(reader)) {
+      if (!this.#noted(request, { act: 'report', job })) return { ...refused('audit-unavailable'), identity };
+      this.#reported.set(reader, true);
+    }
     const others = this.#leases.at(client.address).filter((one) => one.job !== job);
     try {
       const text = await this.#parts.report({ ...order, job, shared: others.map((one) => one.job) });

@@ -107,6 +107,13 @@ describe('the job API', () => {
       expect(await ask('GET', `/v1/jobs/${JOB}/report?wait_ms=${wait}`)).toMatchObject({ code: 'job-request' });
   });
 
+  it('notes a report once a minute, and each lease', async () => {
+    const { ask, notes } = make();
+    for (let at = 0; at < 3; at++) await ask('GET', `/v1/jobs/${JOB}/report`);
+    for (let at = 0; at < 2; at++) await ask('POST', `/v1/jobs/${JOB}/lease`);
+    expect(notes.map(({ act }) => act)).toEqual(['report', 'lease', 'lease']);
+  });
+
   it('is not there where tokens are not taken', async () => {
     const { ask } = make({ on: () => false });
     expect(await ask('POST', `/v1/jobs/${JOB}/lease`)).toEqual({ ok: false, code: 'job-api-off' });

@@ -41,7 +41,7 @@ describe('openStore', () => {
     await withStore('write', (store) => store.db.insertInto('node').values({ name: 'n' }).execute());
     expect(await withStore('read', names)).toEqual([{ name: 'n' }]);
     expect(await withStore('write', (store) => store.db.selectFrom('meta').selectAll().execute())).toEqual([
-      { key: 'schema_version', value: '6' },
+      { key: 'schema_version', value: '7' },
     ]);
   });
 
