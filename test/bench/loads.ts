@@ -15,6 +15,8 @@ export interface Load {
   readonly targets: 'allowed' | 'denied';
   /** A fresh process for each round: memory is only told from a clean start. */
   readonly fresh: boolean;
+  /** Whether a plain relay can take part: nothing in it is asked of the proxy itself. */
+  readonly relayed: boolean;
   readonly figures: readonly Figure[];
   /** Wrong answers of this load; empty when all was right. */
   readonly wrong: (line: Record<string, unknown>) => string[];
@@ -46,6 +48,7 @@ const throughput = (conns: number, dir: 'source' | 'sink', title: string): Load 
   args: ['throughput', '--conns', String(conns), '--dir', dir],
   targets: 'allowed',
   fresh: false,
+  relayed: true,
   figures: [{ name: title, unit: 'CPU s / GB', read: (line) => num(line, 'proxy_cpu_s_per_gb') }],
   wrong: (line) =>
     num(line, 'tunnels') === conns && num(line, 'broken') === 0 && num(line, 'gbytes') > 0
@@ -61,6 +64,7 @@ export const loads = (idle: number): readonly Load[] => [
     args: ['connect-rate', '--conns', '64'],
     targets: 'allowed',
     fresh: false,
+    relayed: true,
     figures: [
       perThousand('tunnels, 64 at once'),
       perThousandWhole,
@@ -78,6 +82,7 @@ export const loads = (idle: number): readonly Load[] => [
     args: ['idle', '--conns', String(idle), '--secs', '1'],
     targets: 'allowed',
     fresh: true,
+    relayed: true,
     figures: [{ name: 'an idle tunnel', unit: 'kB', read: (line) => num(line, 'rss_kb_per_tunnel') }],
     wrong: (line) =>
       num(line, 'open') === idle && num(line, 'alive') === idle ? [] : [`${num(line, 'alive')} of ${idle} are alive`],
@@ -88,6 +93,7 @@ export const loads = (idle: number): readonly Load[] => [
     args: ['deny-rate', '--conns', '64'],
     targets: 'denied',
     fresh: false,
+    relayed: false,
     figures: [perThousand('denials, 64 at once'), perThousandWhole],
     wrong: (line) => [
       ...noErrors(line),
@@ -100,6 +106,7 @@ export const loads = (idle: number): readonly Load[] => [
     args: ['http-rate', '--conns', '64'],
     targets: 'allowed',
     fresh: false,
+    relayed: false,
     figures: [perThousand('plain HTTP requests, keep-alive')],
     wrong: noErrors,
   },
@@ -109,6 +116,7 @@ export const loads = (idle: number): readonly Load[] => [
     args: ['rtt'],
     targets: 'allowed',
     fresh: false,
+    relayed: true,
     figures: [
       { name: 'round trip of 64 bytes, median', unit: 'ms', read: (line) => nested(line, 'rtt_us', 'p50') / 1000 },
     ],

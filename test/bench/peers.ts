@@ -1,7 +1,8 @@
-// The two proxies of the comparison, set up alike: one CPU, an allowlist of one wildcard, a log line for each request, no cache.
+// The proxies of the comparison, set up alike: one CPU, an allowlist of one wildcard, a log line for each request, no cache. And
+// HAProxy as what it costs at least: two sockets and splice(2), with no CONNECT, no allowlist and no names.
 // Started fresh, pinned to CPU 0, and stopped by their own process ids.
 import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { startProxy } from '../support/proxy-process.ts';
@@ -13,8 +14,10 @@ export const ALLOWED = '*.allowed.test';
 const CLIENT_NETWORK = '127.0.0.0/8';
 
 export interface Peer {
-  readonly name: 'sallyport' | 'squid';
+  readonly name: 'sallyport' | 'squid' | 'haproxy';
   readonly address: string;
+  /** It relays to the origin whatever comes: no CONNECT is sent. */
+  readonly direct: boolean;
   readonly pid: number;
   stop(): Promise<void>;
 }
@@ -65,6 +68,7 @@ export interface SallyportOptions {
   readonly port: number;
   /** Extra flags of Node, for profiles. */
   readonly nodeFlags?: readonly string[];
+  readonly engine: string;
 }
 
 /** Our own proxy, as built, with its audit log and usage store on. */
@@ -72,6 +76,7 @@ export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   const dir = tempDir('bench');
   const config = writePolicy(join(dir, 'config', 'sallyport.yaml'), {
     version: 1,
+    engine: options.engine,
     listen: '127.0.0.1:0',
     admin: '127.0.0.1:0',
     mode: 'enforce',
@@ -88,6 +93,7 @@ export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   });
   return {
     name: 'sallyport',
+    direct: false,
     address: `${proxy.proxy.host}:${proxy.proxy.port}`,
     pid: proxy.pid,
     stop: async () => {
@@ -137,6 +143,50 @@ export async function startSquid(): Promise<Peer> {
   }
   return {
     name: 'squid',
+    direct: false,
+    address: `127.0.0.1:${port}`,
+    pid: child.pid as number,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended;
+    },
+  };
+}
+
+const HAPROXY = '/usr/sbin/haproxy';
+export const haproxyIsHere = (): boolean => existsSync(HAPROXY);
+
+/** HAProxy as a TCP relay to the origin: one thread, splice both ways, a log line for each connection. */
+export async function startHaproxy(origin: number): Promise<Peer> {
+  const dir = tempDir('haproxy');
+  const port = await freePort();
+  const lines = [
+    'global',
+    '  nbthread 1',
+    '  maxconn 6000',
+    '  log stdout format raw daemon',
+    'defaults',
+    '  mode tcp',
+    '  log global',
+    '  option tcplog',
+    '  option splice-request',
+    '  option splice-response',
+    '  timeout connect 10s',
+    '  timeout client 1h',
+    '  timeout server 1h',
+    'listen bench',
+    `  bind 127.0.0.1:${port} backlog 4096`,
+    `  server origin 127.0.0.1:${origin}`,
+  ];
+  const conf = writeFile(join(dir, 'haproxy.cfg'), `${lines.join('\n')}\n`);
+  const log = openSync(join(dir, 'access.log'), 'w');
+  const child = spawnOn(0, [HAPROXY, '-db', '-f', conf], ['ignore', log, 'ignore']);
+  closeSync(log);
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+  await accepting(port, child);
+  return {
+    name: 'haproxy',
+    direct: true,
     address: `127.0.0.1:${port}`,
     pid: child.pid as number,
     stop: async () => {

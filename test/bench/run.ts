@@ -1,7 +1,8 @@
-// The benchmark: Sallyport beside Squid under the same load, in alternation, in one run on one machine.
+// The benchmark: Sallyport beside Squid and HAProxy under the same load, in alternation, in one run on one machine.
 //   npm run bench                              everything, a few minutes; the JSON goes to test/bench/out/
 //   npm run bench -- --quick                   a second each, Sallyport alone: is the load answered rightly? (CI; no figures are judged)
 //   npm run bench -- --only tunnels --rounds 5 --secs 4
+//   npm run bench -- --engine js                the JavaScript engine instead of the native one
 //   npm run bench -- --only tunnels --alone --profile   one .cpuprofile in test/bench/out/, for a browser's developer tools
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -14,9 +15,11 @@ import {
   buildLoadgen,
   cpuSeconds,
   generate,
+  haproxyIsHere,
   NAMES,
   type Peer,
   squidIsHere,
+  startHaproxy,
   startLoadOrigin,
   startSallyport,
   startSquid,
@@ -29,6 +32,7 @@ const { values: flags } = parseArgs({
     alone: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     only: { type: 'string' },
+    engine: { type: 'string', default: 'auto' },
     rounds: { type: 'string', default: '3' },
     secs: { type: 'string', default: '4' },
   },
@@ -74,11 +78,9 @@ interface Bench {
 async function measure(bench: Bench, load: Load, peer: Peer, round: number): Promise<Sample> {
   const hosts = load.targets === 'allowed' ? NAMES : NAMES.map((name) => name.replace('allowed', 'denied'));
   const targets = hosts.map((host) => `${host}:${bench.origin.port}`).join(',');
+  const to = peer.direct ? ['--direct', '--targets', peer.address] : ['--proxy', peer.address, '--targets', targets];
   const common = [
-    '--proxy',
-    peer.address,
-    '--targets',
-    targets,
+    ...to,
     '--pid',
     String(peer.pid),
     '--origin-pid',
@@ -118,7 +120,7 @@ const median = (values: readonly number[]): number => {
 /** One row a figure: both medians and their ratio; `*` where others used much of the machine meanwhile. */
 function table(plan: readonly Load[], samples: readonly Sample[], peers: readonly Peer['name'][]): string {
   const text = (value: number): string => (Number.isFinite(value) ? value.toPrecision(3) : '-');
-  const rows = [['', 'unit', ...peers, ...(peers.length > 1 ? ['ratio'] : [])]];
+  const rows = [['', 'unit', ...peers, ...peers.slice(1).map((peer) => `/ ${peer}`)]];
   for (const load of plan) {
     for (const figure of load.figures) {
       const cells = peers.map((peer) => {
@@ -128,7 +130,8 @@ function table(plan: readonly Load[], samples: readonly Sample[], peers: readonl
           busy: median(own.map((sample) => sample.foreign)) > FOREIGN_MAX,
         };
       });
-      const ratio = peers.length > 1 ? [text((cells[0]?.value as number) / (cells[1]?.value as number))] : [];
+      const own = cells[0]?.value as number;
+      const ratio = cells.slice(1).map((cell) => text(own / cell.value));
       rows.push([
         figure.name,
         figure.unit,
@@ -155,8 +158,9 @@ async function runLoads(bench: Bench, plan: readonly Load[], peers: readonly Pee
   try {
     for (const load of plan) {
       for (let round = 1; round <= ROUNDS; round++) {
-        // Alternating, and the other one first in every second round: neither always meets the warmer machine.
-        for (const name of round % 2 === 1 ? peers : peers.toReversed()) {
+        // Alternating, and the last one first in every second round: none always meets the warmer machine.
+        const taking = peers.filter((peer) => peer !== 'haproxy' || load.relayed);
+        for (const name of round % 2 === 1 ? taking : taking.toReversed()) {
           const peer = load.fresh ? await bench.start[name]() : (long.get(name) ?? (await bench.start[name]()));
           if (!load.fresh) long.set(name, peer);
           const sample = await measure(bench, load, peer, round);
@@ -200,14 +204,16 @@ async function runProxies(): Promise<number> {
   if (flags.alone || flags.quick) console.log('Sallyport alone: no comparison.');
   else if (squidIsHere()) peers.push('squid');
   else console.log('Squid is not installed (apt-get install squid): no comparison.');
+  if (!flags.alone && !flags.quick && haproxyIsHere()) peers.push('haproxy');
   const loadgen = buildLoadgen();
   const origin = await startLoadOrigin(loadgen);
   const dns = await startTestDns();
   for (const name of NAMES) dns.set(name, ['127.0.0.1']);
   const profile = flags.profile ? ['--cpu-prof', `--cpu-prof-dir=${OUT}`] : [];
   const start = {
-    sallyport: () => startSallyport({ dns: dns.address, port: origin.port, nodeFlags: profile }),
+    sallyport: () => startSallyport({ dns: dns.address, port: origin.port, nodeFlags: profile, engine: flags.engine }),
     squid: startSquid,
+    haproxy: () => startHaproxy(origin.port),
   };
   try {
     const samples = await runLoads({ loadgen, origin, start }, plan, peers);
@@ -215,7 +221,7 @@ async function runProxies(): Promise<number> {
     if (!flags.quick) {
       writeFileSync(
         join(OUT, `bench-${flags.only ?? 'all'}.json`),
-        `${JSON.stringify({ node: process.version, rounds: ROUNDS, secs: SECS, samples }, null, 1)}\n`,
+        `${JSON.stringify({ node: process.version, engine: flags.engine, rounds: ROUNDS, secs: SECS, samples }, null, 1)}\n`,
       );
       console.log(
         `\nMedian of ${ROUNDS} rounds; smaller is better. * = others used more than ${FOREIGN_MAX * 100} % of a processor meanwhile.\n${table(plan, samples, peers)}`,
