@@ -9,6 +9,8 @@ ARG NODE_DIGEST
 FROM node:24-bookworm-slim@${NODE_DIGEST} AS build
 ARG SOURCE_DATE_EPOCH=0
 ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH}
+# Compiles the native engine; nothing of it is in the image.
+RUN apt-get update -q && apt-get install -q -y --no-install-recommends g++
 WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci --no-audit --no-fund
@@ -22,7 +24,8 @@ COPY --from=build --chown=65532:65532 /root-of-image/var/lib/sallyport /var/lib/
 VOLUME /var/lib/sallyport
 WORKDIR /var/lib/sallyport
 USER 65532:65532
-ENV NODE_ENV=production SALLYPORT_CONFIG=/etc/sallyport/sallyport.yaml
+# A smaller young generation: 40 MB less at rest and half as much for each idle tunnel (docs/benchmarks.md).
+ENV NODE_ENV=production SALLYPORT_CONFIG=/etc/sallyport/sallyport.yaml NODE_OPTIONS=--max-semi-space-size=4
 EXPOSE 3128
 # It drains: give it longer than limits.drain_timeout_ms (docker stop --time).
 STOPSIGNAL SIGTERM
