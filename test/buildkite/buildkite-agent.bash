@@ -11,6 +11,7 @@ wrong() {
 
 case "${1:-} ${2:-}" in
 'oidc request-token')
+  if [ -z "${HTTPS_PROXY:-}" ]; then wrong 'the Agent API is behind the proxy'; fi
   shift 2
   if [ "${1:-}" != --audience ] || [ -z "${2:-}" ]; then wrong 'an audience comes first'; fi
   shift 2

@@ -13,24 +13,37 @@ sallyport_place() {
   printf '%s\n' "${place%%/*}"
 }
 
-sallyport_variables() {
-  local url=$1 place host port exceptions
+# Hosts that go around the proxy.
+sallyport_exceptions() {
+  local host
+  host=$(sallyport_place "$SALLYPORT_PROXY")
+  case "$host" in *:*) host=${host%:*} ;; esac
+  printf '%s\n' "$SALLYPORT_NEVER_PROXY,${host//[\[\]]/}${SALLYPORT_NO_PROXY:+,$SALLYPORT_NO_PROXY}"
+}
+
+# sallyport_proxy URL: the variables in both cases: curl reads only http_proxy, others only HTTP_PROXY.
+sallyport_proxy() {
+  local exceptions
+  exceptions=$(sallyport_exceptions)
+  export HTTP_PROXY=$1 HTTPS_PROXY=$1 NO_PROXY=$exceptions
+  export http_proxy=$1 https_proxy=$1 no_proxy=$exceptions
+}
+
+# sallyport_tools URL: what the variables do not reach.
+sallyport_tools() {
+  local url=$1 place host port
   place=$(sallyport_place "$url")
   host=${place%:*}
   port=${place##*:}
   if [ "$host" = "$place" ]; then port=80; fi
-  exceptions="$SALLYPORT_NEVER_PROXY,${host//[\[\]]/}${SALLYPORT_NO_PROXY:+,$SALLYPORT_NO_PROXY}"
-  # Both cases: curl reads only http_proxy, others only HTTP_PROXY.
-  export HTTP_PROXY=$url HTTPS_PROXY=$url NO_PROXY=$exceptions
-  export http_proxy=$url https_proxy=$url no_proxy=$exceptions
-  # A .npmrc would win over the variables above, and these win over it. pip has no key that would respect NO_PROXY.
-  export npm_config_proxy=$url npm_config_https_proxy=$url npm_config_noproxy=$exceptions
+  # A .npmrc would win over the variables, and these win over it. pip has no key that would respect NO_PROXY.
+  export npm_config_proxy=$url npm_config_https_proxy=$url npm_config_noproxy=$NO_PROXY
   export YARN_HTTP_PROXY=$url YARN_HTTPS_PROXY=$url
   # fetch() of Node 22.21, 24 and later reads the variables only when told.
   export NODE_USE_ENV_PROXY=1
-  sallyport_java "$host" "$port" "$exceptions"
-  sallyport_git "$url"
-  sallyport_docker "$url" "$exceptions"
+  sallyport_java "$host" "$port" "$NO_PROXY"
+  sallyport_git
+  sallyport_docker "$url" "$NO_PROXY"
 }
 
 # Java reads no variables but this one; it reaches Gradle and Maven daemons too. Lists are separated by |, IPv6 has brackets.
@@ -101,7 +114,7 @@ sallyport_identify() {
   fi
   shared=$(sallyport_field "$state/lease" shared)
   if [ "$shared" = true ]; then
-    sallyport_say "this address is shared with jobs $(sallyport_field "$state/lease" candidates): what all of them may reach counts"
+    sallyport_say "this address is shared with jobs $(sallyport_field "$state/lease" candidates): without credentials what every client may reach counts"
   fi
   sallyport_say "connections of this host are job $BUILDKITE_JOB_ID until $(sallyport_field "$state/lease" expires_at)"
   sallyport_watch "$home" "$state"
@@ -144,6 +157,8 @@ sallyport_environment() {
     return 0
   fi
   export SALLYPORT_ACTIVE=${BUILDKITE_JOB_ID:-none}
+  # The agent's commands need the proxy too: in a container nobody else has set it.
+  sallyport_proxy "$SALLYPORT_PROXY"
   case "$SALLYPORT_IDENTITY" in
     lease | token)
       if ! sallyport_identify "$home"; then
@@ -155,5 +170,8 @@ sallyport_environment() {
       fi
       ;;
   esac
-  sallyport_variables "$(sallyport_url)"
+  local url
+  url=$(sallyport_url)
+  sallyport_proxy "$url"
+  sallyport_tools "$url"
 }
