@@ -83,7 +83,8 @@ export class Feed implements Tap {
 /** Whether an event is one that the filter wants. Notes have no host and no pipeline: they pass where all is wanted. */
 export function wanted({ kind, record }: FeedEvent, { denied, host, pipeline }: FeedFilter): boolean {
   if (kind === 'note') return !denied && host === null && pipeline === null;
-  if (denied && record.verdict === 'allow') return false;
+  // An ended record repeats what was decided, but for a tunnel that a check cut after its 200.
+  if (denied && (kind === 'ended' ? record.verdict !== 'deny' : record.verdict === 'allow')) return false;
   if (host !== null && !globMatches(host, record.host ?? '')) return false;
   if (pipeline === null) return true;
   const { identity } = record;

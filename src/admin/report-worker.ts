@@ -1,5 +1,7 @@
 // Entry of the thread that makes reports and suggestions for the admin API. It opens the store for reading alone, for each question
-// anew (a rebuild puts another file in its place), and keeps the policy as long as the proxy has the same one in force.
+// anew (a rebuild puts another file in its place), and keeps the policy as long as the proxy has the same one in force and its files have not changed.
+import { hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type LoadedHere, loadConfigHere } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
@@ -17,8 +19,19 @@ const data = workerData as ReportWorkerData;
 
 let known: { readonly policy: string; readonly loaded: LoadedHere } | null = null;
 
+/** A comment or an expected denial does not change the digest of a policy: the files themselves are looked at. */
+function isAsRead({ files }: LoadedHere): boolean {
+  return files.every(({ file, digest }) => {
+    try {
+      return hash('sha256', readFileSync(file)) === digest;
+    } catch {
+      return false;
+    }
+  });
+}
+
 function loadedFor(policy: string): LoadedHere {
-  if (known?.policy !== policy) {
+  if (known?.policy !== policy || !isAsRead(known.loaded)) {
     const { file, overrides } = data;
     known = { policy, loaded: loadConfigHere({ file, overrides, now: Date.now() }) };
   }

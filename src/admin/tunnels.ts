@@ -56,7 +56,7 @@ export function cutOpen(
     throw new AdminError(503, 'audit-unwritable', 'the cut cannot be recorded, so it is not done');
   }
   const was = shown(request, performance.now());
-  request.cut('killed', 'draining');
+  request.cut('killed');
   return was;
 }
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { Feed, type FeedEvent, wanted } from '../../src/admin/feed.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
-import { ANONYMOUS, type Decided, type Identity } from '../../src/policy/record.ts';
+import { ANONYMOUS, type Decided, type Ended, type Identity } from '../../src/policy/record.ts';
 
 const record = (host: string, verdict: Decided['verdict'] = 'deny', identity: Identity = ANONYMOUS): Decided => ({
   id: host,
@@ -24,6 +24,17 @@ function feedOf(max: number) {
   return { meter, feed: new Feed({ boot: 'b', limits, meter, now: () => 0 }) };
 }
 const hosts = (events: readonly FeedEvent[]) => events.map(({ record }) => ('host' in record ? record.host : null));
+
+const ended = (verdict: Ended['verdict']): FeedEvent => {
+  const { addresses: _, ...facts } = record('a', verdict);
+  const { outcome: __, nearest: ___, ...rest } = facts;
+  return {
+    kind: 'ended',
+    number: 1,
+    atMs: 0,
+    record: { ...rest, outcome: 'closed', bytes_up: 0, bytes_down: 0, duration_ms: 1 },
+  };
+};
 
 describe('the feed', () => {
   it('gives what came after a number, oldest first', () => {
@@ -53,6 +64,15 @@ describe('the feed', () => {
     stop();
     feed.decided(record('b'));
     expect([heard, feed.watchers]).toEqual([['decided 1', 'note 2'], 0]);
+  });
+
+  it('of ended records, who wants refusals gets those that a check cut alone', () => {
+    const filter = { denied: true, host: null, pipeline: null };
+    expect([ended('deny'), ended('observe'), ended('allow')].map((event) => wanted(event, filter))).toEqual([
+      true,
+      false,
+      false,
+    ]);
   });
 
   it.each<[string, Decided, Partial<Parameters<typeof wanted>[1]>, boolean]>([

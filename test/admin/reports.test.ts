@@ -1,4 +1,5 @@
 // The thread that makes reports: bounded in what waits and how long, and mended by the next question.
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Question, Reports } from '../../src/admin/reports.ts';
@@ -24,7 +25,7 @@ async function start(limits: object, policy: object = { allow: ['a.test'] }) {
   const data = { file, overrides: {}, store, storeTimeoutMs: 1_000 };
   const reports = new Reports(data, { limits: { ...DEFAULT_LIMITS, ...limits }, meter });
   open.push(reports);
-  return { reports, meter };
+  return { reports, meter, file };
 }
 const QUESTION: Question = { kind: 'report', from: 0, to: Date.now(), pipeline: null, job: null, by: null };
 
@@ -44,6 +45,22 @@ describe('reports for the admin API', () => {
     expect(meter.hits.get('admin_report_timeout_ms')).toBe(1);
     const patient = await start({});
     await expect(patient.reports.ask(QUESTION, 'p')).resolves.toContain('"totals"');
+  });
+
+  it('know the policy file as it is now, also where its digest stays', async () => {
+    const { reports, file } = await start({});
+    const suggest: Question = {
+      kind: 'suggest',
+      from: 0,
+      to: Date.now(),
+      pipeline: null,
+      jobsMin: 1,
+      scoped: false,
+      unusedDays: 30,
+    };
+    await expect(reports.ask(suggest, 'p')).resolves.toContain('"diff"');
+    appendFileSync(file, '# a remark\n');
+    await expect(reports.ask(suggest, 'p')).resolves.toContain('"diff"');
   });
 
   it('say what is wrong with the policy file by its code', async () => {

@@ -51,6 +51,25 @@ describe('sallyport tail', () => {
     ]);
   });
 
+  it('goes on with the new process of an upgrade', { timeout: PROCESSES_MS }, async () => {
+    world = await startWorld({ admin: `127.0.0.1:${await freePort()}` });
+    const tail = launch([process.execPath, MAIN, 'tail', '--last', '5', '--config', world.configFile], {
+      cwd: world.dir,
+    });
+    await ask('first.example', 'web');
+    await tail.printed(/first\.example/);
+    const done = await sallyport(['upgrade', '--json', '--config', world.configFile], { cwd: world.dir });
+    const { pid } = JSON.parse(done.stdout) as { pid: number };
+    try {
+      await tail.printed(/the proxy has restarted/);
+      await ask('second.example', 'web');
+      await tail.printed(/second\.example/);
+    } finally {
+      process.kill(pid, 'SIGKILL');
+      tail.child.kill('SIGTERM');
+    }
+  });
+
   it('on a terminal it is a line each, and what clients invent is inert', { timeout: PROCESSES_MS }, async () => {
     world = await startWorld({
       admin: `127.0.0.1:${await freePort()}`,

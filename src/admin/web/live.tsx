@@ -37,9 +37,8 @@ export function useLive(): Live {
   const [missed, setMissed] = useState(0);
   const take = useCallback(({ event, data }: StreamEvent) => {
     if (event === 'dropped') setMissed((before) => before + data.events);
-    // What a check cut after its 200 is refused by its ended record; other ended records repeat what was decided.
-    const cut = event === 'ended' && data.verdict === 'deny';
-    if (event === 'decided' || cut) setRefusals((before) => added(before, refusalOf(data)));
+    // What a check cut after its 200 is refused by its ended record.
+    if (event === 'decided' || event === 'ended') setRefusals((before) => added(before, refusalOf(data)));
   }, []);
   const connection = useEvents(PATH, take);
   return { refusals, missed, connection };
