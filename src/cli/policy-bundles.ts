@@ -11,7 +11,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { filesDigest } from '../catalog/bundle.ts';
 import type { PolicyBundle } from '../config/load-bundle.ts';
 import { CURRENT } from '../config/source-schema.ts';
@@ -43,10 +43,19 @@ export class PolicyBundles {
     }
   }
 
+  /** Whether this very bundle is in force. */
+  isCurrent(bundle: PolicyBundle): boolean {
+    try {
+      return readlinkSync(join(this.#dir, CURRENT)) === folderName(bundle);
+    } catch {
+      return false;
+    }
+  }
+
   /** Unpacks it. @returns its folder @throws SallyportError `bundle-invalid` where the disk refuses it */
-  unpack({ files, serial }: PolicyBundle): string {
-    const name = `${VERSION_PREFIX}${serial}-${filesDigest(files).slice('sha256:'.length).slice(0, DIGEST_CHARACTERS)}`;
-    const folder = join(this.#dir, name);
+  unpack(bundle: PolicyBundle): string {
+    const { files, serial } = bundle;
+    const folder = join(this.#dir, folderName(bundle));
     const next = `${folder}.${process.pid}.tmp`;
     return this.#writing(() => {
       if (existsSync(folder)) return folder;
@@ -63,7 +72,7 @@ export class PolicyBundles {
 
   /** Puts an unpacked one in force; all but it and the one before it go. */
   use(folder: string): void {
-    const name = folder.slice(this.#dir.length + 1);
+    const name = basename(folder);
     const link = join(this.#dir, CURRENT);
     this.#writing(() => {
       const before = existsSync(link) ? readlinkSync(link) : null;
@@ -86,4 +95,8 @@ export class PolicyBundles {
       throw new SallyportError('bundle-invalid', `the bundle cannot be unpacked in ${this.#dir}: ${code}`, { cause });
     }
   }
+}
+
+function folderName({ files, serial }: PolicyBundle): string {
+  return `${VERSION_PREFIX}${serial}-${filesDigest(files).slice('sha256:'.length).slice(0, DIGEST_CHARACTERS)}`;
 }

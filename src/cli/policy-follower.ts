@@ -70,8 +70,13 @@ export class PolicyFollower {
         'bundle-invalid',
         `${name} has the number ${bundle.serial}, and ${inForce} is in force: an old bundle is not taken`,
       );
-    const folder = this.#bundles.unpack(bundle);
+    if (bundle.serial === inForce && !this.#bundles.isCurrent(bundle))
+      throw new SallyportError(
+        'bundle-invalid',
+        `${name} has the number ${inForce}, which is in force with other files`,
+      );
     if (bundle.serial > inForce) {
+      const folder = this.#bundles.unpack(bundle);
       await loadConfig({ file, overrides, policyFolder: folder, now: Date.now() });
       this.#bundles.use(folder);
       await changed(bundle.serial);

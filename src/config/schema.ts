@@ -323,7 +323,7 @@ export const SHAPE = {
   watch: z
     .boolean()
     .describe(
-      'Whether a change of this file or of a file in catalog.d reloads by itself, without SIGHUP. They are looked at every limits.watch_interval_ms. Default true.',
+      'Whether a change of this file, of a file in catalog.d, of a layer or of the policy that it names reloads by itself, without SIGHUP. They are looked at every limits.watch_interval_ms. Default true.',
     )
     .optional(),
   expected_denials: z

@@ -82,6 +82,7 @@ it('takes what is signed and newer, and nothing else', async () => {
   for (const [bad, words] of [
     [bundleOf(A, 12, theirs.privateKey), /none of policy.public_keys/],
     [bundleOf(A, 9), /an old bundle is not taken/],
+    [bundleOf(A, 11), /in force with other files/],
     [bundleOf(A, 12).replace('a.corp.test', 'c.corp.test'), /signature is not that of its files/],
     [makeBundle({ 'sallyport.yaml': 'version: 1\nallow: ["*"]\n' }, 13, 'now', ours.privateKey), /config-pattern/],
     [
