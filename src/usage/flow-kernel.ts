@@ -1,5 +1,5 @@
 // Lines that the Linux kernel logs for a packet (nft `log prefix`, iptables -j LOG): `PREFIX IN= OUT=eth0 SRC=… DST=… PROTO=TCP SPT=…
-// DPT=…`, as journalctl (short, short-iso, short-unix, json) or syslog writes them. Times of the short form have neither year nor
+// DPT=…`, as journalctl (short, short-iso, short-unix, json), syslog, ulogd or `dmesg -T` write them. Times of the short form have neither year nor
 // zone: the year is the latest that is not in the future, the zone is the operator's to say.
 import { bad, countOf, endsOf, type Flow, type FlowRead, OTHER } from './flow.ts';
 
@@ -15,9 +15,11 @@ const DAY_MS = 86_400_000;
 const YEARS_MAX = 4;
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
 
-const SHORT = /^([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d)(?:\.\d{1,9})? (\S+) kernel: /;
-const ISO = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?(Z|[+-]\d\d:?\d\d) (\S+) kernel: /;
-const UNIX = /^(\d{9,10})(?:\.\d{1,9})? (\S+) kernel: /;
+const SHORT = /^([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d)(?:\.\d{1,9})? (\S+) (?:kernel: )?/;
+const ISO = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,]\d{1,9})?(Z|[+-]\d\d:?\d\d) (\S+) (?:kernel: )?/;
+const UNIX = /^(\d{9,10})(?:\.\d{1,9})? (\S+) (?:kernel: )?/;
+/** `dmesg -T`, which does not say whose it is. */
+const DMESG = /^\[[A-Z][a-z]{2} ([A-Z][a-z]{2}) ([ \d]\d) (\d\d):(\d\d):(\d\d) (\d{4})\] /;
 /** Everything of a packet stands behind it; the prefix before it is the rule's. */
 const PACKET = /(?:^|[^A-Z])IN=(\S*) OUT=(\S*) /;
 /** A rule says what it does in its prefix at best: it is taken for one that refuses, unless one of these words says otherwise. */
@@ -49,7 +51,7 @@ export class KernelReader {
   read(line: string): FlowRead {
     if (!this.knows(line)) return OTHER;
     const stamped = line.startsWith('{') ? fromJournal(line) : this.#stamped(line);
-    if (stamped === null) return bad('it has no time and machine before `kernel:`');
+    if (stamped === null) return bad('it does not begin with a time and a machine');
     if (stamped.at === null) return bad('its time is none');
     return packetOf(stamped.at, stamped.machine, stamped.message);
   }
@@ -68,23 +70,37 @@ export class KernelReader {
       return { at: Number.isFinite(at) ? at : null, machine, message: line.slice(head.length) };
     }
     const unix = UNIX.exec(line);
-    if (unix === null) return null;
-    const [head, seconds = '', machine = ''] = unix;
-    return { at: Number(seconds) * 1_000, machine, message: line.slice(head.length) };
+    if (unix !== null) {
+      const [head, seconds = '', machine = ''] = unix;
+      return { at: Number(seconds) * 1_000, machine, message: line.slice(head.length) };
+    }
+    const dmesg = DMESG.exec(line);
+    if (dmesg === null) return null;
+    const [head, month = '', day = '', hour = '', minute = '', second = '', year = ''] = dmesg;
+    const clock = [Number(hour), Number(minute), Number(second)] as const;
+    const at = momentOf(Number(year), MONTHS.indexOf(month), Number(day), clock);
+    return { at: at === null ? null : at - this.#options.zoneMs, machine: '', message: line.slice(head.length) };
   }
 
   /** The latest such moment that is not in the future; a machine's clock may be a day ahead. */
-  #latest(month: number, day: number, [hour, minute, second]: readonly [number, number, number]): number | null {
+  #latest(month: number, day: number, clock: Clock): number | null {
     const { now, zoneMs } = this.#options;
-    if (month < 0 || hour > 23 || minute > 59 || second > 60) return null;
     const year = new Date(now + zoneMs + DAY_MS).getUTCFullYear();
     for (let back = 0; back <= YEARS_MAX; back++) {
-      const local = Date.UTC(year - back, month, day, hour, minute, second);
-      if (new Date(Date.UTC(year - back, month, day)).getUTCDate() !== day) continue;
-      if (local - zoneMs <= now + DAY_MS) return local - zoneMs;
+      const local = momentOf(year - back, month, day, clock);
+      if (local !== null && local - zoneMs <= now + DAY_MS) return local - zoneMs;
     }
     return null;
   }
+}
+
+type Clock = readonly [hour: number, minute: number, second: number];
+
+/** As if it were UTC; null where there is no such day or time. */
+function momentOf(year: number, month: number, day: number, [hour, minute, second]: Clock): number | null {
+  if (month < 0 || hour > 23 || minute > 59 || second > 60) return null;
+  if (new Date(Date.UTC(year, month, day)).getUTCDate() !== day) return null;
+  return Date.UTC(year, month, day, hour, minute, second);
 }
 
 /** `journalctl -o json`: https://systemd.io/JOURNAL_EXPORT_FORMATS, journal fields by systemd.journal-fields(7). */

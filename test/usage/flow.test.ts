@@ -100,6 +100,7 @@ describe('packets that the kernel logged', () => {
     ['short-iso', `2026-11-24T11:00:01+0100 agent-1 kernel: ${PACKET}`],
     ['short-iso-precise', `2026-11-24T10:00:01.123456+00:00 agent-1 kernel: ${PACKET}`],
     ['short-unix', `1795514401.123456 agent-1 kernel: ${PACKET}`],
+    ['ulogd', `Nov 24 10:00:01 agent-1 ${PACKET}`],
     ['json', JSON.stringify({ MESSAGE: PACKET, __REALTIME_TIMESTAMP: '1795514401123456', _HOSTNAME: 'agent-1' })],
   ])('%s', (_form, line) => {
     expect(flowOf(kernel(line))).toEqual({
@@ -117,6 +118,14 @@ describe('packets that the kernel logged', () => {
       began: true,
       mark: 'agent-1 4711',
     });
+  });
+
+  it('dmesg -T, which names a year and no machine', () => {
+    const read = (line: string, zoneMs = 0) => kernel(`[${line}] ${PACKET}`, zoneMs);
+    const found = { first: at('2025-11-24T10:00:01Z'), client: '10.0.1.5', port: 22, mark: ' 4711' };
+    expect(flowOf(read('Mon Nov 24 10:00:01 2025'))).toMatchObject(found);
+    expect(flowOf(read('Mon Nov 24 12:00:01 2025', 7_200_000))).toMatchObject(found);
+    expect(read('Mon Nov 31 10:00:01 2025')).toEqual({ kind: 'bad', why: 'its time is none' });
   });
 
   it('takes the latest year that is not in the future, and the zone it is told', () => {
@@ -170,7 +179,7 @@ describe('packets that the kernel logged', () => {
   });
 
   it.each([
-    ['it has no time and machine before `kernel:`', `[12345.678901] ${PACKET}`],
+    ['it does not begin with a time and a machine', `[12345.678901] ${PACKET}`],
     ['its time is none', `Nov 31 10:00:01 a kernel: ${PACKET}`],
     ['its time is none', `Foo 24 10:00:01 a kernel: ${PACKET}`],
     ['its time is none', `2026-13-24T10:00:01+0000 a kernel: ${PACKET}`],
@@ -178,7 +187,7 @@ describe('packets that the kernel logged', () => {
     ['the destination is no address', `Nov 24 10:00:01 a kernel: ${PACKET.replace('140.82.112.3', '')}`],
     ['a port is no number to 65535', `Nov 24 10:00:01 a kernel: ${PACKET.replace('DPT=22', 'DPT=')}`],
     ['the protocol is not known', `Nov 24 10:00:01 a kernel: ${PACKET.replace('=TCP', '=EVIL')}`],
-    ['it has no time and machine before `kernel:`', JSON.stringify({ MESSAGE: PACKET, __REALTIME_TIMESTAMP: 5 })],
+    ['it does not begin with a time and a machine', JSON.stringify({ MESSAGE: PACKET, __REALTIME_TIMESTAMP: 5 })],
   ])('%s: %s', (why, line) => {
     expect(kernel(line)).toEqual({ kind: 'bad', why });
   });

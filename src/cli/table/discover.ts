@@ -151,7 +151,7 @@ export const DISCOVER_COMMANDS = [
     summary: "Take the network's own logs in, so that the report names attempts past the proxy.",
     json: 'files [{file, format (vpc, kernel), lines, taken, known, overflow, left {foreign, proxy, answer, local}, other, lost, bad, bad_lines [{file, line, why}]}], clients, proxies',
     about: [
-      'Reads VPC flow logs as text (from S3 or CloudWatch; version 2 or any format with a head line) and packets that the Linux kernel logged for a rule of nftables or iptables (journalctl short, short-iso, short-unix or json; syslog), plain or packed with gzip: docs/flow-logs.md.',
+      'Reads VPC flow logs as text (from S3 or CloudWatch; version 2 or any format with a head line) and packets that the Linux kernel logged for a rule of nftables or iptables (journalctl short, short-iso, short-unix or json; syslog, ulogd, dmesg -T), plain or packed with gzip: docs/flow-logs.md.',
       'Taken are connections that clients began to anything but the proxy. What comes from other sources (foreign), goes to or comes from a proxy, answers somebody, or stays on the link is counted and left. The same record counts once, however often it comes.',
       "The report shows them by job and destination with the likely fix: the job is whichever the client's address ran at that time, as the usage store knows it.",
     ],
