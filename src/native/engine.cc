@@ -191,6 +191,7 @@ void Engine::Flush() {
     napi_fatal_exception(env, error);
   }
   napi_close_handle_scope(env, scope);
+  sides_.Reuse();
 }
 
 void Engine::Ready(Side* side, uint32_t events) {

@@ -59,7 +59,12 @@ void Sides::Free(Side* side) {
   uint32_t index = side->handle & kIndexMask;
   uint32_t generation = ((side->handle >> kIndexBits) + 1) & kGenerationMask;
   side->handle = generation << kIndexBits | index;
-  free_.push_back(index);
+  freed_.push_back(index);
+}
+
+void Sides::Reuse() {
+  free_.insert(free_.end(), freed_.begin(), freed_.end());
+  freed_.clear();
 }
 
 Side* Sides::Find(uint32_t handle) {

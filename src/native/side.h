@@ -76,8 +76,10 @@ class Sides {
  public:
   /** @return nullptr where there are too many, or no memory */
   Side* Take(Role role, int fd);
-  /** The descriptor is the caller's to close. */
+  /** The descriptor is the caller's to close. Its place is given to nobody before Reuse(). */
   void Free(Side* side);
+  /** TypeScript has heard of all that was freed: from now on the places may be taken again. */
+  void Reuse();
   /** @return nullptr where it is gone */
   Side* Find(uint32_t handle);
   /** All that are in use. */
@@ -93,6 +95,8 @@ class Sides {
 
   std::vector<std::unique_ptr<Side[]>> blocks_;
   std::vector<uint32_t> free_;
+  /** Freed, but events about them may lie in the outbox: TypeScript knows its objects by these places. */
+  std::vector<uint32_t> freed_;
 };
 
 }  // namespace sallyport

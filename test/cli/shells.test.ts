@@ -41,7 +41,7 @@ describe('bash completes', () => {
   });
 
   it('options of the command, and the choices of an option', async () => {
-    expect(await bash('check', '--s')).toEqual(['--strict']);
+    expect(await bash('check', '--st')).toEqual(['--strict']);
     expect(await bash('audit', 'query', '--ho')).toEqual(['--host']);
     expect(await bash('report', '--format', 'm')).toEqual(['markdown']);
   });
