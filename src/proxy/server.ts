@@ -83,6 +83,8 @@ export class ProxyServer {
       }),
     );
     const listening = await listen(raw, on, BACKLOG);
+    // Its watch over overdue heads begins with this event.
+    server.emit('listening');
     raw.on('error', (error) => this.#ctx.log.error({ err: error }, 'the listener failed'));
     this.#servers.push(server);
     this.#carriers.push(raw);

@@ -212,6 +212,14 @@ describe('bounds', () => {
     await eventually(() => client.state !== 'open', 'it is closed');
     expect(at.rig.meter.hits.get('head_timeout_ms')).toBe(1);
   });
+
+  it('head_timeout_ms bounds a head that has begun and does not end', async () => {
+    const at = await stage(allowing('o.test', 1), {}, {}, { head_timeout_ms: 100 });
+    const client = await at.connect();
+    client.send('GET http://o.test:1/ HTTP/1.1\r\nHost: o.test');
+    expect(await client.readResponse()).toMatchObject({ status: 408, reason: 'head-timeout' });
+    expect(at.rig.meter.hits.get('head_timeout_ms')).toBe(1);
+  });
 });
 
 describe('behind a load balancer', () => {
