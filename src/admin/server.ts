@@ -10,6 +10,7 @@ import { classifyAddress } from '../policy/address.ts';
 import { AdminError } from './admin-error.ts';
 import { EVENT_STREAM } from './event-stream.ts';
 import { Gate } from './gate.ts';
+import { listenOnFile } from './listen-file.ts';
 import type { Router } from './router.ts';
 import type { Site } from './site.ts';
 import type { Token } from './token.ts';
@@ -19,6 +20,8 @@ export interface AdminParts {
   notReady(): string | null;
   /** Digest of the policy in force. */
   policy(): string;
+  /** The Unix socket to listen on; null where it is an address. */
+  readonly path: string | null;
   readonly token: Token;
   readonly router: Router;
   readonly site: Site;
@@ -51,14 +54,51 @@ const HEADERS = {
   Connection: 'close',
 };
 
-export interface AdminServer extends Listening {
+export interface AdminServer {
+  /** `host:port`, or `unix:PATH`. */
+  readonly where: string;
+  /** null for a socket in the file system, which no other process takes over. */
+  readonly listening: Listening | null;
   /** Accepts no more; what is being answered is answered, and streams end. */
   stopListening(): void;
   close(): void;
 }
 
-/** Listens; resolves with the bound address, rejects with Node's error, or where plain HTTP could be reached from other machines. */
-export async function startAdmin(on: ListenSource, parts: AdminParts): Promise<AdminServer> {
+/**
+ * Listens on an address, or on the Unix socket `{ path }`; rejects with Node's error, or where plain HTTP could be reached from
+ * other machines.
+ */
+export async function startAdmin(
+  on: ListenSource | { readonly path: string },
+  parts: AdminParts,
+): Promise<AdminServer> {
+  const server = createServer(parts);
+  if ('path' in on) return onFile(server, on.path, parts);
+  const listening = await listen(server, on, BACKLOG);
+  const { address, family, port } = listening.address;
+  // A socket that somebody else has opened need not be where the policy file says.
+  if (parts.tls === null && classifyAddress(address) !== 'loopback') {
+    end(server);
+    throw new Error(`without admin.tls it may listen for this machine alone, and ${address} is for others too`);
+  }
+  const where = family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
+  return { where, listening, stopListening: () => stop(server, parts), close: () => end(server) };
+}
+
+async function onFile(server: http.Server | https.Server, path: string, parts: AdminParts): Promise<AdminServer> {
+  const remove = await listenOnFile(server, path, BACKLOG);
+  return {
+    where: `unix:${path}`,
+    listening: null,
+    stopListening: () => stop(server, parts),
+    close: () => {
+      end(server);
+      remove();
+    },
+  };
+}
+
+function createServer(parts: AdminParts): http.Server | https.Server {
   const { tls, limits, meter } = parts;
   const gate = new Gate({ token: parts.token, scheme: tls ? 'https' : 'http', certified: certified(tls) });
   const options = {
@@ -73,25 +113,17 @@ export async function startAdmin(on: ListenSource, parts: AdminParts): Promise<A
     : http.createServer(options, handle);
   server.maxConnections = limits.admin_connections_max;
   server.on('drop', () => meter.hit('admin_connections_max'));
-  const listening = await listen(server, on, BACKLOG);
-  const close = (): void => {
-    server.close();
-    server.closeAllConnections();
-  };
-  const { address } = listening.address;
-  // A socket that somebody else has opened need not be where the policy file says.
-  if (tls === null && classifyAddress(address) !== 'loopback') {
-    close();
-    throw new Error(`without admin.tls it may listen for this machine alone, and ${address} is for others too`);
-  }
-  return {
-    ...listening,
-    stopListening: () => {
-      server.close();
-      parts.endStreams();
-    },
-    close,
-  };
+  return server;
+}
+
+function stop(server: http.Server | https.Server, { endStreams }: AdminParts): void {
+  server.close();
+  endStreams();
+}
+
+function end(server: http.Server | https.Server): void {
+  server.close();
+  server.closeAllConnections();
 }
 
 function certified(tls: AdminParts['tls']): ((name: string) => boolean) | null {

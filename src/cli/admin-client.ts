@@ -19,7 +19,8 @@ export interface AdminTarget {
 /** @throws SallyportError `admin-token`, `admin-unreachable` where the policy has no listener with a port of its own */
 export function adminTarget({ admin }: Pick<Settings, 'admin'>): AdminTarget {
   if (admin === null) throw unreachable('`admin` is off in the policy');
-  if (admin.port === 0) throw unreachable('`admin` has port 0 in the policy: only the kernel knows where it is');
+  if (admin.port === 0 && admin.path === null)
+    throw unreachable('`admin` has port 0 in the policy: only the kernel knows where it is');
   return { admin, token: readToken(admin.tokenFile) };
 }
 
@@ -56,7 +57,9 @@ export function requestAdmin(
   answerMs: number,
 ): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const options = { host: LOOPBACK[admin.host] ?? admin.host, port: admin.port, path, headers, agent: false };
+    const to =
+      admin.path === null ? { host: LOOPBACK[admin.host] ?? admin.host, port: admin.port } : { socketPath: admin.path };
+    const options = { ...to, path, headers: { Host: 'localhost', ...headers }, agent: false };
     const request =
       admin.tls === null ? http.request(options) : https.request({ ...options, ...pinned(admin.tls.cert) });
     request.setTimeout(answerMs, () => request.destroy(new Error('it does not answer')));

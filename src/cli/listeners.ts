@@ -35,10 +35,13 @@ export class Listeners {
     const { proxy, admin: pages, guard, entrance } = this.#parts;
     const source = async (place: Place) => (await sockets.get(place)?.()) ?? { host: place.host, port: place.port };
     const admin = places.find(({ role }) => role === 'admin');
+    if (pages !== null && pages.path !== null) {
+      this.#admin = await listening({ role: 'admin', host: 'unix', port: 0 }, startAdmin({ path: pages.path }, pages));
+    }
     if (admin && pages) {
       const on = await source(admin);
       this.#admin = await listening(admin, startAdmin(on, pages));
-      this.#open.set(admin, this.#admin);
+      if (this.#admin.listening) this.#open.set(admin, this.#admin.listening);
     }
     for (const place of places) {
       if (place.role === 'admin') continue;
@@ -66,7 +69,7 @@ export class Listeners {
   }
 
   get admin(): string {
-    return this.#admin ? endpoint(this.#admin.address) : 'off';
+    return this.#admin?.where ?? 'off';
   }
 
   /** The admin listener accepts no more: another process does. The proxy's own are stopped by the drain. */

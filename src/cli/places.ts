@@ -15,7 +15,9 @@ export interface Place {
 export function placesOf(settings: Pick<Settings, 'listen' | 'admin' | 'identity'>): Place[] {
   const places: Place[] = settings.listen.map(({ host, port }) => ({ role: 'proxy', host, port }));
   for (const { host, port } of settings.identity.tls?.listen ?? []) places.push({ role: 'tls', host, port });
-  if (settings.admin) places.push({ role: 'admin', host: settings.admin.host, port: settings.admin.port });
+  // A socket in the file system is nobody else's to open: each process has its own.
+  if (settings.admin?.path === null)
+    places.push({ role: 'admin', host: settings.admin.host, port: settings.admin.port });
   return places;
 }
 

@@ -88,6 +88,7 @@ export class Sight {
     return {
       notReady,
       policy: () => ctx.policy.digest,
+      path: settings.admin.path,
       token: ensureToken(settings.admin.tokenFile),
       router: createApi({ ...seen, ...shared, ...about, metrics, streams, reports, startedMs: this.#startedMs }),
       site: new Site(siteFolder()),

@@ -9,7 +9,7 @@ import type { Pattern } from '../policy/pattern.ts';
 import type { Attributes } from '../policy/record.ts';
 import type { IdentitySettings } from './identity.ts';
 import { error, type PathProblem, warning } from './issues.ts';
-import type { Endpoint } from './leaf.ts';
+import type { AdminListen, Endpoint } from './leaf.ts';
 import type { PolicyPlace } from './load-source.ts';
 import type { Parsed } from './parse.ts';
 import type { ENGINES, LOG_LEVELS, ON_RELOAD } from './schema.ts';
@@ -17,7 +17,7 @@ import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
 
-export interface AdminSettings extends Endpoint {
+export interface AdminSettings extends AdminListen {
   /** The file of the token. */
   readonly tokenFile: string;
   /** Files of the certificate and its key; null where it speaks plain HTTP. */
@@ -220,15 +220,18 @@ function relations(settings: Settings): PathProblem[] {
   return problems;
 }
 
+interface AdminGiven {
+  readonly listen?: AdminListen | undefined;
+  readonly token_file?: string | undefined;
+  readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+}
+
 /** The token lies beside the audit log: whoever may read one may read the other. */
 function adminOf(admin: Parsed['raw']['admin'], auditFile: string): AdminSettings | null {
   if (admin === null) return null;
-  const given = { listen: DEFAULTS.admin, token_file: undefined, tls: undefined, ...admin };
-  return {
-    ...(given.listen ?? DEFAULTS.admin),
-    tokenFile: given.token_file ?? `${auditFile}.admin-token`,
-    tls: given.tls ?? null,
-  };
+  const { listen, token_file, tls }: AdminGiven = admin ?? {};
+  const at = listen ?? { ...DEFAULTS.admin, path: null };
+  return { ...at, tokenFile: token_file ?? `${auditFile}.admin-token`, tls: tls ?? null };
 }
 
 /** The place with the file of its password. */
@@ -312,12 +315,13 @@ function opennessProblems(settings: Settings): PathProblem[] {
       ),
     );
   }
-  if (settings.admin !== null && settings.admin.tls === null && !isLoopback(settings.admin.host)) {
+  const { admin } = settings;
+  if (admin !== null && admin.tls === null && admin.path === null && !isLoopback(admin.host)) {
     problems.push(
       error(
         'config-conflict',
         ['admin'],
-        `the admin listener ${endpointText(settings.admin)} can be reached from other machines, and without TLS its token can be read on the way`,
+        `the admin listener ${endpointText(admin)} can be reached from other machines, and without TLS its token can be read on the way`,
         'Write admin: 127.0.0.1:3129, or give it a certificate: admin: { listen: …, tls: { cert: …, key: … } }.',
       ),
     );

@@ -146,9 +146,36 @@ export function addressAndPort(about: string, defaultPort: number) {
   });
 }
 
+/** Where the admin listener is: an address, or with `path` a Unix socket (then host is '' and port 0). */
+export interface AdminListen extends Endpoint {
+  readonly path: string | null;
+}
+
+const UNIX = 'unix:';
+/** The system's bound is 108 bytes, and a process makes its socket under a longer name first. */
+const SOCKET_PATH_BYTES_MAX = 90;
+
+function readAdminListen(text: string): Leaf<AdminListen> {
+  if (!text.startsWith(UNIX)) {
+    const read = readEndpoint(text, null);
+    return 'value' in read ? { value: { ...read.value, path: null } } : read;
+  }
+  const path = text.slice(UNIX.length);
+  const hint = 'Write it like unix:/run/sallyport/admin.sock.';
+  if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0'))
+    return { problem: `${JSON.stringify(text)} names no file by its whole path`, hint };
+  if (new TextEncoder().encode(path).length > SOCKET_PATH_BYTES_MAX)
+    return { problem: `the path of a socket has at most ${SOCKET_PATH_BYTES_MAX} bytes`, hint };
+  return { value: { host: '', port: 0, path } };
+}
+
+export function adminListen(about: string) {
+  return leaf<AdminListen>('config-value', about, readAdminListen);
+}
+
 export function adminEndpoint(about: string) {
-  return leaf<Endpoint | null>('config-value', about, (text) =>
-    text === 'off' ? { value: null } : readEndpoint(text, null),
+  return leaf<AdminListen | null>('config-value', about, (text) =>
+    text === 'off' ? { value: null } : readAdminListen(text),
   );
 }
 

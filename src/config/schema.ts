@@ -158,10 +158,12 @@ const clients = z.strictObject({
 
 const admin = z
   .union([
-    leaf.adminEndpoint('Address and port, or off.').transform((listen) => (listen === null ? null : { listen })),
+    leaf
+      .adminEndpoint('Address and port, unix:PATH, or off.')
+      .transform((listen) => (listen === null ? null : { listen })),
     z.literal(false).transform(() => null),
     z.strictObject({
-      listen: leaf.endpoint('Address and port to listen on. Default 127.0.0.1:3129.').optional(),
+      listen: leaf.adminListen('Address and port, or unix:PATH. Default 127.0.0.1:3129.').optional(),
       token_file: leaf
         .filePath(
           'The file of the token that its pages ask for; made at the first start. Default: audit.file with .admin-token.',
@@ -177,7 +179,7 @@ const admin = z
     }),
   ])
   .describe(
-    'Where health, metrics and the dashboard answer: "address:port", or { listen, token_file, tls }, or off. Default 127.0.0.1:3129.',
+    'Where health, metrics and the dashboard answer: "address:port", "unix:PATH", { listen, token_file, tls }, or off. Default 127.0.0.1:3129.',
   );
 
 /** The keys of the file. Each is parsed by itself, so that one bad key does not hide the problems of another. */

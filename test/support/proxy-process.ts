@@ -195,7 +195,7 @@ export async function startProxy(args: readonly string[], options: RunOptions = 
     ...running,
     pid: child.pid as number,
     proxy,
-    admin: adminAt === 'off' ? null : endpoint(adminAt),
+    admin: adminAt === 'off' || adminAt.startsWith('unix:') ? null : endpoint(adminAt),
     mode,
     policy,
     url: (user) => `http://${user === undefined ? '' : `${user}:@`}${proxy.host}:${proxy.port}`,

@@ -129,11 +129,16 @@ function factsOf({ settings, policy }: LoadedHere) {
     rules: rules.length,
     groups: [...new Set(rules.flatMap((rule) => (rule.group === null ? [] : [rule.group])))],
     listen: settings.listen.map(({ host, port }) => authority(host, port)),
-    admin: settings.admin === null ? null : authority(settings.admin.host, settings.admin.port),
+    admin: adminText(settings.admin),
     audit: settings.audit.file,
     usage: showStore(settings.usage.store),
     engine: engineText(settings.engine),
   };
+}
+
+function adminText(admin: Settings['admin']): string | null {
+  if (admin === null) return null;
+  return admin.path === null ? authority(admin.host, admin.port) : `unix:${admin.path}`;
 }
 
 /** Which one a start on this machine would take. */

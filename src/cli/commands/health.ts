@@ -34,7 +34,7 @@ async function ask(admin: AdminSettings, path: string): Promise<{ status: number
     return { status: response.statusCode ?? 0, text: text.trim() };
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
-    const where = `the admin listener ${admin.host}:${admin.port}`;
+    const where = `the admin listener ${admin.path ?? `${admin.host}:${admin.port}`}`;
     throw new SallyportError('proxy-not-found', `${where} does not answer: ${code ?? message}`, { cause });
   }
 }
