@@ -88,7 +88,7 @@ export class NativeExchange implements Exchange, OpenTunnel {
     const { core, limits, meter, tunnels } = this.#engine;
     const connection = this.#connection;
     const origin = this.#origin;
-    let early = this.#early;
+    const early = this.#early;
     this.#early = null;
     this.#origin = null;
     this.head = NO_HEAD;
@@ -104,7 +104,6 @@ export class NativeExchange implements Exchange, OpenTunnel {
       this.#finish(connection.open ? 'upstream-reset' : 'client-gone', 0, 0);
       return connection.close();
     }
-    early = null;
     tunnels.set(this.id, this);
     if (verdict !== 'more' && verdict !== 'ok') return this.#found(verdict);
     if (enforced) this.#timer = setTimeout(helloTimedOut, limits.hello_timeout_ms, this);
