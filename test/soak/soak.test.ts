@@ -222,7 +222,12 @@ it('loses nothing and leaves nothing behind', { timeout: SPAN_MS + GRACE_MS }, a
     socket.pipe(socket);
   });
   // Long enough for a client on a busy machine, short enough that hostile ones come round.
-  const limits = { head_timeout_ms: 5_000 };
+  const limits = {
+    head_timeout_ms: 5_000,
+    client_rate_per_s: 100_000,
+    client_tunnels_max: 2 * HELD + 1_000,
+    client_connections_max: 2 * HELD + 1_000,
+  };
   const policy = { allow: [rule()], engine: ENGINE, usage: { store: store.url() }, limits };
   world = await startWorld(policy, { [HOST]: ['127.0.0.1'] });
   target = `${HOST}:${origin.port}`;
