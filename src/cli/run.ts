@@ -27,7 +27,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   grant: async () => (await import('./commands/grant.ts')).grant,
   revoke: async () => (await import('./commands/grant.ts')).revoke,
   'grants list': async () => (await import('./commands/grant.ts')).grantsList,
-  nodes: async () => (await import('./commands/nodes.ts')).nodes,
+  fleet: async () => (await import('./commands/fleet.ts')).fleet,
   report: async () => (await import('./commands/report.ts')).report,
   suggest: async () => (await import('./commands/suggest.ts')).suggestCommand,
   replay: async () => (await import('./commands/replay.ts')).replay,

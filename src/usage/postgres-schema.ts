@@ -134,6 +134,7 @@ export const POSTGRES_MIGRATIONS: readonly string[] = [
     grants INTEGER NOT NULL,
     since BIGINT NOT NULL,
     seen BIGINT NOT NULL,
+    lag BIGINT NOT NULL,
     PRIMARY KEY (name, host)
   );
   `,

@@ -74,7 +74,7 @@ async function attend(): Promise<void> {
   if (saying === null || now < instanceDueMs) return;
   instanceDueMs = now + SEEN_MS;
   await projector.use(async (store) => {
-    await sayInstance(store, { ...saying, seen: now });
+    await sayInstance(store, { ...saying, seen: now, lag: projector.lag().bytes });
     await dropGrants(store, now);
   });
 }

@@ -25,7 +25,7 @@ export type ToWorker =
   | { readonly type: 'instance'; readonly instance: ThisInstance };
 
 /** All but the moment when it is said. */
-export type ThisInstance = Omit<Instance, 'seen'>;
+export type ThisInstance = Omit<Instance, 'seen' | 'lag'>;
 
 export interface WorkerData {
   readonly auditFile: string;

@@ -128,6 +128,8 @@ export interface InstanceColumns {
   grants: number;
   since: number;
   seen: number;
+  /** Bytes of its audit log that it had not counted then. */
+  lag: number;
 }
 
 export const ACTOR_COLUMNS = [
@@ -236,7 +238,9 @@ export const MIGRATIONS: readonly string[] = [
     UNIQUE (name, log)
   );
   INSERT INTO node_new (id, name, log)
-    SELECT id, name, coalesce((SELECT file_id FROM checkpoint ORDER BY node_id = node.id DESC LIMIT 1), '') FROM node;
+    SELECT id, name,
+      coalesce((SELECT file_id FROM checkpoint WHERE node_id = node.id), (SELECT file_id FROM checkpoint LIMIT 1), '')
+      FROM node;
   UPDATE node_new SET
     damaged_lines = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'damaged_lines'), 0),
     missing_lines = coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'missing_lines'), 0)
@@ -340,6 +344,7 @@ export const MIGRATIONS: readonly string[] = [
     grants INTEGER NOT NULL,
     since INTEGER NOT NULL,
     seen INTEGER NOT NULL,
+    lag INTEGER NOT NULL,
     PRIMARY KEY (name, host)
   );
   `,

@@ -187,7 +187,7 @@ it('two proxies that share a store take the same grants, and say which policy th
   expect(grantNotes(secondAudit)).toEqual([expect.objectContaining({ id: given.id, result: 'in-force' })]);
 
   const nodes = async () =>
-    JSON.parse((await command('nodes')).stdout) as {
+    JSON.parse((await command('fleet')).stdout) as {
       same: boolean;
       nodes: { name: string; policy: string; grants: number }[];
     };

@@ -38,6 +38,7 @@ const INSTANCE: Instance = {
     grants: 0,
     since: NOW,
     seen: NOW,
+  lag: 4_096,
   },
 };
 

@@ -69,9 +69,9 @@ export const GRANT_COMMANDS = [
     examples: ['sallyport grants list --config config/sallyport.yaml'],
   },
   {
-    name: 'nodes',
-    summary: 'List the proxies that share the usage store, and the policy that each has in force.',
-    json: 'same (whether all that live have one policy and mode), nodes [{name, host, pid, version, policy (digest), mode, source, layers_broken, grants, since, seen, lives}]',
+    name: 'fleet',
+    summary: 'List the proxies that share the usage store: version, policy in force, and how far each has counted.',
+    json: 'same (whether all that live have one policy and mode), nodes [{name, host, pid, version, policy (digest), mode, source, layers_broken, grants, since, seen, lag (bytes of its audit log not counted then), lives}]',
     arguments: [],
     options: [CONFIG],
     exits: {
@@ -79,6 +79,6 @@ export const GRANT_COMMANDS = [
       1: 'the file or the store could not be read',
       3: 'they do not have the same policy',
     },
-    examples: ['sallyport nodes --config config/sallyport.yaml'],
+    examples: ['sallyport fleet --config config/sallyport.yaml'],
   },
 ] as const satisfies readonly CommandSpec[];

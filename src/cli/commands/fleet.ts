@@ -1,4 +1,5 @@
-// `sallyport nodes`: which proxies share the usage store, which policy each has in force, and whether it is the same for all.
+// `sallyport fleet`: which proxies share the usage store, which policy each has in force, whether it is the same for all, and how far each
+// has counted.
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { listInstances, SEEN_MS } from '../../usage/instances.ts';
@@ -11,7 +12,7 @@ import type { Ui, World } from '../ui.ts';
 /** A process that has been silent for so long is not among the living: it says something more often. */
 const SILENT_MS = 4 * SEEN_MS;
 
-export async function nodes(input: Input, ui: Ui, world: World): Promise<number> {
+export async function fleet(input: Input, ui: Ui, world: World): Promise<number> {
   const { settings } = loadFor(input, ui, world, { quiet: true });
   const store = await openStore(settings.usage.store, 'read', settings.limits.usage_store_timeout_ms);
   try {
@@ -28,15 +29,15 @@ export async function nodes(input: Input, ui: Ui, world: World): Promise<number>
     else {
       const cells = rows.map((row) => [
         ...[`${row.name} (${row.host})`, row.lives ? 'lives' : 'silent', row.policy, row.mode, row.source],
-        ...[row.since, String(row.grants), String(row.layers_broken), row.version],
+        ...[row.since, String(row.grants), String(row.layers_broken), `${row.lag} B`, row.version],
       ]);
-      const heads = ['node', '', 'policy', 'mode', 'source', 'since', 'grants', 'broken layers', 'version'];
+      const heads = ['node', '', 'policy', 'mode', 'source', 'since', 'grants', 'broken layers', 'lag', 'version'];
       if (rows.length > 0)
         ui.raw(
           textTable(
             heads,
             cells.map((row) => row.map(inert)),
-            { width: ui.width, right: [6, 7] },
+            { width: ui.width, right: [6, 7, 8] },
           ),
         );
       ui.line(
