@@ -29,6 +29,8 @@ export function Timeline({ points }: { readonly points: readonly Point[] }) {
       width: 2,
       points: { show: points.length < 3 },
     });
+    const times = points.map(({ at }) => Date.parse(at) / 1_000);
+    const [first, last] = [times[0] ?? 0, times.at(-1) ?? 0];
     const plot = new uPlot(
       {
         width: target.clientWidth,
@@ -37,12 +39,12 @@ export function Timeline({ points }: { readonly points: readonly Point[] }) {
         axes: [axis, { ...axis, size: 60 }],
         scales: {
           // One point has no width of its own.
-          x: { range: (_, min, max) => (min === max ? [min - HOUR_S, max + HOUR_S] : [min, max]) },
+          x: { range: () => (first === last ? [first - HOUR_S, last + HOUR_S] : [first, last]) },
           y: { range: (_, __, max) => [0, Math.max(1, max)] },
         },
       },
       [
-        points.map(({ at }) => Date.parse(at) / 1_000),
+        times,
         points.map(({ tunnels }) => tunnels),
         points.map(({ denied }) => denied),
         points.map(({ would_deny }) => would_deny),
@@ -61,7 +63,7 @@ export function Timeline({ points }: { readonly points: readonly Point[] }) {
     <figure class="chart">
       <div ref={box} aria-hidden="true" />
       <figcaption>
-        {sum('tunnels')} let through and {sum('denied')} refused in {points.length} spans
+        {sum('tunnels')} let through and {sum('denied')} refused
       </figcaption>
     </figure>
   );
