@@ -41,7 +41,9 @@ export async function fleet(input: Input, ui: Ui, world: World): Promise<number>
           ),
         );
       ui.line(
-        same ? `${living.length} nodes with one policy` : ui.paint('yellow', 'the nodes do not have the same policy'),
+        same
+          ? `${living.length} ${living.length === 1 ? 'node' : 'nodes'} with one policy`
+          : ui.paint('yellow', 'the nodes do not have the same policy'),
       );
     }
     return same ? EXIT.ok : EXIT.changed;
