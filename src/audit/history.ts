@@ -37,6 +37,8 @@ export interface History {
   readonly branches: readonly HistoryBranch[];
   /** Plain files without one sound line in their first MiB. */
   readonly unreadable: readonly string[];
+  /** Files that begin with the first line of another and are no packed copy of it: whoever made them hides what else is in them. */
+  readonly doubles: readonly string[];
   /** Compressed files that could not be opened: of another kind than gzip, or damaged at their beginning. */
   readonly unopened: readonly string[];
 }
@@ -50,17 +52,21 @@ export interface Window {
 /** A drain takes no longer; then whatever was open in the old process is cut. */
 const DRAIN_MS_MAX = LIMIT_SPECS.drain_timeout_ms.max;
 
-/** What there is of a log. A segment that is there twice, packed and not, counts once. */
+/** What there is of a log. A segment that is there twice, packed and not, under one name, counts once. */
 export async function listHistory(file: string): Promise<History> {
   const { plain, compressed } = siblings(file);
   const segments = new Map<string, HistoryFile>();
   const branches = new Map<string, HistoryBranch>();
-  const unread = { unreadable: [] as string[], unopened: [] as string[] };
+  const unread = { unreadable: [] as string[], unopened: [] as string[], doubles: [] as string[] };
   // The plain ones first: they win.
   for (const at of [...plain, ...compressed]) {
     const found = await identified(at);
     if (found === 'unreadable' || found === 'unopened') unread[found].push(at);
-    else if (found !== 'empty' && !segments.has(found.id)) segments.set(found.id, found);
+    else if (found !== 'empty') {
+      const known = segments.get(found.id);
+      if (known === undefined) segments.set(found.id, found);
+      else if (at.replace(COMPRESSED, '') !== known.path.replace(COMPRESSED, '')) unread.doubles.push(at);
+    }
   }
   for (const { path: at, seq } of branchPaths(file, true)) {
     const name = path.basename(at, GZIP);

@@ -87,6 +87,8 @@ class Reading {
 
   async run(): Promise<Completeness | null> {
     const { segments, branches } = this.#touched;
+    for (const file of this.#history.doubles)
+      this.#problem({ file, line: 1, why: 'it begins as another file of the log does, and is not that file packed' });
     for (const file of this.#history.unreadable) this.#problem({ file, line: 0, why: 'no sound line in this file' });
     this.#earlierBranches();
     for (const segment of segments) {

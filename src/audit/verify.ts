@@ -24,11 +24,11 @@ export interface Verification {
 const PROBLEMS_MAX = 100;
 
 /**
- * Checks FILE, its rotated segments and the branches of upgrades, packed with gzip or not; a segment that is there twice, once.
+ * Checks FILE, its rotated segments and the branches of upgrades, packed with gzip or not; a segment that is there twice under one name, once.
  * Never throws for what is in them.
  */
 export async function verifyAudit(file: string): Promise<Verification> {
-  const { segments, branches, unreadable, unopened } = await listHistory(file);
+  const { segments, branches, unreadable, doubles, unopened } = await listHistory(file);
   const problems: AuditProblem[] = [];
   let problemCount = 0;
   const found = (problem: AuditProblem): void => {
@@ -37,6 +37,8 @@ export async function verifyAudit(file: string): Promise<Verification> {
   };
   const check = new LineCheck(segments[0]?.firstSeq ?? 1, branches, found);
   for (const path of unreadable) found({ file: path, line: 0, why: 'no sound line in this file' });
+  for (const path of doubles)
+    found({ file: path, line: 1, why: 'it begins as another file of the log does, and is not that file packed' });
   for (const path of unopened)
     found({ file: path, line: 0, why: 'an archive that cannot be read: unpack it, or pack it with gzip' });
   const read = async (listed: HistoryFile, last: boolean): Promise<void> => {

@@ -24,10 +24,14 @@ export function csvCell(value: string | number | null): string {
 // A colon only where it makes a link (http://) or an emoji (:tada:); a dot only after www, which GitHub makes a link of.
 const MARKDOWN = /[\\`*_[\]<>|~&@#]|:(?=[/a-z])|(?<=\bwww)\./gi;
 
-/** One cell of a Markdown table: no markup, no HTML, no link, no mention can come of it (CommonMark §2.4, §2.5, GFM §6.9). */
+// At the beginning of a list item these would make a code block or a list in it.
+const MARKDOWN_START = /^(?:[ \t]|[-+](?=[ \t]|$)|\d{1,9}(?=[.)](?:[ \t]|$)))/;
+
+/** One cell of a Markdown table, or the text of a list item: no markup, no HTML, no link, no mention can come of it (CommonMark §2.4, §2.5, GFM §6.9). */
 export function markdownCell(value: string | number | null): string {
   if (value === null) return '';
-  return inert(String(value)).replace(MARKDOWN, (c) => `&#${c.charCodeAt(0)};`);
+  const reference = (found: string): string => found.replace(/./gs, (c) => `&#${c.charCodeAt(0)};`);
+  return inert(String(value)).replace(MARKDOWN, reference).replace(MARKDOWN_START, reference);
 }
 
 const HTML = /[&<>"'`=]/g;

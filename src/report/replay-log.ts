@@ -36,7 +36,7 @@ export async function replayLog(
   const main = new Numbers();
   for (const segment of segments) await run.read(segment, main);
   for (const branch of branches) await run.read(branch, new Numbers(branch.seq));
-  const unread = [...history.unreadable, ...run.unread];
+  const unread = [...history.unreadable, ...history.doubles, ...run.unread];
   for (const { name } of missingBranches(history, window)) unread.push(path.join(path.dirname(file), name));
   // Where no number is missing, nothing of the window is in an archive that could not be opened.
   if (run.missing > 0 || segments.length === 0 || lacksBeginning(history, window) !== null)

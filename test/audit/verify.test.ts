@@ -115,6 +115,18 @@ describe('verifyAudit', () => {
     expect(await whys()).toEqual(['1: the first line of the log names a line before it']);
   });
 
+  it('finds a file that begins as another does and hides what else is in it', async () => {
+    writeThree();
+    fs.renameSync(file, `${file}.1`);
+    const later = open();
+    later.decided(decidedRecord({ id: 'd', verdict: 'deny' }));
+    later.close();
+    expect(await verifyAudit(file)).toMatchObject({ complete: true });
+    const first = fs.readFileSync(file, 'latin1').split('\n')[0];
+    fs.writeFileSync(`${file}.1`, `${first}\n${fs.readFileSync(`${file}.1`, 'latin1')}`, 'latin1');
+    expect((await whys()).join('\n')).toContain('it begins as another file of the log does');
+  });
+
   it('names compressed and unreadable segments, as they were not checked', async () => {
     writeThree();
     fs.writeFileSync(`${file}.2.gz`, 'x');

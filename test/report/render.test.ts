@@ -219,6 +219,11 @@ describe('cells', () => {
     ['@team', '&#64;team'],
     [':tada:', '&#58;tada:'],
     ['h.example:443', 'h.example:443'],
+    ['    code', '&#32;   code'],
+    ['- item', '&#45; item'],
+    ['12. item', '&#49;&#50;. item'],
+    ['12.5', '12.5'],
+    ['-3', '-3'],
   ])('Markdown %j is %s', (value, cell) => expect(markdownCell(value)).toBe(cell));
 
   it.each([

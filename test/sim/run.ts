@@ -172,6 +172,15 @@ export async function simulate(seed: number, stage: Stage, make: WorldOptions['m
   const { violations, trace } = world;
   fs.rmSync(world.dir, { recursive: true, force: true });
   const raced = new Set(sessions.map((session) => session.raced));
+  // Where two places are for all, an end that raced decides whether the next one gets in.
+  const tight = 'connections_max' in options.limits || 'tunnels_max' in options.limits;
+  const alike = lockstep && !(tight && sessions.some((session) => session.raced !== null));
   const ends = logged.filter(({ event, host }) => event === 'decided' || !raced.has(host)).map(({ text }) => text);
-  return { seed, violations, trace, lockstep, results: [...sessions.map((session) => session.result), ...ends.sort()] };
+  return {
+    seed,
+    violations,
+    trace,
+    lockstep: alike,
+    results: [...sessions.map((session) => session.result), ...ends.sort()],
+  };
 }

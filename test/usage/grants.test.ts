@@ -38,7 +38,7 @@ const INSTANCE: Instance = {
     grants: 0,
     since: NOW,
     seen: NOW,
-  lag: 4_096,
+    lag: 4_096,
   },
 };
 

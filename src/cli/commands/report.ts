@@ -66,8 +66,9 @@ function loadWithLogs(input: Input, world: World): LoadedHere {
 /** The logs must be there; files of them that cannot be read are named. */
 async function requireLogs(logs: readonly string[], ui: Ui): Promise<void> {
   for (const file of logs) {
-    const { segments, unreadable, unopened } = await listHistory(file);
-    for (const unread of [...unreadable, ...unopened]) ui.note(`sallyport: ${inert(unread)} is not counted`);
+    const { segments, unreadable, doubles, unopened } = await listHistory(file);
+    for (const unread of [...unreadable, ...doubles, ...unopened])
+      ui.note(`sallyport: ${inert(unread)} is not counted`);
     if (segments.length > 0 || existsSync(file)) continue;
     throw new SallyportError('audit-damaged', `there is no audit log ${file}`, { hint: 'Name the log: --log FILE.' });
   }
