@@ -125,8 +125,8 @@ export interface Answer {
   readonly end: number;
 }
 
-// RFC 9112 §4: the phrase may be empty, but the space before it is there.
-const STATUS_LINE = /^(HTTP\/1\.[01]) ([1-9]\d\d) ((?:[\t \x21-\x7e\x80-\xff])*)$/;
+// RFC 9112 §4: the phrase may be empty, but the space before it is there. Servers leave that out too; it cannot mean anything else.
+const STATUS_LINE = /^(HTTP\/1\.[01]) ([1-9]\d\d)(?: ((?:[\t \x21-\x7e\x80-\xff])*))?$/;
 
 /**
  * The response that begins at `from`; null where the bytes there are not (yet) the head of one.
