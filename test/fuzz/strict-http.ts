@@ -16,7 +16,8 @@ export interface Reading {
 }
 
 const TCHAR = "[!#$%&'*+\\-.^_`|~0-9A-Za-z]";
-const REQUEST_LINE = new RegExp(`^(${TCHAR}+) ([\\x21-\\x7e]+) (HTTP/\\d\\.\\d)$`);
+// RFC 9112 §3: a recipient may take several spaces for one. llhttp does, and what is passed on has one again.
+const REQUEST_LINE = new RegExp(`^(${TCHAR}+) +([\\x21-\\x7e]+) +(HTTP/\\d\\.\\d)$`);
 // RFC 9110 §5.5: VCHAR, obs-text, and between them SP and HTAB. No obs-fold: RFC 9112 §5.2 lets a proxy refuse it.
 const FIELD = new RegExp(
   `^(${TCHAR}+):[ \\t]*((?:[\\x21-\\x7e\\x80-\\xff](?:[\\t \\x21-\\x7e\\x80-\\xff]*[\\x21-\\x7e\\x80-\\xff])?)?)[ \\t]*$`,

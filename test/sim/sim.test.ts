@@ -54,7 +54,10 @@ describe('the simulated world', () => {
         last = seed;
         const outcome = await simulate(seed, stage, first.make);
         if (outcome.violations.length > 0) failures.push(told(outcome));
-        for (const other of outcome.lockstep ? others : []) {
+        // How two ends that cross in the kernel look from outside differs from engine to engine: fresh seeds are compared by who asks
+        // for them, and looks at what they tell.
+        const compared = outcome.lockstep && (at < FIXED || runs !== undefined || alone !== undefined);
+        for (const other of compared ? others : []) {
           const same = await simulate(seed, stage, other.make);
           if (same.violations.length > 0 && outcome.violations.length === 0) failures.push(told(same));
           else if (same.lockstep && same.results.join('\n') !== outcome.results.join('\n')) {
