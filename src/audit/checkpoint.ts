@@ -1,8 +1,7 @@
 // A checkpoint: how far the log of one proxy had come, and which closed segments it had then, in a second place and signed by the proxy's
 // key. It proves what the chain alone cannot: that nothing was cut from the end of what lies there.
-import { createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
-import { SallyportError } from '../errors.ts';
 
 const HASH = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -56,15 +55,4 @@ export function isSigned(checkpoint: Checkpoint, keys: readonly KeyObject[]): bo
   if (signature === undefined) return false;
   const bytes = Buffer.from(signature, 'base64');
   return keys.some((key) => verify(null, signedText(checkpoint), key, bytes));
-}
-
-/** @throws SallyportError `checkpoint-key` where the text is no Ed25519 key in PEM */
-export function checkpointKey(file: string, pem: string, kind: 'public' | 'private'): KeyObject {
-  try {
-    const key = kind === 'public' ? createPublicKey(pem) : createPrivateKey(pem);
-    if (key.asymmetricKeyType === 'ed25519') return key;
-  } catch {
-    // Said below; what OpenSSL says of it may quote the key.
-  }
-  throw new SallyportError('checkpoint-key', `${file} is no Ed25519 ${kind} key in PEM`);
 }

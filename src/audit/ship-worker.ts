@@ -1,7 +1,7 @@
 // The thread that ships: a round, a wait, a round. Packing hundreds of MB is nothing for the thread of the data plane.
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { checkpointKey } from './checkpoint.ts';
+import { readKey } from '../catalog/signing-key.ts';
 import { Shipper } from './ship.ts';
 import type { FromShipper, ShipperData } from './shipping.ts';
 
@@ -12,7 +12,7 @@ const say = (message: FromShipper): void => port.postMessage(message);
 const stop = new AbortController();
 port.on('message', () => stop.abort());
 
-const signer = key === null ? null : checkpointKey(key.file, key.pem, 'private');
+const signer = key === null ? null : readKey(key.file, key.pem, 'private');
 const shipper = new Shipper({ file, node, dir, key: signer, now: () => new Date() });
 
 for (let last = false; ; ) {

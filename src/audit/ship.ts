@@ -4,6 +4,7 @@
 import { createHash, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { isFinished, segmentPath } from './branch.ts';
@@ -85,9 +86,10 @@ export class Shipper {
       }
     };
     try {
-      const source = fs.createReadStream(file);
-      const plain = file.endsWith('.gz') ? source.pipe(createGunzip()) : source;
-      await pipeline(plain, count, createGzip(), fs.createWriteStream(part, { mode: 0o640, flush: true }));
+      // One pipeline, so that the error of each of its parts is the error of all.
+      const unpacked = file.endsWith('.gz') ? createGunzip() : new PassThrough();
+      const target = fs.createWriteStream(part, { mode: 0o640, flush: true });
+      await pipeline(fs.createReadStream(file), unpacked, count, createGzip(), target);
     } catch (error) {
       fs.rmSync(part, { force: true });
       if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !fs.existsSync(file)) return null;
@@ -151,9 +153,17 @@ async function closedFiles(file: string): Promise<{ readonly file: string; reado
   const { segments, branches } = await listHistory(file);
   const closed = segments
     .filter((segment) => path.resolve(segment.path) !== path.resolve(file))
-    .map((segment) => ({ file: segment.path, name: path.basename(segmentPath(file, segment.firstSeq)) }));
+    .map((segment) => ({
+      file: segment.path,
+      name: `${path.basename(segmentPath(file, segment.firstSeq))}-${hashOf(segment)}`,
+    }));
   const ended = branches.filter((branch) => branch.path.endsWith('.gz') || isFinished(branch.path));
   return [...closed, ...ended.map((branch) => ({ file: branch.path, name: path.basename(branch.name) }))];
+}
+
+/** Of its first line: another log that is begun under the same name has the same numbers. */
+function hashOf({ id }: { readonly id: string }): string {
+  return id.slice(id.indexOf(':') + 1, id.indexOf(':') + 9);
 }
 
 const LAST_BYTES = 131_072;

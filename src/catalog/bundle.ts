@@ -1,10 +1,11 @@
 // A whole catalog in one file: what `sallyport.lock` pins and what an update without a new program comes as. It holds the catalog's
 // files word for word, so that a change of it reads like a change of theirs, and a digest over them that the signature is about.
 // It must not let a file pass whose text is not what the digest says: such a lock was edited by hand, or an update on its way.
-import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { Document, isMap, isScalar, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { SallyportError } from '../errors.ts';
+import { keyName } from './signing-key.ts';
 
 /** Name → text of each catalog file. */
 export type CatalogFiles = Readonly<Record<string, string>>;
@@ -76,24 +77,6 @@ export function bundleText(bundle: Bundle): string {
 /** What a signature is made over. */
 function signedText({ version, digest }: Pick<Bundle, 'version' | 'digest'>): Buffer {
   return Buffer.from(`sallyport catalog 1\n${JSON.stringify(version)}\n${digest}\n`);
-}
-
-/** Names a public key: the SHA-256 of its DER form. */
-export function keyName(key: KeyObject): string {
-  const der = key.export({ type: 'spki', format: 'der' });
-  return `sha256:${createHash('sha256').update(der).digest('hex')}`;
-}
-
-/** @throws SallyportError `catalog-key` where the text is no Ed25519 key of that kind in PEM */
-export function readKey(file: string, pem: string, kind: 'public' | 'private'): KeyObject {
-  try {
-    const key = kind === 'public' ? createPublicKey(pem) : createPrivateKey(pem);
-    // A private key would be taken for its public half; nobody means to hand it out as a trust anchor.
-    if (key.asymmetricKeyType === 'ed25519' && (kind === 'private' || !pem.includes('PRIVATE KEY'))) return key;
-  } catch {
-    // Said below; what OpenSSL says of it may quote the key.
-  }
-  throw new SallyportError('catalog-key', `${file} is no Ed25519 ${kind} key in PEM`);
 }
 
 /** The same bundle, signed. */

@@ -3,7 +3,7 @@
 
 import type { KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { readKey } from '../catalog/bundle.ts';
+import { readKey } from '../catalog/signing-key.ts';
 import { loadConfig, type Overrides } from '../config/load.ts';
 import { readBundle } from '../config/load-bundle.ts';
 import type { PolicyPlace } from '../config/load-source.ts';

@@ -1,12 +1,12 @@
 // The shipping of closed audit segments as the policy file says it; what it did stands in the operational log.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { checkpointKey } from '../audit/checkpoint.ts';
 import { type Shipping, startShipping } from '../audit/shipping.ts';
+import { readKey } from '../catalog/signing-key.ts';
 import type { Settings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
 
-/** @returns null where `audit.ship` is not given @throws SallyportError `checkpoint-key` where its key is none: before anything is served */
+/** @returns null where `audit.ship` is not given @throws SallyportError `signing-key` where its key is none: before anything is served */
 export function startShip({ audit, node, limits }: Settings, log: Logger): Shipping | null {
   if (audit.ship === null) return null;
   const { dir, key } = audit.ship;
@@ -14,7 +14,7 @@ export function startShip({ audit, node, limits }: Settings, log: Logger): Shipp
     file: audit.file,
     node,
     dir,
-    key: key === null ? null : readKey(key),
+    key: key === null ? null : keyOf(key),
     intervalMs: limits.ship_interval_ms,
   };
   return startShipping(data, {
@@ -26,14 +26,14 @@ export function startShip({ audit, node, limits }: Settings, log: Logger): Shipp
   });
 }
 
-function readKey(file: string): { file: string; pem: string } {
+function keyOf(file: string): { file: string; pem: string } {
   try {
     const pem = readFileSync(file, 'utf8');
-    checkpointKey(file, pem, 'private');
+    readKey(file, pem, 'private');
     return { file, pem };
   } catch (cause) {
     if (cause instanceof SallyportError) throw cause;
-    throw new SallyportError('checkpoint-key', `${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
+    throw new SallyportError('signing-key', `${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
       cause,
     });
   }

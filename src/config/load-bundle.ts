@@ -3,7 +3,8 @@
 // It must not let a file out of its folder: names are plain, relative, and never hidden.
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { z } from 'zod';
-import { filesDigest, keyName } from '../catalog/bundle.ts';
+import { filesDigest } from '../catalog/bundle.ts';
+import { keyName } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
 import { BASE_NAME } from './source-schema.ts';
 

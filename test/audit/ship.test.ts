@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Checkpoint, checkpointText, isSigned, parseCheckpoint } from '../../src/audit/checkpoint.ts';
 import { nodeFolder, Shipper } from '../../src/audit/ship.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
@@ -90,6 +90,46 @@ describe('a round', () => {
     expect(after.shipped.length).toBeGreaterThan(0);
     expect(there()).toHaveLength(before.shipped.length + after.shipped.length + 1);
     expect(await check()).toMatchObject([{ complete: true }]);
+    log.close();
+  });
+
+  it.each(['', '.gz'])('finds a file%s again that goes away while it is about to be read', async (ending) => {
+    const log = written();
+    const [name = ''] = closed();
+    const from = join(file, '..', name);
+    const there = `${from}${ending}`;
+    if (ending !== '') {
+      fs.writeFileSync(there, gzipSync(fs.readFileSync(from)));
+      fs.rmSync(from);
+    }
+    // A packed one is opened once before, to see which lines it has.
+    let looks = ending === '' ? 0 : 1;
+    const open = fs.createReadStream;
+    const spy = vi.spyOn(fs, 'createReadStream').mockImplementation((path, options) => {
+      if (path === there && looks-- === 0) fs.renameSync(there, `${file}.7${ending}`);
+      return open(path, options);
+    });
+    const ship = shipper();
+    const first = await ship.round();
+    spy.mockRestore();
+    expect(first.waiting).toBe(1);
+    expect((await ship.round()).shipped).toHaveLength(1);
+    expect(await check()).toMatchObject([{ complete: true }]);
+    log.close();
+  });
+
+  it('ships another log that is begun under the same name, and does not call the two one', async () => {
+    written().close();
+    const ship = shipper();
+    const before = await ship.round();
+    for (const name of [...closed(), 'audit.jsonl']) fs.rmSync(join(file, '..', name));
+    const log = scratch.open({ file, rotateBytes: 5_000 });
+    for (let n = 0; n < 60; n++) log.decided(decidedRecord({ id: `other${n}`, verdict: 'deny' }));
+    const after = await ship.round();
+    expect(after).toMatchObject({ waiting: 0 });
+    expect(after.shipped).toHaveLength(closed().length);
+    expect(there()).toHaveLength(before.shipped.length + after.shipped.length + 1);
+    expect(await check()).toMatchObject([{ complete: false }]);
     log.close();
   });
 

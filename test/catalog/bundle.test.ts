@@ -2,16 +2,9 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type Bundle,
-  bundleText,
-  filesDigest,
-  isSignedBy,
-  parseBundle,
-  readKey,
-  signBundle,
-} from '../../src/catalog/bundle.ts';
+import { type Bundle, bundleText, filesDigest, isSignedBy, parseBundle, signBundle } from '../../src/catalog/bundle.ts';
 import { catalogFiles, loadCatalog } from '../../src/catalog/load.ts';
+import { readKey } from '../../src/catalog/signing-key.ts';
 import { home, write } from './folders.ts';
 
 function bundle(files: Record<string, string>): Bundle {
@@ -97,9 +90,9 @@ describe('a signature', () => {
       key.export({ type, format: 'pem' }).toString();
     expect(readKey('k', pem(mine.publicKey, 'spki'), 'public').asymmetricKeyType).toBe('ed25519');
     for (const text of [pem(mine.privateKey, 'pkcs8'), pem(rsa.publicKey, 'spki'), 'no key', ''])
-      expect(() => readKey('k', text, 'public')).toThrowError(expect.objectContaining({ code: 'catalog-key' }));
+      expect(() => readKey('k', text, 'public')).toThrowError(expect.objectContaining({ code: 'signing-key' }));
     expect(() => readKey('k', pem(mine.publicKey, 'spki'), 'private')).toThrowError(
-      expect.objectContaining({ code: 'catalog-key' }),
+      expect.objectContaining({ code: 'signing-key' }),
     );
   });
 });

@@ -2,8 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { bundleText, filesDigest, parseBundle, readKey, signBundle } from '../../src/catalog/bundle.ts';
+import { bundleText, filesDigest, parseBundle, signBundle } from '../../src/catalog/bundle.ts';
 import { catalogFiles, loadCatalog } from '../../src/catalog/load.ts';
+import { readKey } from '../../src/catalog/signing-key.ts';
 import { run } from '../support/proxy-process.ts';
 import { tempDir, writePolicy } from '../support/temp.ts';
 import { type, typeJson } from './console.ts';

@@ -54,7 +54,7 @@ it('closed segments get to the second place, also after it was away, and the CLI
     await run(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', foreign]);
     await run(['openssl', 'pkey', '-in', foreign, '-pubout', '-out', `${foreign}.pub`]);
     expect((await verify('--key', `${foreign}.pub`)).stdout).toContain('not signed by a key');
-    expect((await verify('--key', world.configFile)).stderr).toContain('checkpoint-key');
+    expect((await verify('--key', world.configFile)).stderr).toContain('signing-key');
   } finally {
     await world.close();
   }
@@ -64,5 +64,5 @@ it('a key that is none is said before anything is served', { timeout: 60_000 }, 
   const dir = tempDir('second');
   const key = join(dir, 'key.pem');
   writeFileSync(key, 'no key');
-  await expect(startWorld({ audit: { ship: { dir, key } } })).rejects.toThrow(/checkpoint-key/);
+  await expect(startWorld({ audit: { ship: { dir, key } } })).rejects.toThrow(/signing-key/);
 });

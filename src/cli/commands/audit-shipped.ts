@@ -1,7 +1,7 @@
 // `sallyport audit verify --shipped DIR`: the logs of all nodes in their second place, one line each, and what is missing.
 import { readFileSync, statSync } from 'node:fs';
-import { checkpointKey } from '../../audit/checkpoint.ts';
 import { type ShippedNode, verifyShipped } from '../../audit/verify-shipped.ts';
+import { readKey } from '../../catalog/signing-key.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
@@ -13,7 +13,7 @@ export async function auditVerifyShipped(dir: string, input: Input, ui: Ui, worl
     throw new SallyportError('config-unreadable', `${dir} is no folder`, {
       hint: 'Name the folder of audit.ship.dir.',
     });
-  const keys = input.list('key').map((file) => checkpointKey(file, textOf(file), 'public'));
+  const keys = input.list('key').map((file) => readKey(file, textOf(file), 'public'));
   const to = input.text('to');
   const toMs = to === null ? null : moment(to, 'to', world.now());
   const found = await verifyShipped(dir, keys, input.list('node'));

@@ -2,7 +2,7 @@
 // with all its layers goes into one.
 import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { readKey } from '../../catalog/bundle.ts';
+import { readKey } from '../../catalog/signing-key.ts';
 import { loadConfigHere } from '../../config/load.ts';
 import { makeBundle, readBundle } from '../../config/load-bundle.ts';
 import { parseText, readTextFile } from '../../config/load-text.ts';

@@ -2,19 +2,11 @@
 // with a newer program, or as a signed file where no newer program is wanted.
 import { createPublicKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import {
-  type Bundle,
-  bundleText,
-  filesDigest,
-  isSignedBy,
-  keyName,
-  parseBundle,
-  readKey,
-  signBundle,
-} from '../../catalog/bundle.ts';
+import { type Bundle, bundleText, filesDigest, isSignedBy, parseBundle, signBundle } from '../../catalog/bundle.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import { type CatalogChange, catalogChanges } from '../../catalog/diff.ts';
 import { catalogFiles, loadCatalog } from '../../catalog/load.ts';
+import { keyName, readKey } from '../../catalog/signing-key.ts';
 import { catalogKeys } from '../../config/load.ts';
 import { lockOf, lockPath } from '../../config/load-lock.ts';
 import { SallyportError } from '../../errors.ts';
