@@ -34,10 +34,9 @@ function next(first: string | null): [word: string, about: string][] {
   const own = completed().flatMap<[string, string]>(({ words, about }) =>
     words.length === 1 ? [[words[0] ?? '', about]] : [],
   );
-  const families = new Set(completed().flatMap(({ words }) => (words.length > 1 ? [words[0] ?? ''] : [])));
   return [
     ...own,
-    ...[...families].map<[string, string]>((family) => [family, FAMILIES[family] ?? '']),
+    ...families().map<[string, string]>((family) => [family, FAMILIES[family] ?? '']),
     ['help', 'Print help.'],
   ];
 }

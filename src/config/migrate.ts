@@ -57,17 +57,17 @@ export function policyText(migration: Migration, from: string, product: string):
     `# Made from ${comment(from)} of ${product}. It enforces, as that did; with mode: observe what is not listed passes and is recorded.`,
     `# Deny always wins here, and an allow without ports means 443. Look at it: sallyport check.`,
     'version: 1',
-    `listen: ${JSON.stringify(listen)}`,
+    `listen: ${quoted(listen)}`,
     'mode: enforce',
     clients.length > 0
-      ? `clients: { from: ${JSON.stringify([...new Set(clients)])} }`
+      ? `clients: { from: [${[...new Set(clients)].map(quoted).join(', ')}] }`
       : 'clients: { from: [127.0.0.0/8] }',
   ];
   if (users.some(({ mode }) => mode === 'observe'))
     lines.push(
       'modes:',
       ...users.flatMap(({ name, mode }) =>
-        mode === 'observe' ? [`  - { for: { user: ${JSON.stringify(name)} }, mode: observe }`] : [],
+        mode === 'observe' ? [`  - { for: { user: ${quoted(name)} }, mode: observe }`] : [],
       ),
     );
   lines.push(...section('allow', migration), ...section('deny', migration));
@@ -85,16 +85,21 @@ function section(effect: 'allow' | 'deny', { rules }: Migration): string[] {
   for (const rule of own) {
     if (rule.line !== line) lines.push(`  # line ${rule.line}`);
     line = rule.line;
-    const keys = [`host: ${JSON.stringify(rule.host)}`];
+    const keys = [`host: ${quoted(rule.host)}`];
     if (rule.ports.length > 0) keys.push(`ports: [${rule.ports.join(', ')}]`);
-    if (rule.user !== null) keys.push(`for: { user: ${JSON.stringify(rule.user)} }`);
+    if (rule.user !== null) keys.push(`for: { user: ${quoted(rule.user)} }`);
     if (rule.mode !== null) keys.push(`mode: ${rule.mode}`);
     lines.push(`  - { ${keys.join(', ')} }`);
   }
   return lines;
 }
 
-/** Text of another file in a comment: one line, no control characters. */
+/** Text of another file as a value: no character of it moves a cursor or turns a line around where the policy is printed. */
+function quoted(text: string): string {
+  return JSON.stringify(text).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
+
+/** The same in a comment: one line, and not too long. */
 function comment(text: string): string {
-  return JSON.stringify(text).slice(1, -1).slice(0, 300);
+  return quoted(text).slice(1, -1).slice(0, 300);
 }

@@ -209,6 +209,7 @@ it('whatever the other file holds, the policy is one or nothing is said to be', 
     fc.property(text, (squid) => {
       const migration = migrateSquid(squid, (path) => (path === 'f' ? '.y.example\n' : null));
       const made = policyText(migration, squid, 'Squid');
+      expect(made).toMatch(/^[\x20-\x7e\n]*$/);
       // Networks that are none are said at the load; everything else was looked at here.
       try {
         loadConfigHere({ file, text: made, now: 0 });
