@@ -1,12 +1,11 @@
 // Other proxies' files as an operator has them: what comes out is a valid policy that lets through what the old one did by domain, and
 // names, with its line, everything else.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { policyText } from '../../src/config/migrate.ts';
-import { migrateSmokescreen } from '../../src/config/migrate-smokescreen.ts';
 import { migrateSquid } from '../../src/config/migrate-squid.ts';
 import { tempDir } from '../support/temp.ts';
 import { type, typeJson } from './console.ts';
@@ -221,11 +220,4 @@ it('whatever the other file holds, the policy is one or nothing is said to be', 
     }),
     { numRuns: 40 },
   );
-});
-
-it('the examples of the documents are these', () => {
-  const page = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'migrate.md'), 'utf8');
-  expect(page).toContain('sallyport import squid');
-  expect(page).toContain('sallyport import smokescreen');
-  expect(migrateSmokescreen(SMOKESCREEN)?.users.map(({ name }) => name)).toEqual(['payments', 'legacy', 'anything']);
 });

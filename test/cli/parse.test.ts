@@ -1,5 +1,5 @@
 // What may be typed, what is refused, and that help, parser and documentation say the same.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS, COMMON_OPTIONS } from '../../src/cli/args.ts';
@@ -99,6 +99,26 @@ describe('help', () => {
       for (const line of asked.out.split('\n').slice(1)) expect(line.length).toBeLessThanOrEqual(130);
     },
   );
+
+  // docs/cli.md is made of the table, and shows how a command is typed, with brackets.
+  const PAGES = [...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`), 'README.md', 'CONTRIBUTING.md'];
+  const shown = PAGES.filter((page) => page.endsWith('.md') && page !== 'docs/cli.md').flatMap((page) =>
+    readFileSync(join(ROOT, page), 'utf8')
+      .split('\n')
+      .filter((line) => /^(?:npx )?sallyport [a-z]/.test(line))
+      .map((line) => [page, line] as const),
+  );
+
+  it('the documents show commands', () => expect(shown.length).toBeGreaterThan(30));
+
+  it.each(shown)('%s: %s', (_page, line) => {
+    // What the shell does with it is not ours.
+    const typed = line.replace(/ +(?:#|>|\||&&|2>).*$/, '').replace(/ …$/, '');
+    const words = [...typed.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+      (match) => match[1] ?? match[2] ?? match[3] ?? '',
+    );
+    expect(() => parseArguments(words.slice(words.indexOf('sallyport') + 1))).not.toThrow();
+  });
 
   it.each(COMMANDS.flatMap((spec) => spec.examples.map((example) => [example] as const)))(
     'the example %s can be typed',
