@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { parseArguments } from '../../src/cli/parse.ts';
 import { loadConfigHere } from '../../src/config/load.ts';
+import { hasProgram } from '../support/programs.ts';
 import { HOST_HOOKS, PLUGIN } from './hook-stage.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -46,7 +47,7 @@ describe('docs/buildkite.md', () => {
     for (const [name] of PAGE.matchAll(/SALLYPORT_[A-Z_]+/g)) expect(conf, name).toContain(`${name}=`);
   });
 
-  it('its boot script is clean to shellcheck', () => {
+  it.skipIf(!hasProgram('shellcheck'))('its boot script is clean to shellcheck', () => {
     const [script = ''] = blocks('bash');
     const done = spawnSync('shellcheck', ['-'], { input: script, encoding: 'utf8' });
     expect([done.status, done.stdout]).toEqual([0, '']);
@@ -86,4 +87,16 @@ describe('deploy/buildkite', () => {
     for (const option of Object.values<{ type: string }>(plugin.configuration.properties))
       expect(['string', 'integer', 'boolean']).toContain(option.type);
   });
+});
+
+it.skipIf(!hasProgram('shellcheck'))('the hooks and the stand-in are clean to shellcheck', () => {
+  const root = join(PLUGIN, '..');
+  const files = ['hooks/environment', 'hooks/pre-bootstrap', 'hooks/pre-exit'];
+  const lib = ['common', 'environment', 'override', 'report', 'watch'].map((name) =>
+    join(PLUGIN, 'lib', `${name}.bash`),
+  );
+  const paths = [...files.map((file) => join(root, file)), ...files.map((file) => join(PLUGIN, file)), ...lib];
+  const stand = join(import.meta.dirname, 'buildkite-agent.bash');
+  const done = spawnSync('shellcheck', [...paths, stand], { encoding: 'utf8' });
+  expect([done.status, done.stdout]).toEqual([0, '']);
 });

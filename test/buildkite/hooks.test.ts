@@ -487,14 +487,3 @@ it('reads a field of the outermost object alone, whatever stands before it', asy
   expect(await read('not JSON', 'denied')).toBe('');
   expect(await read('', 'denied')).toBe('');
 });
-
-it('the hooks and the stand-in are clean to shellcheck', async () => {
-  const root = join(PLUGIN, '..');
-  const files = ['hooks/environment', 'hooks/pre-bootstrap', 'hooks/pre-exit'];
-  const lib = ['common', 'environment', 'override', 'report', 'watch'].map((name) =>
-    join(PLUGIN, 'lib', `${name}.bash`),
-  );
-  const paths = [...files.map((file) => join(root, file)), ...files.map((file) => join(PLUGIN, file)), ...lib];
-  const done = await run(['shellcheck', ...paths, join(import.meta.dirname, 'buildkite-agent.bash')]);
-  expect(done, done.stdout).toMatchObject({ code: 0, stdout: '' });
-});

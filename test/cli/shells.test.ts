@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/args.ts';
 import { completionScript, SHELLS } from '../../src/cli/completion.ts';
 import { manPage } from '../../src/cli/man.ts';
+import { hasProgram } from '../support/programs.ts';
 import { run } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 import { type } from './console.ts';
@@ -31,7 +32,7 @@ async function fish(line: string): Promise<string[]> {
   return stdout.split('\n').flatMap((text) => (text === '' ? [] : [text.split('\t')[0] ?? '']));
 }
 
-describe('bash completes', () => {
+describe.skipIf(!hasProgram('bash'))('bash completes', () => {
   it('commands, and those of a family', async () => {
     expect(await bash('rep')).toEqual(['report', 'replay']);
     expect(await bash('audit', '')).toEqual(
@@ -51,7 +52,7 @@ describe('bash completes', () => {
   });
 });
 
-describe('fish completes', () => {
+describe.skipIf(!hasProgram('fish'))('fish completes', () => {
   it('commands, families, options and choices', async () => {
     expect(await fish('sallyport repl')).toEqual(['replay']);
     expect(await fish('sallyport audit ver')).toEqual(['verify']);
@@ -60,7 +61,7 @@ describe('fish completes', () => {
   });
 });
 
-it('zsh reads its script, and completes commands', async () => {
+it.skipIf(!hasProgram('zsh'))('zsh reads its script, and completes commands', async () => {
   // Without the terminal that zsh wants, _describe and _arguments say what they were asked.
   const script = [
     `compdef() { :; }; _describe() { print -l -- \${(P)2}; }; _arguments() { print -l -- "$@"; }; _files() { :; }`,
@@ -80,7 +81,7 @@ it('another shell is refused with those that are known', async () => {
   expect(err).toContain('bash, zsh, fish');
 });
 
-it('the man page is one without a warning, and has every command', async () => {
+it.skipIf(!hasProgram('man'))('the man page is one without a warning, and has every command', async () => {
   const file = join(dir, 'sallyport.1');
   writeFileSync(file, manPage('1.2.3', '2026-11-26'));
   const env = { MANWIDTH: '100', LC_ALL: 'C.UTF-8', PATH: process.env['PATH'] ?? '' };

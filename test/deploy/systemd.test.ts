@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from '
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import { hasProgram } from '../support/programs.ts';
 import { run } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 import { DEPLOY } from './manifests.ts';
@@ -10,7 +11,7 @@ import { DEPLOY } from './manifests.ts';
 const FOLDER = join(DEPLOY, 'systemd');
 const units = readdirSync(FOLDER).filter((name) => /\.(?:service|socket)$/.test(name));
 
-it('the units are understood', async () => {
+it.skipIf(!hasProgram('systemd-analyze'))('the units are understood', async () => {
   const dir = tempDir('units');
   mkdirSync(join(dir, 'bin'));
   // The program is not installed where the unit looks for it.
@@ -31,7 +32,7 @@ it('the units are understood', async () => {
   ).toEqual([]);
 });
 
-it('the service is exposed to little', async () => {
+it.skipIf(!hasProgram('systemd-analyze'))('the service is exposed to little', async () => {
   const { stdout, code } = await run(
     ['systemd-analyze', 'security', '--offline=true', '--threshold=20', join(FOLDER, 'sallyport.service')],
     { cwd: FOLDER },
