@@ -122,21 +122,34 @@ export function siblings(file: string): { plain: string[]; compressed: string[] 
   return found;
 }
 
+export interface Listed {
+  readonly segments: Segment[];
+  /** Files without one sound line in their first MiB. */
+  readonly unreadable: string[];
+  /** Files that begin with the first line of another: copies, or made to hide what else is in them. They are not read. */
+  readonly doubles: string[];
+  readonly compressed: string[];
+}
+
 /**
  * The segments of a log in the order they were written: by the first seq in each, not by name or time of the file.
  * A file without one sound line in its first MiB is in `unreadable`; empty files are left out.
  */
-export function listSegments(file: string): { segments: Segment[]; unreadable: string[]; compressed: string[] } {
+export function listSegments(file: string): Listed {
   const { plain, compressed } = siblings(file);
   const segments: Segment[] = [];
   const unreadable: string[] = [];
+  const doubles: string[] = [];
   for (const candidate of plain) {
     const segment = identify(candidate);
     if (segment === 'unreadable') unreadable.push(candidate);
-    else if (segment !== 'empty') segments.push(segment);
+    else if (segment === 'empty') continue;
+    // FILE is listed before the others, so that a copy of its beginning never stands for it.
+    else if (segments.some(({ id }) => id === segment.id)) doubles.push(candidate);
+    else segments.push(segment);
   }
   segments.sort((a, b) => a.firstSeq - b.firstSeq);
-  return { segments, unreadable, compressed };
+  return { segments, unreadable, doubles, compressed };
 }
 
 /** Which segment a file is. A file whose only line is still being written counts as empty. */

@@ -11,12 +11,12 @@ import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { ArchiveTail } from './archive-tail.ts';
+import { KnownNames } from './known-names.ts';
 import { Recent } from './recent.ts';
 import type { Standing } from './roll-call.ts';
-import { ACTOR_COLUMNS } from './schema.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
-import { addLine, createTally, type HourNames, hourOf, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
+import { addLine, createTally, hourOf } from './tally.ts';
 import { writeBatch } from './write.ts';
 
 export interface ProjectionProblem {
@@ -50,8 +50,6 @@ export const BATCH_LINES = 5_000;
 const NOWHERE = { file_id: '', offset: 0, seq: 0 };
 const NOTHING: StepResult = { lines: 0, more: false };
 const AGAIN: StepResult = { lines: 0, more: true };
-/** Hours whose names are held in memory; lines come nearly in order, so the current and the last are enough. */
-const HOURS_MAX = 3;
 /** Damaged lines of one batch that are named; finding a line's number means reading the file up to it. */
 const REPORTS_MAX = 10;
 
@@ -83,7 +81,7 @@ interface Reading {
 export class Projector {
   readonly #options: ProjectionOptions;
   readonly #max: number;
-  readonly #names = new Map<number, HourNames>();
+  readonly #names = new KnownNames();
   readonly #reader = new LineReader();
   #store: Store | null = null;
   /** Where the counting of the main log stood last. */
@@ -202,7 +200,9 @@ export class Projector {
 
   async #located(store: Store): Promise<Place | null> {
     if (this.#options.archives) this.#history ??= await listHistory(this.#options.auditFile);
-    const segments: readonly Segment[] = this.#history?.segments ?? listSegments(this.#options.auditFile).segments;
+    const listed = this.#history ?? listSegments(this.#options.auditFile);
+    this.#leftOut(listed.doubles);
+    const segments: readonly Segment[] = listed.segments;
     const segment = segments[0];
     if (segment === undefined) return null;
     const { first } = segment;
@@ -226,6 +226,13 @@ export class Projector {
     // Archives are read from their first line; what is counted already is known by its number.
     if (this.#history !== null) return this.#archived(this.#history.segments, who, checkpoint);
     return this.#placeIn(this.#options.auditFile, who, checkpoint, untilMs);
+  }
+
+  #leftOut(files: readonly string[]): void {
+    for (const file of files) {
+      const message = `${file} begins as another file of the log does and is not counted (\`sallyport audit verify\`)`;
+      this.#options.onProblem({ code: 'audit-damaged', message, file });
+    }
   }
 
   #apart(node: string): void {
@@ -321,9 +328,9 @@ export class Projector {
 
   async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
     for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms))))
-      await this.#loadNames(store, place.log, hour);
+      await this.#names.load(store, place.log, hour);
     const tally = createTally();
-    const names = (hour: number) => this.#names.get(hour) ?? noNames();
+    const names = (hour: number) => this.#names.of(hour);
     const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour, recent: place.recent };
     for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
@@ -337,35 +344,8 @@ export class Projector {
     place.seq = reading.seq;
     place.hash = reading.hash;
     place.damagedSince = reading.damagedSince;
-    for (const hour of [...this.#names.keys()].sort((a, b) => b - a).slice(HOURS_MAX)) this.#names.delete(hour);
+    this.#names.trim();
     return true;
-  }
-
-  /** What an hour has counted by name, from the store: after a restart the bound still holds. */
-  async #loadNames(store: Store, log: string, hour: number): Promise<void> {
-    if (this.#names.has(hour)) return;
-    const nodes = store.db.selectFrom('node').select('id').where('log', '=', log);
-    const targets = await store.db
-      .selectFrom('usage')
-      .innerJoin('target', 'target.id', 'usage.target_id')
-      .select(['target.host', 'target.port'])
-      .distinct()
-      .where('hour', '=', hour)
-      .where('node_id', 'in', nodes)
-      .execute();
-    const actors = await store.db
-      .selectFrom('usage')
-      .innerJoin('actor', 'actor.id', 'usage.actor_id')
-      .select(ACTOR_COLUMNS.map((name) => `actor.${name}` as const))
-      .distinct()
-      .where('hour', '=', hour)
-      .where('node_id', 'in', nodes)
-      .execute();
-    const named = targets.filter(({ host }) => host !== '' && host !== OVERFLOW);
-    this.#names.set(hour, {
-      targets: new Set(named.map(keyOfTarget)),
-      actors: new Set(actors.filter(({ kind }) => kind !== OVERFLOW).map(keyOfActor)),
-    });
   }
 
   #forgetPlace(): void {
@@ -375,10 +355,6 @@ export class Projector {
     this.#branches.clear();
     this.#names.clear();
   }
-}
-
-function noNames(): never {
-  throw new Error('names of an hour were not loaded');
 }
 
 function positionOf({ file_id, offset, seq, hash }: Position): Position {

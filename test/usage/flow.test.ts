@@ -1,10 +1,11 @@
 // The readers of flow logs: the formats as their documentation shows them, what is wrong with a line, and whatever a line holds.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { canonicalAddress, parseCidr } from '../../src/policy/address.ts';
 import { type Flow, type FlowRead, type FlowScope, standingOf } from '../../src/usage/flow.ts';
 import { KernelReader } from '../../src/usage/flow-kernel.ts';
 import { VpcReader, vpcFields, vpcLacks } from '../../src/usage/flow-vpc.ts';
+import fc from '../support/property.ts';
 
 const NOW = Date.parse('2026-11-24T12:00:00Z');
 const at = (time: string) => Date.parse(time);

@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { repairAudit } from '../../src/audit/repair.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
@@ -7,6 +6,7 @@ import type { Identity } from '../../src/policy/record.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { openStore } from '../../src/usage/store.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage, sumsOf } from '../support/usage.ts';
 
@@ -276,6 +276,27 @@ describe('a log that lost the segment that was counted last', () => {
     world.write(5);
     await projectOnce(world.options());
     expect(await world.sums()).toMatchObject({ allowed: 12, denied: 3 });
+  });
+});
+
+describe('a file that begins as another of the log does', () => {
+  it('is named and left out, so that what is counted stays so', async () => {
+    world.write(5);
+    world.rotate('.1');
+    world.write(5);
+    await projectOnce(world.options());
+    world.log.close();
+    const begins = fs.readFileSync(file, 'latin1').split('\n').slice(0, 2).join('\n');
+    fs.writeFileSync(`${file}.1`, `${begins}\n${fs.readFileSync(`${file}.1`, 'latin1')}`);
+    for (const batchLines of [5_000, 3]) {
+      await projectOnce(world.options({ batchLines }));
+      expect(await world.sums()).toMatchObject({ allowed: 8, denied: 2 });
+    }
+    expect(world.problems[0]).toMatchObject({
+      code: 'audit-damaged',
+      file: `${file}.1`,
+      message: expect.stringContaining('begins as another file'),
+    });
   });
 });
 

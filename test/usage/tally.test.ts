@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { asRead } from '../../src/audit/line-reader.ts';
 import type { Decided, DecidedLine, Ended, EndedLine, Identity, Line } from '../../src/policy/record.ts';
@@ -12,6 +11,7 @@ import {
   OVERFLOW,
   type Tally,
 } from '../../src/usage/tally.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
 const HOUR = 3_600_000;
