@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LineWriter } from '../../src/audit/line.ts';
 import { asRead, LineReader, type ReadLine } from '../../src/audit/line-reader.ts';
@@ -6,6 +5,7 @@ import { parseLine } from '../../src/audit/parse.ts';
 import type { Decided, Ended } from '../../src/policy/record.ts';
 import { Recent } from '../../src/usage/recent.ts';
 import { addLine, createTally, type HourNames, type Tally } from '../../src/usage/tally.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { PREV, spoiltLines } from './spoilt-lines.ts';
 

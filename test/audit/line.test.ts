@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LineWriter } from '../../src/audit/line.ts';
 import { parseLine } from '../../src/audit/parse.ts';
 import type { Decided, Ended, Identity } from '../../src/policy/record.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
 const STAMP = { time: '2026-01-31T12:00:00.000Z', seq: 7, node: '"node-1"' };

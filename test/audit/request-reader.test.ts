@@ -1,12 +1,12 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { LineWriter } from '../../src/audit/line.ts';
 import { asRead } from '../../src/audit/line-reader.ts';
 import { parseLine } from '../../src/audit/parse.ts';
 import { type RequestRead, RequestReader } from '../../src/audit/request-reader.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { tempDir } from '../support/temp.ts';
 import { PREV, spoiltLines } from './spoilt-lines.ts';

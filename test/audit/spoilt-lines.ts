@@ -1,7 +1,8 @@
 // Lines of a log for property tests of its readers: whatever can be recorded, hostile text included, and whatever becomes of it.
-import fc from 'fast-check';
+
 import { LineWriter } from '../../src/audit/line.ts';
 import type { Decided, Ended, Identity, Verdict } from '../../src/policy/record.ts';
+import fc from '../support/property.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
 /** The end of a line; readers check its shape, not the hash. */

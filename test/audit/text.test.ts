@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { quote, redact, redactTarget } from '../../src/audit/text.ts';
+import fc from '../support/property.ts';
 
 describe('quote', () => {
   it('gives ASCII JSON that reads back as the same text, whatever the text', () => {

@@ -1,9 +1,9 @@
 // The Meta API's answer: what is believed, what is an error, and that what is printed is what firewalls take.
 import { spawnSync } from 'node:child_process';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { metaChange, metaText, parseMeta } from '../../src/buildkite/meta.ts';
 import { goesAround, noProxyEntries } from '../../src/buildkite/no-proxy.ts';
+import fc from '../support/property.ts';
 
 const texts = (body: string) => {
   const parsed = parseMeta(body);

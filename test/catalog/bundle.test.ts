@@ -1,10 +1,10 @@
 // A catalog in one file: it comes back word for word, and nothing passes whose text is not what its digest says.
 import { generateKeyPairSync } from 'node:crypto';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Bundle, bundleText, filesDigest, isSignedBy, parseBundle, signBundle } from '../../src/catalog/bundle.ts';
 import { catalogFiles, loadCatalog } from '../../src/catalog/load.ts';
 import { readKey } from '../../src/catalog/signing-key.ts';
+import fc from '../support/property.ts';
 import { home, write } from './folders.ts';
 
 function bundle(files: Record<string, string>): Bundle {

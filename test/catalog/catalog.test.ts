@@ -1,5 +1,5 @@
 // Expansion of groups: which patterns a group gives for which parameters, and how a wrong parameter is answered.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import {
   type CatalogGroup,
@@ -10,6 +10,7 @@ import {
 } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { isMultiTenant } from '../../src/policy/pattern.ts';
+import fc from '../support/property.ts';
 
 const catalog = loadCatalog();
 

@@ -2,11 +2,11 @@
 // names, with its line, everything else.
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { policyText } from '../../src/config/migrate.ts';
 import { migrateSquid } from '../../src/config/migrate-squid.ts';
+import fc from '../support/property.ts';
 import { tempDir } from '../support/temp.ts';
 import { type, typeJson } from './console.ts';
 

@@ -1,10 +1,11 @@
 // What the ceiling covers: rule by rule with the line that comes nearest, and against an enumeration of all that small rules can let through.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { Ceiling, isCovered } from '../../src/config/ceiling.ts';
 import { cidrContains } from '../../src/policy/address.ts';
 import type { Protocol, RuleSource } from '../../src/policy/compile.ts';
 import { cidr, connect, deny, forward, policy, rule } from '../policy/support.ts';
+import fc from '../support/property.ts';
 
 const at = (line: number) => ({ id: `ceiling.yaml:${line}`, origin: `ceiling.yaml:${line}` });
 

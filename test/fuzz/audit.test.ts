@@ -2,7 +2,6 @@
 // SallyportError; verify never calls complete what was changed; no line is counted twice, however the log was cut and mixed.
 import fs from 'node:fs';
 import path from 'node:path';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { listSegments } from '../../src/audit/read.ts';
@@ -11,6 +10,7 @@ import { verifyAudit } from '../../src/audit/verify.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { projectOnce } from '../../src/usage/project.ts';
+import fc from '../support/property.ts';
 import { decidedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage } from '../support/usage.ts';
 import { fuzz } from './budget.ts';

@@ -1,9 +1,10 @@
-// How long each fuzz target runs, and from which seed. In `npm test`: a few runs of a fixed seed, the same each time. With
-// FUZZ_SECONDS: that time in all, split among the targets by their share, from a new seed that a failure prints.
+// How long each fuzz target runs, and from which seed. In `npm test`: a few runs of a fixed seed, the same each time; FUZZ_TIMES=n
+// goes on to n times as many. With FUZZ_SECONDS: that time in all, split among the targets by their share, from a new seed that a
+// failure prints.
 // FUZZ_TARGET picks one target, FUZZ_SEED and FUZZ_PATH (from the report of a failure) run a finding again.
 import { randomInt } from 'node:crypto';
-import fc from 'fast-check';
 import { test } from 'vitest';
+import fc from '../support/property.ts';
 
 /** Parts of the time in all. The proxy and the log take the longest for one case. */
 const SHARES = {
@@ -27,6 +28,7 @@ export type Target = keyof typeof SHARES;
 
 const environment = (name: string): string | undefined => process.env[name] || undefined;
 
+const TIMES = Number(environment('FUZZ_TIMES') ?? 1);
 const SECONDS = Number(environment('FUZZ_SECONDS') ?? 0);
 const ONLY = environment('FUZZ_TARGET');
 const SEED = environment('FUZZ_SEED');
@@ -56,12 +58,12 @@ export function fuzz(target: Target, runs: number, body: (fuzzed: Fuzzed) => Pro
   const parameters = {
     seed,
     ...(PATH === undefined ? {} : { path: PATH }),
-    numRuns: timed ? Number.MAX_SAFE_INTEGER : runs,
+    numRuns: timed ? Number.MAX_SAFE_INTEGER : runs * TIMES,
     ...(timed ? { interruptAfterTimeLimit: shareMs(target), markInterruptAsFailure: false } : {}),
   };
   const check = async <T>(property: fc.IRawProperty<T>): Promise<void> => {
     const details = await fc.check(property as fc.IAsyncProperty<T>, parameters);
-    if (timed) console.log(`${target}: ${details.numRuns} cases, seed ${seed}`);
+    if (timed || TIMES > 1) console.log(`${target}: ${details.numRuns} cases, seed ${seed}`);
     if (!details.failed) return;
     const again = `FUZZ_TARGET=${target} FUZZ_SEED=${seed} FUZZ_PATH=${details.counterexamplePath} npx vitest run test/fuzz`;
     throw new Error(`${fc.defaultReportMessage(details)}\n\nRun it again: ${again}\n`, {
@@ -71,6 +73,6 @@ export function fuzz(target: Target, runs: number, body: (fuzzed: Fuzzed) => Pro
   test.skipIf(ONLY !== undefined && ONLY !== target)(
     target,
     () => body({ runs, whole: PATH === undefined, check }),
-    shareMs(target) + GRACE_MS,
+    shareMs(target) + GRACE_MS * TIMES,
   );
 }

@@ -1,10 +1,10 @@
 // A catalog file of an operator, whatever stands in it: a catalog, or one SallyportError that names the place.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { loadCatalog, SHIPPED_CATALOG } from '../../src/catalog/load.ts';
 import { SallyportError } from '../../src/errors.ts';
+import fc from '../support/property.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';

@@ -1,10 +1,10 @@
 // Whatever stands in the file: a policy or a SallyportError with a place, never another error and never a hang.
 
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { SHIPPED_POLICY } from '../../src/config/template.ts';
 import { loadText } from '../config/support.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
 

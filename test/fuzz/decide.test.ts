@@ -1,11 +1,12 @@
 // The compiled policy against the oracle, over policies of some size, and after it has moved from one thread to another as a
 // reload moves it: the same verdict, reason and rule, and the same nearest miss.
-import fc from 'fast-check';
+
 import { expect } from 'vitest';
 import { compilePolicy, policyTransfer } from '../../src/policy/compile.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { oracle, requestArbitrary, ruleArbitrary } from '../policy/oracle.ts';
 import { answer, source } from '../policy/support.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 
 fuzz('decide', 300, ({ check }) =>

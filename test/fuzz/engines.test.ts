@@ -1,10 +1,11 @@
 // A damaged CONNECT and a damaged hello behind it, cut anywhere, through every engine: what is recorded, what the client is sent and
 // what reaches the origin are the same on each; and of a first message that is not what the rule demands, no byte reaches it.
-import fc from 'fast-check';
+
 import { expect } from 'vitest';
 import { parseClientHello } from '../../src/net/client-hello.ts';
 import { helloMessage, records, sni } from '../net/hello-builder.ts';
 import { ENGINES, type Rig, rawOrigin, startRig, turns } from '../proxy/support.ts';
+import fc from '../support/property.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { fuzz } from './budget.ts';
 import { damaged, type Edit, edits } from './mutate.ts';

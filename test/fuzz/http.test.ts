@@ -2,11 +2,11 @@
 // held against the strict reader: nothing is dialled, tunnelled or forwarded that it does not read the same way, in the same
 // order, as often.
 import net from 'node:net';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { Resolution } from '../../src/net/resolve.ts';
 import { eventually, type Rig, startRig, turns } from '../proxy/support.ts';
 import { startOrigin } from '../support/origin.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
 import { placeOf, type Reading, readRequest, readRequests, valuesOf } from './strict-http.ts';

@@ -1,5 +1,5 @@
 // Damage to bytes, drawn by fast-check so that it shrinks: what is put in comes from a list of what parsers stumble over.
-import fc from 'fast-check';
+import fc from '../support/property.ts';
 
 export interface Edit {
   readonly kind: 'insert' | 'replace' | 'delete' | 'double';

@@ -1,12 +1,12 @@
 // Authorities, addresses and patterns against readers that are not ours: new URL, net.isIP, BlockList, and the system's
 // inet_aton, inet_pton and getaddrinfo. What any of them takes as an address must never pass as a name.
 import net from 'node:net';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { canonicalAddress, cidrContains, classifyAddress, parseCidr } from '../../src/policy/address.ts';
 import { parseAuthority, parseHost, parseHttpTarget } from '../../src/policy/authority.ts';
 import { parseIp } from '../../src/policy/ip.ts';
 import { parsePattern, parseRuleText } from '../../src/policy/pattern.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
 import { HAS_PYTHON, Python } from './python.ts';

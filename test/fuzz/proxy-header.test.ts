@@ -1,9 +1,9 @@
 // PROXY protocol headers, sound and damaged, against the layout of the specification (§2.2) as Buffer and net.SocketAddress read
 // it: the client we name is the one that stands there, and no more bytes are taken than the header says.
 import net from 'node:net';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { parseProxyHeader } from '../../src/net/proxy-header.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
 

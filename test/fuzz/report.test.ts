@@ -1,6 +1,6 @@
 // Reports full of names that want to be something else. The structure of each format is that of the same report with plain
 // names, as its own readers see it: lines in a terminal, cells in a spreadsheet, elements where Markdown is rendered.
-import fc from 'fast-check';
+
 import { micromark } from 'micromark';
 import { gfm, gfmHtml } from 'micromark-extension-gfm';
 import { expect } from 'vitest';
@@ -13,6 +13,7 @@ import type { Report } from '../../src/report/report.ts';
 import { parseCsv } from '../report/csv.ts';
 import { claimed, importAttempts, reportOf, writeHistory } from '../report/history.ts';
 import { parseHtml, skeletonOf } from '../report/page.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 
 const PIECES = [

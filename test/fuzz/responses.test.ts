@@ -1,11 +1,11 @@
 // What a hostile origin answers, byte for byte, through the real forwarder: the client gets what the strict reader reads of it,
 // or a refusal of the proxy, or a message that is visibly cut; and never one byte of it as the answer to its next request.
 import net from 'node:net';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { Resolution } from '../../src/net/resolve.ts';
 import { eventually, type Rig, startRig, turns } from '../proxy/support.ts';
 import { startOrigin } from '../support/origin.ts';
+import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
 import { type Answer, readAnswer, readRequest, valuesOf } from './strict-http.ts';

@@ -1,7 +1,6 @@
 // Usage stores with damaged bytes: whoever opens, reads or fills one gets an answer or a SallyportError, never a hang; and what
 // `usage rebuild` makes of the log beside it is whole again.
 import fs from 'node:fs';
-import fc from 'fast-check';
 import { expect } from 'vitest';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { SallyportError } from '../../src/errors.ts';
@@ -10,6 +9,7 @@ import { createView } from '../../src/report/view.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore } from '../../src/usage/store.ts';
+import fc from '../support/property.ts';
 import { NOON, ScratchUsage, sumsOf } from '../support/usage.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';

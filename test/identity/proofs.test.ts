@@ -1,5 +1,5 @@
 // Credentials → identity: claims, static users, what is cached and for how long, what is limited.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import type { OidcSettings } from '../../src/config/identity.ts';
 import type { User } from '../../src/config/users-file.ts';
@@ -8,6 +8,7 @@ import { hashPassword } from '../../src/identity/password.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
 import { ANONYMOUS, type Attributes } from '../../src/policy/record.ts';
+import fc from '../support/property.ts';
 import { AUDIENCE, ISSUER, type TokenChanges, tokenIssuer } from '../support/tokens.ts';
 
 const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;

@@ -1,8 +1,8 @@
 // The ClientHello reader: hellos of real clients, and hellos built byte by byte, right and wrong.
 import { Buffer } from 'node:buffer';
-import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Hello, parseClientHello } from '../../src/net/client-hello.ts';
+import fc from '../support/property.ts';
 import * as build from './hello-builder.ts';
 import { type Attempt, capture, nodeClient, opensslClient } from './hello-capture.ts';
 

@@ -1,7 +1,8 @@
 // The PROXY header by table and by property: the encoder of the tests shares nothing with the reader.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { type ProxyHeader, parseProxyHeader } from '../../src/net/proxy-header.ts';
+import fc from '../support/property.ts';
 import { type HeaderParts, localHeader, proxyHeader, SIGNATURE, tlv, u16 } from './proxy-builder.ts';
 
 const MAX = 512;

@@ -1,7 +1,6 @@
 // Address classes, ranges and canonical text, against tables and against independent oracles: BigInt arithmetic over a
 // table of its own, and Node's net module for the spelling.
 import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type AddressClass,
@@ -12,6 +11,7 @@ import {
   reachableAddresses,
   touchesAny,
 } from '../../src/policy/address.ts';
+import fc from '../support/property.ts';
 import { cidr } from './support.ts';
 
 describe('the class of an address', () => {

@@ -1,7 +1,8 @@
 // The strict reader of host:port and of http:// targets: THREATS "Host", "IP literals", "Port", "Plain HTTP".
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import { parseAuthority, parseHost, parseHttpTarget } from '../../src/policy/authority.ts';
+import fc from '../support/property.ts';
 
 const LABEL_63 = 'a'.repeat(63);
 /** 253 characters, the most that a name has. */

@@ -1,8 +1,9 @@
 // Compiled policies: what a worker hands over decides as what it made, and nothing is lost or widened on the way.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import { compilePolicy, literalSuffix, policyTransfer, type RuleSource } from '../../src/policy/compile.ts';
 import { type Decision, Policy } from '../../src/policy/decide.ts';
+import fc from '../support/property.ts';
 import { cidr, connect, DAY, deny, forward, NOW, proven, rule, source } from './support.ts';
 
 const RULES: readonly RuleSource[] = [

@@ -1,9 +1,10 @@
 // Grants beside the files: they add what the files do not let through, and change nothing else.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { compilePolicy, type RuleSource } from '../../src/policy/compile.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { compileGrants, GRANTS_LAYER } from '../../src/policy/grant.ts';
+import fc from '../support/property.ts';
 import { requestArbitrary, ruleArbitrary } from './oracle.ts';
 import { answer, cidr, connect, DAY, deny, NOW, proven, rule, source } from './support.ts';
 

@@ -1,10 +1,11 @@
 // A policy in layers decides as the union it should be: who asks has the base and its own layer, deny wins wherever it stands, nobody else's
 // layer is there in any way, and what a layer lets through the ceiling would let through.
-import fc from 'fast-check';
+
 import { describe, expect, it } from 'vitest';
 import { Ceiling } from '../../src/config/ceiling.ts';
 import type { RuleSource } from '../../src/policy/compile.ts';
 import { globCovered, globMatches, type Selector } from '../../src/policy/selector.ts';
+import fc from '../support/property.ts';
 import { requestArbitrary, ruleArbitrary } from './oracle.ts';
 import { answer, connect, forward, policy, proven, rule } from './support.ts';
 

@@ -1,6 +1,7 @@
 // decide() against the oracle of the design's sentences, and observe against enforce.
-import fc from 'fast-check';
+
 import { expect, test } from 'vitest';
+import fc from '../support/property.ts';
 import { oracle, requestArbitrary, ruleArbitrary } from './oracle.ts';
 import { answer, policy } from './support.ts';
 

@@ -1,9 +1,10 @@
 // A naive oracle of decide(): a linear scan over the rules with string logic of its own, and random policies whose names are
 // chosen to collide. It knows no trie, no tables and no order but the sentences of the design.
-import fc from 'fast-check';
+
 import type { Protocol, RuleSource } from '../../src/policy/compile.ts';
 import type { PolicyRequest } from '../../src/policy/decide.ts';
 import { ANONYMOUS, type Identity } from '../../src/policy/record.ts';
+import fc from '../support/property.ts';
 import { claimed, connect, NOW, proven, rule } from './support.ts';
 
 const label = fc.constantFrom('a', 'b', 'aa', 'x-1', 's3');

@@ -1,7 +1,8 @@
 // What may stand in a policy as a host, and the spelling that is offered instead: THREATS "Wildcard", last row.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import { isMultiTenant, type Pattern, parsePattern, parseRuleText } from '../../src/policy/pattern.ts';
+import fc from '../support/property.ts';
 
 function pattern(text: string): Pattern {
   const result = parsePattern(text);

@@ -1,8 +1,9 @@
 // Globs and selectors: what `for:` matches, and that a claim never does.
-import fc from 'fast-check';
+
 import { describe, expect, test } from 'vitest';
 import type { Identity } from '../../src/policy/record.ts';
 import { globMatches, isUnproven, mayBeAsked, selectorMatches } from '../../src/policy/selector.ts';
+import fc from '../support/property.ts';
 import { claimed, proven } from './support.ts';
 
 describe('a glob', () => {

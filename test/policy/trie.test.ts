@@ -1,5 +1,5 @@
 // The trie against plain maps and a textbook edit distance.
-import fc from 'fast-check';
+
 import { expect, test } from 'vitest';
 import {
   childOf,
@@ -10,6 +10,7 @@ import {
   TrieBuilder,
   walkLabels,
 } from '../../src/policy/trie.ts';
+import fc from '../support/property.ts';
 
 const host = fc
   .array(fc.string({ unit: fc.constantFrom('a', 'b', '-', '1'), minLength: 1, maxLength: 3 }), {

@@ -2,9 +2,9 @@
 // says yes llhttp says the same.
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readPlainConnect } from '../../src/proxy/connect-head.ts';
+import fc from '../support/property.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 const BYTES_MAX = 1_024;

@@ -3,7 +3,6 @@
 // in, those too. What a deny rule or an expected denial refuses stays refused. The judge is `replay`'s, not suggest's own.
 
 import { readFileSync, writeFileSync } from 'node:fs';
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { fillTemplate } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
@@ -15,6 +14,7 @@ import { ANONYMOUS, type Identity } from '../../src/policy/record.ts';
 import { buildSuggestion, type Suggestion } from '../../src/report/suggestion.ts';
 import { projectOnce } from '../../src/usage/project.ts';
 import { openStore } from '../../src/usage/store.ts';
+import fc from '../support/property.ts';
 import { appendEvents, claimed, type Event, START, writeHistory } from './history.ts';
 
 const NOW = START + 72 * 3_600_000;
