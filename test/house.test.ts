@@ -58,6 +58,7 @@ describe('the house', () => {
     ['every timer waits for a named time', house.namedDelays],
     ['registry hosts stand in the catalog alone', house.noRegistryHosts(REGISTRY_HOSTS)],
     ['no file has a path of one machine', house.noMachinePaths],
+    ['properties draw from the one seed', house.oneSeed],
   ])('%s', (_, rule) => expect(rule(tree)).toEqual([]));
 
   it('docs/errors.md has one row for each code, with its status, and no other', () => {
@@ -209,6 +210,12 @@ describe('each rule finds a planted violation', () => {
       house.oneExit,
       { 'src/cli/serve.ts': 'process.exit(1);' },
       'src/cli/serve.ts:1 ends the process; only main.ts may',
+    ],
+    [
+      'a property with a seed of its own',
+      house.oneSeed,
+      { 'test/net/a.test.ts': "import fc from 'fast-check';" },
+      'test/net/a.test.ts:1 imports fast-check, not test/support/property.ts',
     ],
     [
       'a console call',

@@ -327,6 +327,17 @@ export function noRegistryHosts(hosts: readonly string[]): Rule {
   };
 }
 
+/** A property that draws from a seed of its own is another test each time. */
+export const oneSeed: Rule = (tree) => {
+  const found: string[] = [];
+  for (const [path, text] of tree) {
+    if (!path.endsWith('.ts') || path === 'test/support/property.ts') continue;
+    const match = /^import .* from 'fast-check'/m.exec(text);
+    if (match) found.push(`${path}:${lineOf(text, match.index)} imports fast-check, not test/support/property.ts`);
+  }
+  return found;
+};
+
 /** Folders of somebody's machine; a path under them works nowhere else. */
 const MACHINE_PATH = /(?<![\w.:/$}~-])\/(?:work|root|Users)\/[\w.]|(?<![\w.:/$}~-])\/home\/[a-z_][\w-]*\//;
 
