@@ -4,6 +4,7 @@
 import { AGENT_COMMANDS } from './table/agent.ts';
 import { AUDIT_COMMANDS } from './table/audit.ts';
 import { BUNDLE_COMMANDS } from './table/bundle.ts';
+import { CA_COMMANDS } from './table/ca.ts';
 import { DISCOVER_COMMANDS } from './table/discover.ts';
 import { GRANT_COMMANDS } from './table/grants.ts';
 import { IDENTITY_COMMANDS } from './table/identity.ts';
@@ -33,6 +34,7 @@ const COMMAND_TABLE = [
   ...GRANT_COMMANDS,
   ...BUNDLE_COMMANDS,
   ...IDENTITY_COMMANDS,
+  ...CA_COMMANDS,
   ...DISCOVER_COMMANDS,
   ...AUDIT_COMMANDS,
 ] as const;
@@ -45,6 +47,7 @@ export const FAMILIES: Readonly<Record<string, string>> = {
   catalog: 'What the catalog holds, and when it changes.',
   grants: 'What was granted for a while.',
   bundle: 'A policy repository in one signed file.',
+  ca: 'Keep the CA of inspection.',
   user: 'Keep the file of users.',
   mode: 'Switch the mode of the running proxy for a while.',
   audit: 'Look after the audit log.',
