@@ -83,9 +83,11 @@ export async function run(argv: readonly string[], world: World = processWorld()
     const parsed = parseArguments(argv);
     if (parsed.kind === 'version') ui.line(VERSION);
     if (parsed.kind === 'text') ui.raw(parsed.text);
-    if (parsed.kind !== 'command') return EXIT.ok;
-    const command = await LOADERS[parsed.input.command]();
-    return await command(parsed.input, ui, world);
+    const code = parsed.kind === 'command' ? await execute(parsed.input, ui, world) : EXIT.ok;
+    // A pipe takes 64 KiB and its reader the rest in its own time: the end of the process would lose that. A service has its one line out
+    // long since, and must not wait at its end for a log collector that hangs.
+    if (parsed.kind !== 'command' || parsed.input.command !== 'serve') await world.stdout.flushed?.();
+    return code;
   } catch (error) {
     ui.failure(error);
     if (!(error instanceof SallyportError)) return EXIT.internal;
@@ -93,6 +95,11 @@ export async function run(argv: readonly string[], world: World = processWorld()
   } finally {
     ui.settle();
   }
+}
+
+async function execute(input: Input, ui: Ui, world: World): Promise<number> {
+  const command = await LOADERS[input.command]();
+  return command(input, ui, world);
 }
 
 function processWorld(): World {
@@ -123,6 +130,11 @@ function sinkOf(stream: NodeJS.WriteStream): Sink {
       if (!gone && stream.writableNeedDrain) await once(stream, 'drain').catch(() => undefined);
       return !gone;
     },
+    flushed: () =>
+      new Promise((resolve) => {
+        if (gone || stream.writableLength === 0) resolve();
+        else stream.write('', () => resolve());
+      }),
     get isTTY() {
       return stream.isTTY;
     },

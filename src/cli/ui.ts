@@ -12,6 +12,8 @@ export interface Sink {
   readonly columns?: number | undefined;
   /** Settles when what was written has been taken, so that a long answer does not pile up; false where the reader has gone. */
   taken?(): Promise<boolean>;
+  /** Settles when all of it is out of this process, or the reader has gone. */
+  flushed?(): Promise<void>;
 }
 
 /** Standard input and output as bytes, for a command that carries them (`connect`). */

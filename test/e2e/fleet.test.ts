@@ -2,10 +2,10 @@
 // request waits for it, the workers catch up by themselves, and in the end the store says what the four logs say, to the last tunnel.
 import { describe, expect, it, vi } from 'vitest';
 import type { Report } from '../../src/report/report.ts';
-import { openStore } from '../../src/usage/store.ts';
+import { counted, logged, wholeLog } from '../support/fleet.ts';
 import { echo, startOrigin } from '../support/origin.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';
-import { PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
+import { PROCESSES_MS, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
@@ -45,39 +45,6 @@ async function traffic(worlds: readonly World[], port: number): Promise<Set<numb
   return statuses;
 }
 
-/** `node host verdict requests up down` of each, as the logs have it. */
-function logged(worlds: readonly World[]): string[] {
-  const sums = new Map<string, [number, number, number]>();
-  for (const line of worlds.flatMap(({ auditFile }) => readAudit(auditFile))) {
-    if (line.event !== 'ended' && !(line.event === 'decided' && line.verdict === 'deny')) continue;
-    const key = `${line.node} ${line.host} ${line.verdict}`;
-    const [requests, up, down] = sums.get(key) ?? [0, 0, 0];
-    const bytes = line.event === 'ended' ? line : { bytes_up: 0, bytes_down: 0 };
-    sums.set(key, [requests + 1, up + bytes.bytes_up, down + bytes.bytes_down]);
-  }
-  return [...sums].map(([key, values]) => `${key} ${values.join(' ')}`).sort();
-}
-
-async function counted(server: Postgres): Promise<string[]> {
-  const { db, close } = await openStore(server.place(), 'read');
-  const rows = await db
-    .selectFrom('usage')
-    .innerJoin('node', 'node.id', 'usage.node_id')
-    .innerJoin('target', 'target.id', 'usage.target_id')
-    .select(({ fn }) => [
-      'node.name',
-      'host',
-      'verdict',
-      fn.sum<number>('requests').as('requests'),
-      fn.sum<number>('bytes_up').as('up'),
-      fn.sum<number>('bytes_down').as('down'),
-    ])
-    .groupBy(['node.name', 'host', 'verdict'])
-    .execute();
-  await close();
-  return rows.map((row) => Object.values(row).join(' ')).sort();
-}
-
 describe.skipIf(postgresBin === null)('a fleet', () => {
   it('counts to the last tunnel, whatever becomes of its database', { timeout: 2 * PROCESSES_MS }, async () => {
     const server = await Postgres.start();
@@ -104,7 +71,7 @@ describe.skipIf(postgresBin === null)('a fleet', () => {
       const requests = 3 * ROUNDS * CLIENTS * NODES.length;
       await vi.waitUntil(
         async () => {
-          const logs = logged(worlds);
+          const logs = logged(worlds.flatMap(({ auditFile }) => wholeLog(auditFile)));
           const all = logs.reduce((sum, row) => sum + Number(row.split(' ')[3]), 0);
           return all === requests && JSON.stringify(await counted(server)) === JSON.stringify(logs);
         },

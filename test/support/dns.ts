@@ -40,7 +40,7 @@ export interface DnsQuery {
 }
 
 export interface DnsServer {
-  /** `127.0.0.1:port`, as the setting dns.servers takes it. */
+  /** `address:port`, as the setting dns.servers takes it. */
   readonly address: string;
   readonly port: number;
   /** Every query so far. */
@@ -79,8 +79,9 @@ class ScriptedDns implements DnsServer {
   constructor(udp: dgram.Socket, tcp: net.Server) {
     this.#udp = udp;
     this.#tcp = tcp;
-    this.port = udp.address().port;
-    this.address = `127.0.0.1:${this.port}`;
+    const { address, port } = udp.address();
+    this.port = port;
+    this.address = `${address}:${port}`;
     udp.on('message', (message, from) => {
       const send: Send = (reply) => udp.send(reply, from.port, from.address, () => {});
       void this.#answer(message, 'udp', from.port, send);
@@ -180,19 +181,20 @@ function records(name: string, type: string, reply: Exclude<DnsReply, string>): 
 /**
  * Starts the server on 127.0.0.1. UDP and TCP share a port: the kernel's choice for one is retried until both are free.
  * @param wanted a port of one's own choice, inside a network namespace where it is free
+ * @param host another address, inside a network namespace that the test has made
  */
-export async function startTestDns(wanted = 0): Promise<DnsServer> {
+export async function startTestDns(wanted = 0, host = '127.0.0.1'): Promise<DnsServer> {
   for (;;) {
     const tcp = net.createServer();
     await new Promise<void>((resolve, reject) => {
       tcp.once('error', reject);
-      tcp.listen(wanted, '127.0.0.1', resolve);
+      tcp.listen(wanted, host, resolve);
     });
     const { port } = tcp.address() as net.AddressInfo;
     const udp = dgram.createSocket('udp4');
     const bound = await new Promise<boolean>((resolve) => {
       udp.once('error', () => resolve(false));
-      udp.bind(port, '127.0.0.1', () => resolve(true));
+      udp.bind(port, host, () => resolve(true));
     });
     if (bound) return new ScriptedDns(udp, tcp);
     udp.close();

@@ -27,24 +27,34 @@ export const postgresBin: string | null = (() => {
 /** The server refuses to run as root. */
 const NOBODY = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 
+/** Where it runs, if not in this network: what is put before its command, and who may come. */
+interface Elsewhere {
+  readonly inside: readonly string[];
+  readonly from: string;
+}
+
 export class Postgres {
   readonly directory: string;
   readonly #data: string;
+  readonly #inside: readonly string[];
   #settings: readonly string[];
   #server: ChildProcess | null = null;
 
-  private constructor(settings: readonly string[]) {
+  private constructor(settings: readonly string[], elsewhere: Elsewhere | null) {
     this.#settings = settings;
+    this.#inside = elsewhere?.inside ?? [];
     this.directory = tempDir('pg');
     this.#data = path.join(this.directory, 'data');
     if (NOBODY.uid !== undefined) fs.chownSync(this.directory, NOBODY.uid, NOBODY.gid);
     const init = ['-D', this.#data, '-U', 'sallyport', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync'];
     execFileSync(path.join(postgresBin ?? '', 'initdb'), init, { ...NOBODY, cwd: '/', stdio: 'ignore' });
+    if (elsewhere !== null)
+      fs.appendFileSync(path.join(this.#data, 'pg_hba.conf'), `host all all ${elsewhere.from} trust\n`);
   }
 
   /** `settings` as name=value. It ends with the test. */
-  static async start(settings: readonly string[] = []): Promise<Postgres> {
-    const server = new Postgres(settings);
+  static async start(settings: readonly string[] = [], elsewhere: Elsewhere | null = null): Promise<Postgres> {
+    const server = new Postgres(settings, elsewhere);
     onTestFinished(() => server.kill());
     await server.restart();
     return server;
@@ -116,8 +126,10 @@ export class Postgres {
   #started(): Promise<boolean> {
     const settings = ['listen_addresses=', `unix_socket_directories=${this.directory}`, 'fsync=off', ...this.#settings];
     const args = ['-D', this.#data, ...settings.flatMap((setting) => ['-c', setting])];
-    const server = spawn(path.join(postgresBin ?? '', 'postgres'), args, {
-      ...NOBODY,
+    const [program = '', ...before] = [...this.#inside, path.join(postgresBin ?? '', 'postgres')];
+    const server = spawn(program, [...before, ...args], {
+      // What goes into a namespace is root until it is there.
+      ...(this.#inside.length === 0 ? NOBODY : {}),
       cwd: '/',
       stdio: ['ignore', 'ignore', 'pipe'],
     });
