@@ -55,6 +55,7 @@ export const LIMIT_SPECS = {
   job_reports_pending_max: { default: 64, min: 1, max: 10_000, about: 'Reports of jobs being made at once; more is 503.' },
   audit_field_bytes: { default: 1_024, min: 256, max: 8_192, about: 'Characters of one untrusted text in a record; the rest is cut and marked.' },
   audit_sync_interval_ms: { default: 1_000, min: 10, max: 60_000, about: 'Time between two flushes of the audit log to the disk, off the data plane; what a crash of the host may lose.' },
+  audit_heartbeat_ms: { default: 60_000, min: 1_000, max: 3_600_000, about: 'Longest silence of the audit log: where nothing else is written, a heartbeat note is; `audit verify` calls twice that without a line a gap.' },
   audit_disk_warn_percent: { default: 20, min: 0, max: 100, about: "Free part of the audit log's disk below which the operational log warns." },
   audit_disk_min_percent: { default: 5, min: 0, max: 100, about: "Free part of the audit log's disk below which /readyz says not ready." },
   admin_connections_max: { default: 256, min: 8, max: 65_536, about: 'Connections of the admin listener; more are closed at once.' },

@@ -15,9 +15,10 @@ export interface RequestFilter {
   readonly id: string | null;
 }
 
-/** True where the line is of a request that is asked for; notes are of no request, so they match where nothing is asked for. */
+/** True where the line is of a request that is asked for; notes are of no request, so they match where nothing is asked for; heartbeats say nothing but that the log goes on, and never do. */
 export function filterMatches(filter: RequestFilter, line: Line): boolean {
   const { host, job, pipeline, client, verdict, id } = filter;
+  if (line.event === 'heartbeat') return false;
   if (line.event !== 'decided' && line.event !== 'ended') return Object.values(filter).every((asked) => asked === null);
   if (id !== null && line.id !== id) return false;
   if (verdict !== null && line.verdict !== verdict) return false;

@@ -18,6 +18,7 @@ const NOTES: ReadonlySet<unknown> = new Set([
   'reopen',
   'gap',
   'job',
+  'heartbeat',
 ]);
 const VERDICTS: ReadonlySet<unknown> = new Set(['allow', 'deny', 'observe']);
 const KINDS: ReadonlySet<unknown> = new Set(['anonymous', 'claimed', 'address', 'user', 'certificate', 'job']);

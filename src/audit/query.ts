@@ -3,6 +3,7 @@
 // that is between the sound lines around it. It streams in bounded memory and changes nothing.
 import { SallyportError } from '../errors.ts';
 import { type AuditPlace, type AuditProblem, LineCheck, missingBranch } from './check.ts';
+import { Coverage, type Covered } from './coverage.ts';
 import {
   type History,
   type HistoryFile,
@@ -25,7 +26,7 @@ export interface Match {
 }
 
 /** Whether the log is complete for the window. */
-export interface Completeness {
+export interface Completeness extends Covered {
   readonly complete: boolean;
   /** The files that the window touches. */
   readonly files: readonly string[];
@@ -47,6 +48,8 @@ export interface AuditQuery {
   readonly file: string;
   readonly window: Window;
   readonly matches: (line: StoredLine) => boolean;
+  /** Up to when its process should have spoken: the end of the window, or now. Absent: the log may end where it likes. */
+  readonly until?: number;
   /** Takes the matches of one piece of a file, never none; false ends the reading. */
   readonly take: (matches: readonly Match[]) => Promise<boolean>;
 }
@@ -66,6 +69,7 @@ class Reading {
   readonly #query: AuditQuery;
   readonly #history: History;
   readonly #check: LineCheck;
+  readonly #coverage: Coverage;
   readonly #touched: Pick<History, 'segments' | 'branches'>;
   readonly #problems: AuditProblem[] = [];
   #problemCount = 0;
@@ -81,6 +85,7 @@ class Reading {
     this.#query = query;
     this.#history = history;
     this.#touched = touchedBy(history, query.window);
+    this.#coverage = new Coverage(query.window);
     const first = this.#touched.segments[0]?.firstSeq ?? 1;
     this.#check = new LineCheck(first, history.branches, (problem, lasting) => this.#found(problem, lasting));
   }
@@ -95,15 +100,20 @@ class Reading {
       if (!(await this.#read(segment, segment === segments.at(-1), true))) return null;
     }
     this.#settle(Number.POSITIVE_INFINITY);
+    this.#coverage.end(this.#query.until ?? null);
     this.#beginning();
     for (const branch of branches) {
       this.#before = branch.firstMs;
       this.#check.fork(branch.path, branch.seq);
+      this.#coverage.fork(branch.firstMs);
       if (!(await this.#read(branch, true, false))) return null;
       this.#settle(Number.POSITIVE_INFINITY);
+      this.#coverage.end(null);
     }
+    const covered = this.#coverage.found;
     return {
-      complete: this.#problemCount === 0,
+      complete: this.#problemCount === 0 && covered.silence_count === 0,
+      ...covered,
       files: [...segments, ...branches].map((of) => of.path),
       lines: this.#check.lines,
       matched: this.#matched,
@@ -154,6 +164,7 @@ class Reading {
     const ms = Date.parse(line.time);
     this.#settle(ms);
     this.#before = ms;
+    this.#coverage.line(line, ms);
     const { from, to } = this.#query.window;
     return ms >= from && ms < to ? line : null;
   }

@@ -1,13 +1,14 @@
-// Says whether an audit log is complete: every line as check.ts wants it, and every branch there. It reads all segments once,
-// in order, in bounded memory, and changes nothing.
+// Says whether an audit log is complete: every line as check.ts wants it, every branch there, and no silence (coverage.ts). It reads all
+// segments once, in order, in bounded memory, and changes nothing. Of one time alone query.ts says it.
 // It proves that nothing was changed or taken out between two lines, not that nothing was cut from the end: for that the
 // last hash must be known from elsewhere.
 import { SallyportError } from '../errors.ts';
 import { type AuditPlace, type AuditProblem, LineCheck } from './check.ts';
+import { Coverage, type Covered } from './coverage.ts';
 import { type HistoryFile, listHistory, pathNow, readBatches } from './history.ts';
 
-export interface Verification {
-  /** True when no problem was found. */
+export interface Verification extends Covered {
+  /** True when no problem was found, and no silence. */
   readonly complete: boolean;
   readonly files: readonly string[];
   readonly lines: number;
@@ -41,18 +42,24 @@ export async function verifyAudit(file: string): Promise<Verification> {
     found({ file: path, line: 1, why: 'it begins as another file of the log does, and is not that file packed' });
   for (const path of unopened)
     found({ file: path, line: 0, why: 'an archive that cannot be read: unpack it, or pack it with gzip' });
+  const coverage = new Coverage({ from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY });
   const read = async (listed: HistoryFile, last: boolean): Promise<void> => {
     const path = await pathNow(file, listed);
     if (path === null) found({ file: listed.path, line: 0, why: 'it went away while the log was read' });
-    else await checkFile(path, last, check, found);
+    else await checkFile(path, last, { check, coverage, found });
   };
   for (const segment of segments) await read(segment, segment === segments.at(-1));
+  coverage.end(null);
   for (const branch of branches) {
     check.fork(branch.path, branch.seq);
+    coverage.fork(branch.firstMs);
     await read(branch, true);
+    coverage.end(null);
   }
+  const covered = coverage.found;
   return {
-    complete: problemCount === 0,
+    complete: problemCount === 0 && covered.silence_count === 0,
+    ...covered,
     files: [...segments, ...branches].map((of) => of.path),
     lines: check.lines,
     from: check.from,
@@ -63,15 +70,21 @@ export async function verifyAudit(file: string): Promise<Verification> {
   };
 }
 
-async function checkFile(
-  file: string,
-  last: boolean,
-  check: LineCheck,
-  found: (problem: AuditProblem) => void,
-): Promise<void> {
+interface Checks {
+  readonly check: LineCheck;
+  readonly coverage: Coverage;
+  readonly found: (problem: AuditProblem) => void;
+}
+
+async function checkFile(file: string, last: boolean, { check, coverage, found }: Checks): Promise<void> {
   let number = 0;
   try {
-    for await (const batch of readBatches(file)) for (const line of batch) check.line(file, ++number, line, last);
+    for await (const batch of readBatches(file)) {
+      for (const raw of batch) {
+        const line = check.line(file, ++number, raw, last);
+        if (line !== null) coverage.line(line, Date.parse(line.time));
+      }
+    }
   } catch (error) {
     if (!(error instanceof SallyportError) || error.code !== 'audit-damaged') throw error;
     found({ file, line: number, why: error.message });

@@ -1,4 +1,6 @@
 // Which audit log a command reads: the one that the policy names, or --log.
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { SallyportError } from '../errors.ts';
 import { type Input, usage } from './input.ts';
 import { loadFor } from './load.ts';
@@ -17,4 +19,21 @@ export function noAuditLog(file: string): SallyportError {
   return new SallyportError('audit-damaged', `there is no audit log ${file}`, {
     hint: 'Check audit.file in the policy, or name the log: --log FILE.',
   });
+}
+
+/** A log by its name, or what logs are in a folder and in the folders of nodes in it: `NAME.jsonl`, with what was rotated beside it. */
+export function logsAt(place: string): string[] {
+  if (!statSync(place, { throwIfNoEntry: false })?.isDirectory()) return [place];
+  const entries = readdirSync(place, { withFileTypes: true });
+  const below = entries.filter((entry) => entry.isDirectory()).flatMap(({ name }) => logsIn(join(place, name)));
+  const found = [...logsIn(place), ...below].sort();
+  if (found.length > 0) return found;
+  throw new SallyportError('audit-damaged', `there is no audit log in ${place}`, {
+    hint: 'Name the log itself: --log FILE.',
+  });
+}
+
+function logsIn(folder: string): string[] {
+  const names = readdirSync(folder).flatMap((name) => /^[^.].*?\.jsonl(?=$|[.-])/.exec(name)?.[0] ?? []);
+  return [...new Set(names)].map((name) => join(folder, name));
 }

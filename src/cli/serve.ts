@@ -2,6 +2,7 @@
 // keeps the proxy closed until all stand, obeys the signals, and ends them so that no record is lost.
 import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
+import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
 import type { IdentitySettings } from '../config/identity.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
@@ -146,14 +147,12 @@ async function run(parts: Parts): Promise<number> {
   const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log });
   const entrance = tls?.entrance ?? null;
   const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
+  const everyMs = settings.limits.audit_heartbeat_ms;
+  const heartbeat = new Heartbeat({ audit, everyMs, policy: () => ctx.policy.digest });
   try {
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
-    audit.note({
-      event: 'start',
-      policy: ctx.policy.digest,
-      detail: { version: VERSION, ...at, pid: process.pid, engine: engine.kind, ...brokenLayers(loaded) },
-    });
+    noteStart(parts, ctx.policy.digest, { ...at, engine: engine.kind });
     // After the start is recorded: grants are recorded too when they come.
     projection = fleet.start(log, (found) => holder.setGrants(found));
     const { env } = options;
@@ -180,6 +179,7 @@ async function run(parts: Parts): Promise<number> {
     sight.close();
     ctx.resolver.close();
     await shipping?.stop();
+    heartbeat.stop();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
     if (projection) await stopProjection(projection, log);
   }
@@ -200,6 +200,12 @@ function openTls(
       }
     },
   });
+}
+
+function noteStart({ audit, loaded }: Parts, policy: string, at: Readonly<Record<string, string>>): void {
+  const heartbeat_ms = loaded.settings.limits.audit_heartbeat_ms;
+  const detail = { version: VERSION, ...at, pid: process.pid, heartbeat_ms, ...brokenLayers(loaded) };
+  audit.note({ event: 'start', policy, detail });
 }
 
 function sayRepairs(audit: ProcessLog, log: Logger): void {

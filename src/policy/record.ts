@@ -117,12 +117,23 @@ export interface EndedLine extends LineBase {
   readonly client: string;
 }
 
-/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), and where a job used the job API. */
+/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), where a job used the job API, and where there was nothing else to write for a while. */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;
   readonly node: string;
-  readonly event: 'start' | 'stop' | 'policy' | 'mode' | 'grant' | 'upgrade' | 'cut' | 'reopen' | 'gap' | 'job';
+  readonly event:
+    | 'start'
+    | 'stop'
+    | 'policy'
+    | 'mode'
+    | 'grant'
+    | 'upgrade'
+    | 'cut'
+    | 'reopen'
+    | 'gap'
+    | 'job'
+    | 'heartbeat';
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }

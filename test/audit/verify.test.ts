@@ -46,6 +46,7 @@ describe('verifyAudit', () => {
     writeThree();
     expect(await verifyAudit(file)).toEqual({
       complete: true,
+      ...{ heartbeat_ms: null, silences: [], silence_count: 0, stopped: [] },
       files: [file],
       lines: 6,
       from: { seq: 1, time: '2026-01-31T12:00:00.000Z' },

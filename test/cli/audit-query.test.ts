@@ -45,7 +45,7 @@ describe('sallyport audit query', () => {
     );
     expect(out).toMatch(/ended +allow +closed +a\.example:443 +10\.0\.0\.7 +r2\n/);
     expect(out).toMatch(
-      /\ncomplete from its beginning to its end: 3 found; lines 1 to 4, .*; 4 lines checked in 1 files\n$/,
+      /\ncomplete from its beginning to its end: 3 found; lines 1 to 4, .*; 4 lines checked in 1 files\n {2}stopped in good order from \S+ on\n$/,
     );
   });
 

@@ -11,6 +11,7 @@ import { inert } from '../../report/inert.ts';
 import { LINES_CSV_HEAD, renderLinesCsv, renderLinesTable } from '../../report/render-lines.ts';
 import { EXIT } from '../args.ts';
 import { auditFile, noAuditLog } from '../audit-file.ts';
+import { coverageLines } from '../audit-statement.ts';
 import { type Input, moment, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 
@@ -27,6 +28,8 @@ export async function auditQuery(input: Input, ui: Ui, world: World): Promise<nu
   const found = await queryAudit({
     file,
     window,
+    // Who names no end asks for what there is.
+    ...(Number.isFinite(window.to) ? { until: Math.min(window.to, world.now()) } : {}),
     matches: (line) => filterMatches(filter, line),
     take: (matches) => {
       printer.print(matches);
@@ -119,13 +122,14 @@ function statement(found: Completeness, time: { from: string | null; to: string 
     const lines = [`${ui.paint('green', 'complete')} from ${window}: ${counts}`];
     if (unopened.length > 0)
       lines.push(`  not read, and nothing of that time is in them: ${inert(unopened.join(', '))}`);
-    return lines;
+    return [...lines, ...coverageLines(found)];
   }
   const lines = [
     `${ui.paint('red', 'not complete')} from ${window}: ${counts}`,
     ...problems.map(({ file, line, why }) => `  ${inert(line === 0 ? file : `${file}:${line}`)}: ${inert(why)}`),
   ];
   if (problem_count > problems.length) lines.push(`  … and ${problem_count - problems.length} more`);
+  lines.push(...coverageLines(found));
   for (const path of unopened)
     lines.push(`  ${inert(path)}: an archive that could not be read; unpack it, or pack it with gzip`);
   return lines;

@@ -1,18 +1,48 @@
 // `sallyport audit verify|repair`: says whether the audit log is complete; sets a broken tail aside. The work is in audit/.
 import { existsSync } from 'node:fs';
+import type { Window } from '../../audit/history.ts';
+import { type NodeStatement, stateAll, stateLog } from '../../audit/nodes.ts';
 import { repairAudit } from '../../audit/repair.ts';
-import { verifyAudit } from '../../audit/verify.ts';
+import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { auditFile, noAuditLog } from '../audit-file.ts';
-import type { Input } from '../input.ts';
+import { auditFile, logsAt, noAuditLog } from '../audit-file.ts';
+import { coverageLines, statementLines } from '../audit-statement.ts';
+import { type Input, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
+import { windowOf } from '../window.ts';
 import { auditVerifyShipped } from './audit-shipped.ts';
 
 export async function auditVerify(input: Input, ui: Ui, world: World): Promise<number> {
   const shipped = input.text('shipped');
   if (shipped !== null) return auditVerifyShipped(shipped, input, ui, world);
-  const file = auditFile(input, ui, world);
+  if (input.list('log').length > 0 && input.text('config') !== null)
+    throw usage('--config and --log both name an audit log', 'Give one of the two.');
+  const given = input.list('log').flatMap(logsAt);
+  const logs = given.length > 0 ? given : [auditFile(input, ui, world)];
+  const expected = input.list('node');
+  const window = windowTyped(input, world);
+  const [only] = logs;
+  if (window === null && expected.length === 0 && logs.length === 1 && only !== undefined) return verifyOne(only, ui);
+  const asked = window ?? { from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY };
+  const nodes: NodeStatement[] = [];
+  for (const log of logs) {
+    ui.progress(`reading ${log}`);
+    nodes.push(await stateLog(log, { window: asked, ...(window ? { until: Math.min(window.to, world.now()) } : {}) }));
+  }
+  ui.settle();
+  const found = stateAll(nodes, asked, expected);
+  if (ui.json) ui.object(found);
+  else for (const line of statementLines(found, ui)) ui.line(line);
+  return found.complete ? EXIT.ok : EXIT.failed;
+}
+
+/** Null where no time is asked for. */
+function windowTyped(input: Input, world: World): Window | null {
+  return input.text('from') === null && input.text('to') === null ? null : windowOf(input, world.now(), null);
+}
+
+async function verifyOne(file: string, ui: Ui): Promise<number> {
   ui.progress(`reading ${file}`);
   const found = await verifyAudit(file);
   ui.settle();
@@ -25,6 +55,11 @@ export async function auditVerify(input: Input, ui: Ui, world: World): Promise<n
     ui.object({ file, ...rest, problem_count: problemCount });
     return found.complete ? EXIT.ok : EXIT.failed;
   }
+  showOne(file, found, ui);
+  return found.complete ? EXIT.ok : EXIT.failed;
+}
+
+function showOne(file: string, found: Verification, ui: Ui): void {
   const range =
     found.from === null || found.to === null
       ? 'no lines'
@@ -35,17 +70,20 @@ export async function auditVerify(input: Input, ui: Ui, world: World): Promise<n
     );
     if (found.from !== null && found.from.seq > 1)
       ui.line(`  it begins at line ${found.from.seq}: older segments are not here`);
-    return EXIT.ok;
+    for (const line of coverageLines(found)) ui.line(line);
+    return;
   }
+  const problems = found.problemCount + found.silence_count;
   ui.line(
-    `${ui.paint('red', 'not complete')}: ${inert(file)}: ${range}, ${found.problemCount} ${found.problemCount === 1 ? 'problem' : 'problems'}`,
+    `${ui.paint('red', 'not complete')}: ${inert(file)}: ${range}, ${problems} ${problems === 1 ? 'problem' : 'problems'}`,
   );
   for (const { file: at, line, why } of found.problems) ui.line(`  ${inert(at)}:${line}: ${inert(why)}`);
   if (found.problemCount > found.problems.length) ui.line(`  … and ${found.problemCount - found.problems.length} more`);
-  ui.line(
-    '  hint: a broken tail is set aside by `sallyport audit repair`; what is missing in the middle cannot be mended',
-  );
-  return EXIT.failed;
+  for (const line of coverageLines(found)) ui.line(line);
+  if (found.problemCount > 0)
+    ui.line(
+      '  hint: a broken tail is set aside by `sallyport audit repair`; what is missing in the middle cannot be mended',
+    );
 }
 
 export function auditRepair(input: Input, ui: Ui, world: World): number {

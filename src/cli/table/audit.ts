@@ -4,15 +4,21 @@ import { CONFIG, type CommandSpec, LOG, WHEN } from './spec.ts';
 export const AUDIT_COMMANDS = [
   {
     name: 'audit verify',
-    summary: 'Check that the audit log is complete: every line, its number and its hash.',
-    json: 'file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open; with --shipped: dir, complete, nodes [{node, folder, checkpoint {time, last {seq, hash}} or null, last, behind, problems, complete}]',
+    summary:
+      'Check that audit logs are complete: every line, its number and its hash; and of a time, that every node was there.',
+    json: 'of one log: file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open, heartbeat_ms, silences [{from, to}], silence_count, stopped [{from, to}]; of a time, of several logs, or with --node: from, to, verdict (complete, gaps, missing-nodes), complete, nodes [{node, log, complete, files, lines, first, last, problems, problem_count, unopened, heartbeat_ms, silences, silence_count, stopped}], missing; with --shipped: dir, complete, nodes [{node, folder, checkpoint {time, last {seq, hash}} or null, last, behind, problems, complete}]',
     about: [
+      'A silence is a gap too: a proxy writes at least a heartbeat each limits.audit_heartbeat_ms, so twice that without a line and without a stop note means that it was not running, or not recording.',
+      'With --from or --to it says whether the logs are complete for that time, reads no more than that takes, and expects each node to have spoken up to its end. --log may stand several times, and may name a folder: then all logs in it and in the folders of nodes in it.',
       'With --shipped it looks into the second place of audit.ship instead: each node there must have the files of its checkpoint, a whole chain, and a checkpoint that is signed by a key that was given.',
     ],
     arguments: [],
     options: [
       CONFIG,
-      LOG,
+      { ...LOG, repeat: true, about: 'An audit log, or a folder of logs, instead of the one that --config names.' },
+      { name: 'from', value: 'WHEN', about: `Only from then on: ${WHEN}. All there is unless given.` },
+      { name: 'to', value: 'WHEN', about: 'Only before then, written the same way; now where --from is given alone.' },
+      { name: 'node', value: 'NAME', repeat: true, about: 'A node that must be there.' },
       { name: 'shipped', value: 'DIR', about: 'The folder that the nodes ship to.' },
       {
         name: 'key',
@@ -20,24 +26,23 @@ export const AUDIT_COMMANDS = [
         repeat: true,
         about: 'With --shipped: an Ed25519 public key in PEM that signs checkpoints.',
       },
-      { name: 'node', value: 'NAME', repeat: true, about: 'With --shipped: a node that must be there.' },
-      { name: 'to', value: 'WHEN', about: `With --shipped: all until then must be there. ${WHEN}.` },
     ],
-    exits: { 0: 'complete', 1: 'a line is damaged, missing or altered' },
+    exits: { 0: 'complete', 1: 'a line is damaged, missing or altered, a node was silent, or a node is missing' },
     examples: [
       'sallyport audit verify --config config/sallyport.yaml',
       'sallyport audit verify --log data/audit.jsonl',
+      'sallyport audit verify --from 2026-03-01 --to 2026-04-01 --log /srv/audit/proxy-1/audit.jsonl --log /srv/audit/proxy-2/audit.jsonl --node proxy-1 --node proxy-2',
       'sallyport audit verify --shipped /mnt/audit --key checkpoints.pub --node proxy-1 --node proxy-2 --to 24h',
     ],
   },
   {
     name: 'audit query',
     summary: 'Print the records that match, and say whether the log is complete for that time.',
-    json: 'one object a line: each record as the log has it, then {from, to, complete, files, lines, matched, first and last {seq, time} or null, problems [{file, line, why}], problem_count, unopened}',
+    json: 'one object a line: each record as the log has it, then {from, to, complete, files, lines, matched, first and last {seq, time} or null, problems [{file, line, why}], problem_count, unopened, heartbeat_ms, silences [{from, to}], silence_count, stopped [{from, to}]}',
     about: [
       'Reads the log, its rotated files and the branches of upgrades, packed with gzip or not, as far as the time touches them, and checks what it reads as `audit verify` does. Prints decided and ended lines in the order of the log, those of a branch after the others; notes (start, policy, mode, gap) where nothing but the time is asked for.',
       'A time is a span back from now (90m, 24h, 7d, 4w) or an ISO 8601 date or time, UTC unless it says otherwise; a date alone is its first moment.',
-      'The last thing it says is whether the log is complete for that time: gaps, damaged lines, missing branches and archives that could not be read are named. With csv that stands on standard error. A log cut off at its end looks complete.',
+      'The last thing it says is whether the log is complete for that time: gaps, damaged lines, silences of the proxy, missing branches and archives that could not be read are named. With csv that stands on standard error. A log cut off at its end looks complete.',
     ],
     arguments: [],
     options: [

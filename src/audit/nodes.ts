@@ -1,0 +1,70 @@
+// One statement about the logs of all nodes for one time: complete, gaps (who, when, why), or nodes of which nothing is there. Each log is
+// read as query.ts reads it; what a node is called stands in its lines.
+import type { AuditProblem } from './check.ts';
+import { listHistory, type Window } from './history.ts';
+import { type Completeness, queryAudit } from './query.ts';
+
+export interface NodeStatement extends Omit<Completeness, 'matched'> {
+  /** As its first line says; null where it has none. */
+  readonly node: string | null;
+  readonly log: string;
+}
+
+export interface Statement {
+  /** Null: as far as the logs go. */
+  readonly from: string | null;
+  readonly to: string | null;
+  readonly verdict: 'complete' | 'gaps' | 'missing-nodes';
+  readonly complete: boolean;
+  readonly nodes: readonly NodeStatement[];
+  /** Expected, and nothing of them is here. */
+  readonly missing: readonly string[];
+}
+
+interface Asked {
+  readonly window: Window;
+  /** Up to when each node should have spoken; absent: a log may end where it likes. */
+  readonly until?: number;
+}
+
+/** What one log says of a time. */
+export async function stateLog(log: string, { window, until }: Asked): Promise<NodeStatement> {
+  const { segments, branches } = await listHistory(log);
+  const found = await queryAudit({
+    file: log,
+    window,
+    matches: () => false,
+    take: async () => true,
+    ...(until === undefined ? {} : { until }),
+  });
+  if (found === null) throw new Error('a reading that takes nothing was ended');
+  const { matched: _, ...rest } = found;
+  const name = (segments[0] ?? branches[0])?.first.node ?? null;
+  const nothing: AuditProblem[] =
+    name === null && rest.complete ? [{ file: log, line: 0, why: 'there is no log here, or no line in it' }] : [];
+  return {
+    node: name,
+    log,
+    ...rest,
+    problems: [...nothing, ...rest.problems],
+    problem_count: nothing.length + rest.problem_count,
+    complete: rest.complete && nothing.length === 0,
+  };
+}
+
+/** @param expected nodes that must be among them */
+export function stateAll(
+  nodes: readonly NodeStatement[],
+  { from, to }: Window,
+  expected: readonly string[],
+): Statement {
+  const there = new Set(nodes.map(({ node }) => node));
+  const missing = [...new Set(expected)].filter((name) => !there.has(name)).sort();
+  const verdict =
+    missing.length > 0 ? 'missing-nodes' : nodes.length > 0 && nodes.every((one) => one.complete) ? 'complete' : 'gaps';
+  return { from: timeOf(from), to: timeOf(to), verdict, complete: verdict === 'complete', nodes, missing };
+}
+
+function timeOf(ms: number): string | null {
+  return Number.isFinite(ms) ? new Date(ms).toISOString() : null;
+}

@@ -1,0 +1,108 @@
+// `sallyport audit verify` of a time and of several nodes, as it is typed: what is said, in both forms, and the exit code.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openAuditLog } from '../../src/audit/log.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
+import { tempDir } from '../support/temp.ts';
+import { NOW, type } from './console.ts';
+
+const MINUTE = 60_000;
+
+/** A node that said something at these minutes before now. */
+function node(folder: string, name: string, minutesAgo: readonly number[], stops = false): string {
+  let now = 0;
+  mkdirSync(join(folder, name), { recursive: true });
+  const file = join(folder, name, 'audit.jsonl');
+  const base = { file, node: name, limits: DEFAULT_LIMITS, whenFull: 'refuse', sync: 'none' } as const;
+  const log = openAuditLog({ ...base, now: () => new Date(now) });
+  for (const [index, minutes] of minutesAgo.entries()) {
+    now = NOW - minutes * MINUTE;
+    const last = stops && index === minutesAgo.length - 1;
+    const event = index === 0 ? 'start' : last ? 'stop' : 'heartbeat';
+    log.note({ event, policy: 'p', detail: { heartbeat_ms: MINUTE } });
+  }
+  log.close();
+  return file;
+}
+
+const every = (from: number, to: number): number[] => Array.from({ length: from - to + 1 }, (_, n) => from - n);
+const time = (minutesAgo: number): string => new Date(NOW - minutesAgo * MINUTE).toISOString();
+
+describe('sallyport audit verify of several nodes', () => {
+  it('says complete where each was there, or stopped in good order', async () => {
+    const dir = tempDir('nodes');
+    node(dir, 'proxy-1', every(30, 0));
+    node(dir, 'proxy-2', every(30, 15), true);
+    const { code, out, err } = await type([
+      ...['audit', 'verify', '--log', dir, '--from', '25m', '--node', 'proxy-1', '--node', 'proxy-2'],
+    ]);
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(/^complete: proxy-1 \(.*audit\.jsonl\): lines 6 to \d+, .*\ncomplete: proxy-2 /);
+    expect(out).toContain(`\n  stopped in good order from ${time(15)} on\n`);
+    expect(out).toMatch(/\ncomplete from \S+ to \S+: 2 logs, 0 with gaps, 0 missing\n$/);
+  });
+
+  it('says who was silent, from when to when', async () => {
+    const dir = tempDir('nodes');
+    const one = node(dir, 'proxy-1', [...every(30, 20), ...every(10, 0)]);
+    const two = node(dir, 'proxy-2', every(30, 12));
+    const { code, out } = await type(['audit', 'verify', '--log', one, '--log', two, '--from', '25m', '--to', '5m']);
+    expect(code).toBe(1);
+    expect(out).toContain(`no line, no heartbeat and no stop from ${time(20)} to ${time(10)}: it was not running`);
+    expect(out).toContain(`no stop from ${time(12)} to ${time(5)}:`);
+    expect(out).toMatch(/\ngaps from \S+ to \S+: 2 logs, 2 with gaps, 0 missing\n$/);
+    const before = await type(['audit', 'verify', '--log', one, '--from', '28m', '--to', '22m', '--json']);
+    expect([before.code, JSON.parse(before.out)]).toMatchObject([
+      0,
+      { verdict: 'complete', nodes: [{ silences: [] }] },
+    ]);
+  });
+
+  it('says who is missing', async () => {
+    const dir = tempDir('nodes');
+    const one = node(dir, 'proxy-1', every(30, 0));
+    const { code, out } = await type([
+      'audit',
+      'verify',
+      '--log',
+      one,
+      '--node',
+      'proxy-1',
+      '--node',
+      'proxy-2',
+      '--json',
+    ]);
+    expect(code).toBe(1);
+    expect(JSON.parse(out)).toMatchObject({
+      ...{ from: null, to: null, verdict: 'missing-nodes', complete: false, missing: ['proxy-2'] },
+      nodes: [{ node: 'proxy-1', complete: true, heartbeat_ms: MINUTE }],
+    });
+    const said = await type(['audit', 'verify', '--log', one, '--node', 'proxy-2']);
+    expect(said.out).toMatch(/\nmissing: proxy-2: .*\nmissing nodes: 1 logs?, 0 with gaps, 1 missing\n$/);
+  });
+
+  it('says of one log without a time, too, where it was silent', async () => {
+    const dir = tempDir('nodes');
+    const { code, out } = await type(['audit', 'verify', '--log', node(dir, 'proxy-1', [30, 20])]);
+    expect(code).toBe(1);
+    expect(out).toMatch(/^not complete: .*, 1 problem\n {2}no line, no heartbeat and no stop from /);
+  });
+
+  it('refuses an empty folder, and two names for one thing', async () => {
+    const empty = tempDir('nodes');
+    expect(await type(['audit', 'verify', '--log', empty])).toMatchObject({ code: 1 });
+    const both = await type(['audit', 'verify', '--log', empty, '--config', 'x.yaml']);
+    expect([both.code, both.err]).toMatchObject([2, expect.stringContaining('both name an audit log')]);
+  });
+});
+
+it('a query says the same of its time', async () => {
+  const log = node(tempDir('nodes'), 'proxy-1', [...every(30, 20), ...every(10, 0)]);
+  const { code, out } = await type(['audit', 'query', '--log', log, '--from', '25m', '--to', '5m']);
+  expect(code).toBe(1);
+  expect(out).toContain(`no stop from ${time(20)} to ${time(10)}`);
+  expect(out).not.toContain('heartbeat_ms');
+  const soon = await type(['audit', 'query', '--log', log, '--from', '8m', '--to', '2030-01-01']);
+  expect([soon.code, soon.out]).toMatchObject([0, expect.stringMatching(/^complete from .*: 0 found;/)]);
+});
