@@ -3,7 +3,6 @@ import { execFileSync } from 'node:child_process';
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SallyportError } from '../../src/errors.ts';
 import { type Ca, covers, loadCa, newCa, newKey } from '../../src/inspect/ca.ts';
@@ -11,6 +10,7 @@ import { buildLeaf, type Names, readCa, spkiOf } from '../../src/inspect/certifi
 import { Leaves } from '../../src/inspect/leaves.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
 import { hasProgram } from '../support/programs.ts';
+import fc from '../support/property.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
 
 const dir = tempDir('ca');
