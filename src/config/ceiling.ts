@@ -4,6 +4,7 @@
 // A look-up goes by the labels of the host, never by the lines of the ceiling.
 import type { Cidr } from '../policy/address.ts';
 import type { RuleSource } from '../policy/compile.ts';
+import { inspectionCovers } from '../policy/inspect-cover.ts';
 import { formatIp } from '../policy/ip.ts';
 import { parents, portsOf, protocolOn } from './lint-cover.ts';
 
@@ -87,6 +88,7 @@ function admits(line: RuleSource, rule: RuleSource, port: number): boolean {
   const allowed = protocolOn(line, port);
   if (allowed !== 'any' && allowed !== protocolOn(rule, port)) return false;
   if (rule.metadata && !line.metadata) return false;
+  if (!inspectionCovers(line.inspect, rule.inspect)) return false;
   return line.paths === null || JSON.stringify(line.paths) === JSON.stringify(rule.paths);
 }
 
@@ -94,6 +96,9 @@ function unlike(line: RuleSource, rule: RuleSource, port: number): string {
   const [allowed, wanted] = [protocolOn(line, port), protocolOn(rule, port)];
   if (allowed !== 'any' && allowed !== wanted) return `it has protocol ${allowed} on port ${port}, not ${wanted}`;
   if (rule.metadata && !line.metadata) return 'it does not have instance metadata';
+  if (!inspectionCovers(line.inspect, rule.inspect)) {
+    return rule.inspect === null ? 'it is inspected' : 'it lets other requests through';
+  }
   return 'it has some paths only';
 }
 

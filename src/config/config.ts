@@ -24,6 +24,10 @@ export interface AdminSettings extends AdminListen {
   readonly tls: { readonly cert: string; readonly key: string } | null;
 }
 
+export interface InspectionSettings {
+  readonly ca: { readonly cert: string; readonly key: string; readonly passphraseFile: string | null };
+}
+
 /** Everything but the rules; plain data that structured clone copies. */
 export interface Settings {
   /** The file as it was named; null where there is none. */
@@ -41,6 +45,8 @@ export interface Settings {
   /** What moves the bytes. */
   readonly engine: (typeof ENGINES)[number];
   readonly plainHttp: boolean;
+  /** The files of the CA that signs for inspected hosts; null where nothing is inspected. */
+  readonly inspection: InspectionSettings | null;
   /** Whether a change of the files reloads by itself. */
   readonly watch: boolean;
   /** What becomes of an open request that a new policy refuses. */
@@ -136,6 +142,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     identity: input.identity,
     engine: raw.engine ?? 'auto',
     plainHttp: raw.plain_http ?? true,
+    inspection: inspectionOf(raw.inspection),
     watch: raw.watch ?? true,
     onReload: raw.on_reload ?? 'keep',
     ...reachOf(raw),
@@ -224,6 +231,12 @@ interface AdminGiven {
   readonly listen?: AdminListen | undefined;
   readonly token_file?: string | undefined;
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
+}
+
+function inspectionOf(given: Parsed['raw']['inspection']): InspectionSettings | null {
+  if (given === undefined) return null;
+  const { cert, key, passphrase_file } = given.ca;
+  return { ca: { cert, key, passphraseFile: passphrase_file ?? null } };
 }
 
 /** The token lies beside the audit log: whoever may read one may read the other. */

@@ -31,6 +31,8 @@ export interface LayerInput {
   readonly ceiling: Ceiling | null;
   /** Leaves out what is outside the ceiling, instead of refusing the file: for one that was good under another ceiling. */
   readonly cut: boolean;
+  /** Whether there is a CA that signs for inspected hosts. */
+  readonly inspects: boolean;
 }
 
 export interface BuiltLayer {
@@ -59,8 +61,8 @@ export function buildLayer(input: LayerInput): BuiltLayer {
   const allow = parseList<AllowItem>(allowItem, 'allow', value, problems);
   const deny = place.role === 'ceiling' ? [] : parseList<DenyItem>(denyItem, 'deny', value, problems);
   const tests = place.role === 'ceiling' ? [] : parseList<TestItem>(testItem, 'tests', value, problems);
-  const built = buildRules({ allow, deny, catalog, origin });
-  problems.push(...built.problems);
+  const built = buildRules({ allow, deny, catalog, origin, inspects: place.role === 'ceiling' || input.inspects });
+  problems.push(...built.problems, ...foreignFiles(allow));
   const paths = new Map<readonly PropertyKey[], readonly PropertyKey[]>();
   const rules: PlacedRule[] = [];
   for (const placed of built.rules) {
@@ -73,6 +75,16 @@ export function buildLayer(input: LayerInput): BuiltLayer {
   if (place.role === 'ceiling') return { rules, tests: [], problems: distinct(problems) };
   const inside = withinCeiling(rules, input, problems);
   return { rules: inside, tests: asked(tests, place.scope ?? {}, problems), problems: distinct(problems) };
+}
+
+/** Files of the proxy's machine are the base's to name. */
+function foreignFiles(allow: readonly Placed<AllowItem>[]): PathProblem[] {
+  return allow.flatMap(({ index, item }) => {
+    if ('pattern' in item || item.upstream_ca === undefined) return [];
+    const message = 'upstream_ca names a file of the proxy, and stands in the base file or nowhere';
+    const hint = 'Remove it, or ask for a rule in the base.';
+    return [error('config-conflict', ['allow', index, 'upstream_ca'], message, hint)];
+  });
 }
 
 /** The ceiling is the same for everyone and at all times: what depends on either belongs to what it bounds. */

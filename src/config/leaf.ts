@@ -17,7 +17,8 @@ export interface LeafParams {
 
 type Leaf<T> = { readonly value: T } | { readonly problem: string; readonly hint?: string };
 
-function leaf<T>(code: OperatorErrorCode, about: string, read: (text: string) => Leaf<T>) {
+/** A text that is read into a value, or refused with a sentence. */
+export function leaf<T>(code: OperatorErrorCode, about: string, read: (text: string) => Leaf<T>) {
   return z
     .string()
     .describe(about)

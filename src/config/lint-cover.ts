@@ -2,6 +2,7 @@
 // PURE. One look-up for each port and label of a rule, whatever the number of rules: the lint stays linear.
 // It answers for certain cases only; a rule that several others cover together by selectors or dates is not seen.
 import type { Protocol, RuleSource } from '../policy/compile.ts';
+import { sameInspection } from '../policy/inspect-cover.ts';
 import type { Pattern } from '../policy/pattern.ts';
 
 /** The protocol that a rule demands on a port. */
@@ -91,6 +92,7 @@ export function addsNothing(rule: RuleSource, other: RuleSource): boolean {
   return (
     rule.mode === other.mode &&
     rule.metadata === other.metadata &&
+    sameInspection(rule.inspect, other.inspect) &&
     rule.addresses.every((range) => ranges.has(range.text)) &&
     portsOf(rule).every((port) => protocolOn(rule, port) === protocolOn(other, port))
   );

@@ -46,6 +46,8 @@ export interface LayersInput {
   readonly catalog: Catalog;
   readonly lastGood: LastGood;
   readonly filesMax: number;
+  /** Whether there is a CA that signs for inspected hosts. */
+  readonly inspects: boolean;
   /** Takes what was read. */
   readonly files: FileRead[];
 }
@@ -61,6 +63,7 @@ class Layer {
   readonly place: LayerPlace;
   readonly problems: Problem[];
   readonly #catalog: Catalog;
+  readonly #inspects: boolean;
   readonly #attempts: Attempt[];
   built: BuiltLayer | null = null;
   document: SourceDocument | null = null;
@@ -69,6 +72,7 @@ class Layer {
     this.place = place;
     this.problems = [...problems];
     this.#catalog = input.catalog;
+    this.#inspects = input.inspects;
     const current = this.problems.length > 0 ? null : this.#read(input.files);
     // Whom a file is for must be known before anything of it is in force.
     const last = problems.length > 0 ? undefined : input.lastGood[place.file];
@@ -132,7 +136,8 @@ class Layer {
     try {
       const document = parseText(place.file, text);
       const origin = (path: readonly PropertyKey[]): string => `${place.file}:${document.place(path).line}`;
-      const built = buildLayer({ place, value: document.value, catalog: this.#catalog, origin, ceiling, cut });
+      const [catalog, inspects] = [this.#catalog, this.#inspects];
+      const built = buildLayer({ place, value: document.value, catalog, origin, ceiling, cut, inspects });
       if (place.role === 'pipeline' && ceiling === null) {
         const message = 'there is no valid ceiling, so nothing of this file is granted';
         this.#tell([{ ...NO_CEILING, message }], document);

@@ -45,6 +45,8 @@ export interface LoadOptions {
   /** Its text, instead of what is on the disk: a proposal that nobody has written yet. */
   readonly text?: string;
   readonly overrides?: Overrides;
+  /** The file is a policy that many nodes share, without the settings of one: what they need of it is not asked for. */
+  readonly shared?: boolean;
   /** Where the policy is read from, instead of the folder in force of `policy.source`: a bundle on trial. */
   readonly policyFolder?: string;
   /** What was last in force of each layer, for one that is broken now. */
@@ -126,7 +128,7 @@ export type WorkerAnswer =
  * @throws SallyportError with `problems`
  */
 export function loadConfigHere(options: LoadOptions): LoadedHere {
-  const { file, now } = options;
+  const { file, now, shared = false } = options;
   const own = file === null ? BUILT_IN : options.text === undefined ? readFile(file) : read(file, options.text);
   const elsewhere = file === null ? null : followSource(own, file, options.policyFolder ?? null);
   const document = elsewhere?.document ?? own;
@@ -160,14 +162,15 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   if (file !== null) findings.add(sizeProblems(Math.max(own.bytes, elsewhere?.bytes ?? 0), settings));
   // Without its catalog every group of the file would look unknown.
   if (catalog === null) throw findings.error();
-  const built = buildPolicySource({ parsed, settings, catalog, origin, machine: machineAddresses() });
+  const built = buildPolicySource({ parsed, settings, catalog, origin, machine: machineAddresses(), shared });
   findings.add(built.problems);
   // Rules of a file with an error are incomplete: warnings and tests about them would mislead.
   if (findings.hasErrors) throw findings.error();
   if (raw.layers !== undefined && base !== null) {
     const { lastGood = {} } = options;
+    const inspects = shared || settings.inspection !== null;
     const filesMax = settings.limits.layer_files_max;
-    layers = new Layers({ file: base, layers: raw.layers, catalog, lastGood, filesMax, files });
+    layers = new Layers({ file: base, layers: raw.layers, catalog, lastGood, filesMax, inspects, files });
   }
   const made = makePolicy(built, catalog, layers, { tests: parsed.tests, place: origin, now });
   const rules = [...built.rules, ...(layers?.rules ?? [])];

@@ -3,6 +3,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { PolicySource, RuleSource } from '../policy/compile.ts';
+import type { InspectEntry, Inspection } from '../policy/inspect.ts';
 import type { Selector } from '../policy/selector.ts';
 import { ownEndpoints, proxyEndpoints, type Settings } from './config.ts';
 import { error, type PathProblem, warning } from './issues.ts';
@@ -17,6 +18,8 @@ export interface PolicySourceInput {
   readonly origin: (path: readonly PropertyKey[]) => string;
   /** Addresses of this machine's interfaces. */
   readonly machine: readonly string[];
+  /** Whether inspected rules need no CA here: what many nodes share is judged without a node. */
+  readonly shared: boolean;
 }
 
 export interface BuiltPolicy {
@@ -29,7 +32,9 @@ export interface BuiltPolicy {
 export function buildPolicySource(input: PolicySourceInput): BuiltPolicy {
   const { parsed, settings, catalog } = input;
   const { raw } = parsed;
-  const built = buildRules({ allow: parsed.allow, deny: parsed.deny, catalog, origin: input.origin });
+  const { allow, deny } = parsed;
+  const inspects = input.shared || settings.inspection !== null;
+  const built = buildRules({ allow, deny, catalog, origin: input.origin, inspects });
   const problems = [...built.problems, ...selectorProblems(parsed)];
   if (raw.layers?.pipelines !== undefined && raw.layers.ceiling === undefined)
     problems.push(
@@ -148,7 +153,14 @@ function canonicalRule(rule: RuleSource): unknown[] {
     rule.group === null ? null : [rule.group, rule.id],
     // What decides is that it has one: then it is no reason for others. Without layers the text is what it always was.
     ...(rule.layer === null ? [] : ['layer']),
+    ...(rule.inspect === null ? [] : [canonicalInspection(rule.inspect)]),
   ];
+}
+
+/** Where its lines stand in the file does not decide. */
+function canonicalInspection(inspection: Inspection): unknown[] {
+  const lines = (entries: readonly InspectEntry[]): unknown[] => entries.map(({ text, origin, ...rest }) => rest);
+  return [{ ...inspection, allow: lines(inspection.allow), deny: lines(inspection.deny) }];
 }
 
 function texts(ranges: readonly Cidr[]): string[] {

@@ -11,8 +11,10 @@ import {
   templateParameters,
 } from '../catalog/catalog.ts';
 import type { HintSource, Protocol, RuleSource } from '../policy/compile.ts';
+import type { Inspection } from '../policy/inspect.ts';
 import type { Pattern } from '../policy/pattern.ts';
 import type { Selector } from '../policy/selector.ts';
+import { inspectionFor, inspectionOf } from './inspect.ts';
 import { error, type PathProblem } from './issues.ts';
 import type { LastDay } from './leaf.ts';
 import type { Placed } from './parse.ts';
@@ -36,6 +38,8 @@ export interface RulesInput {
   readonly catalog: Catalog;
   /** `file:line` of an item. */
   readonly origin: (path: readonly PropertyKey[]) => string;
+  /** Whether there is a CA that signs for inspected hosts. */
+  readonly inspects: boolean;
 }
 
 export interface Rules {
@@ -64,7 +68,7 @@ export function buildRules(input: RulesInput): Rules {
     checkAccept(item, path, problems);
     if ('pattern' in item) rules.push(shortRule(item.pattern, item.port, path, input.origin));
     else if (item.group !== undefined) rules.push(...groupRules(item, item.group, path, input, on, problems));
-    else rules.push(...hostRule(item, path, input.origin, problems));
+    else rules.push(...hostRule(item, path, input, problems));
   }
   return { rules, hints: hintsOf(input.catalog, on), problems };
 }
@@ -94,6 +98,7 @@ function blank(effect: RuleSource['effect'], pattern: Pattern, at: string): Rule
     addresses: NO_ADDRESSES,
     metadata: false,
     paths: null,
+    inspect: null,
     mode: null,
     for: null,
     expires: null,
@@ -151,7 +156,7 @@ function denyRule(item: DenyItem, path: readonly PropertyKey[], origin: RulesInp
 function hostRule(
   item: AllowMapping,
   path: readonly PropertyKey[],
-  origin: RulesInput['origin'],
+  input: RulesInput,
   problems: PathProblem[],
 ): PlacedRule[] {
   if (item.host === undefined) {
@@ -176,15 +181,33 @@ function hostRule(
         ),
       );
   }
+  const inspect = inspected(item, path, input, problems);
   const rule: RuleSource = {
-    ...blank('allow', item.host, origin(path)),
+    ...blank('allow', item.host, input.origin(path)),
     ports: item.ports ?? null,
-    protocol: item.protocol ?? null,
+    protocol: inspect === null ? (item.protocol ?? null) : 'tls',
+    inspect: inspect === null ? null : inspectionFor(inspect, item.host, path, problems),
     addresses: item.addresses ?? NO_ADDRESSES,
     mode: item.mode ?? null,
     ...stated(item),
   };
   return [{ ...placed(item, path), rule }];
+}
+
+/** What the item says below its hosts; a problem where nobody could sign for them. */
+function inspected(
+  item: AllowMapping,
+  path: readonly PropertyKey[],
+  { origin, inspects }: RulesInput,
+  problems: PathProblem[],
+): Inspection | null {
+  const inspect = inspectionOf(item, path, origin, problems);
+  if (inspect !== null && !inspects) {
+    const message = 'the rule is inspected, and inspection.ca names no CA that signs for its host';
+    const hint = 'Run `sallyport ca init`, and write inspection: { ca: { cert: …, key: … } } as it says.';
+    problems.push(error('config-missing-key', [...path, 'inspect'], message, hint));
+  }
+  return inspect;
 }
 
 function groupRules(
@@ -216,6 +239,7 @@ function groupRules(
   const entriesOn = on.get(group.id) ?? new Set();
   on.set(group.id, entriesOn);
   const own = ownHostParameters(group);
+  const inspect = inspected(item, path, input, problems);
   const shared = {
     addresses: item.addresses ?? NO_ADDRESSES,
     mode: item.mode ?? null,
@@ -226,11 +250,19 @@ function groupRules(
   return expansion.entries.map(({ entry, pattern }) => {
     entriesOn.add(entry.id);
     const ownHost = templateParameters(entry.host).some((parameter) => own.includes(parameter));
+    const protocol = (ownHost ? item.protocol : undefined) ?? SCHEME_PROTOCOL[entry.scheme];
+    if (inspect !== null && protocol !== 'tls') {
+      const message = `the rule is inspected, and ${entry.id} of group ${group.id} is ${entry.scheme}, which is not TLS`;
+      problems.push(
+        error('config-conflict', [...path, 'inspect'], message, 'Write rules with host: for what is to be inspected.'),
+      );
+    }
     const rule: RuleSource = {
       effect: 'allow',
       pattern,
       ports: (ownHost ? item.ports : undefined) ?? entry.ports,
-      protocol: (ownHost ? item.protocol : undefined) ?? SCHEME_PROTOCOL[entry.scheme],
+      protocol,
+      inspect: inspect === null ? null : inspectionFor(inspect, pattern, path, problems),
       metadata: group.requires === 'proxy-host-identity',
       paths: entry.paths ?? null,
       id: entry.id,

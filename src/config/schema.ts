@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
+import { inspectionKey, inspectKeys } from './inspect-schema.ts';
 import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
 import { policyKey } from './source-schema.ts';
@@ -96,6 +97,7 @@ export const allowMapping = z
     mode: mode(
       'observe puts the rule on trial: what it matches passes and is recorded as would-deny. enforce keeps its checks in observe mode too.',
     ).optional(),
+    ...inspectKeys,
     ...stated,
   })
   .meta({ oneOf: [{ required: ['host'] }, { required: ['group'] }] });
@@ -316,6 +318,7 @@ export const SHAPE = {
     .boolean()
     .describe('Whether http:// requests are forwarded, where a rule has protocol http or any. Default true.')
     .optional(),
+  inspection: inspectionKey.optional(),
   on_reload: z
     .enum(ON_RELOAD)
     .describe(

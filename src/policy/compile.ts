@@ -3,6 +3,7 @@
 // What few rules share (ports, selectors, ranges, paths) stands once in a small table; a rule holds its row number.
 import type { Cidr } from './address.ts';
 import { canonicalAddress } from './address.ts';
+import type { Inspection } from './inspect.ts';
 import type { PathRule } from './paths.ts';
 import type { Pattern } from './pattern.ts';
 import type { Selector } from './selector.ts';
@@ -24,6 +25,8 @@ export interface RuleSource {
   readonly metadata: boolean;
   /** Only for plain http; null is every path. A rule with paths never admits CONNECT. */
   readonly paths: readonly PathRule[] | null;
+  /** What may pass below the host; null: it is never decrypted. */
+  readonly inspect: Inspection | null;
   /** observe: what the rule matches passes and is recorded as `observe`. Without effect on deny rules. */
   readonly mode: Mode | null;
   readonly for: Selector | null;
@@ -108,10 +111,12 @@ export interface CompiledPolicy {
   readonly selectorRow: Uint32Array<ArrayBuffer>;
   readonly addressesRow: Uint32Array<ArrayBuffer>;
   readonly pathsRow: Uint32Array<ArrayBuffer>;
+  readonly inspectRow: Uint32Array<ArrayBuffer>;
   readonly ports: readonly (readonly number[] | null)[];
   readonly selectors: readonly (Selector | null)[];
   readonly addresses: readonly (readonly Cidr[])[];
   readonly paths: readonly (readonly PathRule[] | null)[];
+  readonly inspections: readonly (Inspection | null)[];
   /** Rule i's text is the JSON array in textBytes[textStart[i]..textStart[i + 1]): see RuleText. */
   readonly textBytes: Uint8Array<ArrayBuffer>;
   readonly textStart: Float64Array<ArrayBuffer>;
@@ -230,10 +235,12 @@ interface Columns {
   readonly selectorRow: Uint32Array<ArrayBuffer>;
   readonly addressesRow: Uint32Array<ArrayBuffer>;
   readonly pathsRow: Uint32Array<ArrayBuffer>;
+  readonly inspectRow: Uint32Array<ArrayBuffer>;
   readonly ports: Rows<readonly number[] | null>;
   readonly selectors: Rows<Selector | null>;
   readonly addresses: Rows<readonly Cidr[]>;
   readonly paths: Rows<readonly PathRule[] | null>;
+  readonly inspections: Rows<Inspection | null>;
   readonly texts: Texts;
 }
 
@@ -247,10 +254,12 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
     selectorRow: new Uint32Array(count),
     addressesRow: new Uint32Array(count),
     pathsRow: new Uint32Array(count),
+    inspectRow: new Uint32Array(count),
     ports: new Rows<readonly number[] | null>(null),
     selectors: new Rows<Selector | null>(null),
     addresses: new Rows<readonly Cidr[]>([]),
     paths: new Rows<readonly PathRule[] | null>(null),
+    inspections: new Rows<Inspection | null>(null),
     texts: new Texts(count),
   };
   rules.forEach((rule, index) => {
@@ -260,6 +269,7 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
     columns.selectorRow[index] = columns.selectors.row(rule.for);
     if (rule.addresses.length > 0) columns.addressesRow[index] = columns.addresses.row(rule.addresses);
     columns.pathsRow[index] = columns.paths.row(rule.paths);
+    columns.inspectRow[index] = columns.inspections.row(rule.inspect);
     const { id, origin, pattern, group, reason, owner, layer } = rule;
     const text: RuleText = [id, origin, pattern.host, group, reason, owner, layer];
     columns.texts.add(JSON.stringify(text));
@@ -291,10 +301,12 @@ export function compilePolicy(source: PolicySource): CompiledPolicy {
     selectorRow: columns.selectorRow,
     addressesRow: columns.addressesRow,
     pathsRow: columns.pathsRow,
+    inspectRow: columns.inspectRow,
     ports: columns.ports.rows,
     selectors: columns.selectors.rows,
     addresses: columns.addresses.rows,
     paths: columns.paths.rows,
+    inspections: columns.inspections.rows,
     textBytes: columns.texts.finish(),
     textStart: columns.texts.start,
     hints: source.hints,
@@ -310,8 +322,8 @@ function trieBuffers(trie: Trie): ArrayBuffer[] {
 
 /** The buffers of a compiled policy, each once, for the transfer list of postMessage; the sender's copy is empty afterwards. */
 export function policyTransfer(compiled: CompiledPolicy): ArrayBuffer[] {
-  const { flags, expires, portsRow, selectorRow, addressesRow, pathsRow, textBytes, textStart } = compiled;
-  const columns = [flags, expires, portsRow, selectorRow, addressesRow, pathsRow, textBytes, textStart];
+  const { flags, expires, portsRow, selectorRow, addressesRow, pathsRow, inspectRow, textBytes, textStart } = compiled;
+  const columns = [flags, expires, portsRow, selectorRow, addressesRow, pathsRow, inspectRow, textBytes, textStart];
   return [
     ...new Set([
       ...columns.map((array) => array.buffer),

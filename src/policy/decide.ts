@@ -18,6 +18,7 @@ import {
 } from './address.ts';
 import type { Authority } from './authority.ts';
 import type { CompiledPolicy, Mode, Protocol } from './compile.ts';
+import type { Inspection } from './inspect.ts';
 import { Matcher, type PolicyRequest } from './match.ts';
 import { NearestFinder } from './nearest.ts';
 import type { Identity, Nearest } from './record.ts';
@@ -34,6 +35,8 @@ export type Decision =
       readonly protocol: Protocol;
       /** The mode of what follows: in observe, SNI and protocol mismatches and observe.addresses pass as recorded. */
       readonly mode: Mode;
+      /** What may pass below the host; null: it is not decrypted. */
+      readonly inspect: Inspection | null;
     }
   | {
       /** Would be denied, passes, is recorded. */
@@ -44,6 +47,7 @@ export type Decision =
       readonly nearest: Nearest | null;
       readonly protocol: Protocol;
       readonly mode: 'observe';
+      readonly inspect: Inspection | null;
     }
   | {
       readonly verdict: 'deny';
@@ -218,10 +222,19 @@ export class Policy {
   #pass(rules: Rules, winner: number, request: PolicyRequest): Decision {
     const rule = rules.views.at(winner);
     const protocol = rules.matcher.protocolOf(winner, request.authority.port);
+    const { inspect } = rule;
     if (rule.mode === 'observe') {
-      return { verdict: 'observe', reason: 'host-not-allowed', rule, nearest: null, protocol, mode: 'observe' };
+      return {
+        verdict: 'observe',
+        reason: 'host-not-allowed',
+        rule,
+        nearest: null,
+        protocol,
+        mode: 'observe',
+        inspect,
+      };
     }
-    return { verdict: 'allow', reason: 'allowed', rule, protocol, mode: this.modeFor(request.identity, rule) };
+    return { verdict: 'allow', reason: 'allowed', rule, protocol, mode: this.modeFor(request.identity, rule), inspect };
   }
 
   #deny(reason: RequestErrorCode, rule: number, request: PolicyRequest, rules: Rules = this.#files): Decision {
@@ -242,7 +255,7 @@ export class Policy {
     if (!lifted) return this.#deny(reason, -1, request, near);
     const nearest = near.nearest?.find(reason, request, -1) ?? null;
     // No rule stands behind it, so nothing but public addresses and observe.addresses is reached, and nothing is checked.
-    return { verdict: 'observe', reason, rule: null, nearest, protocol: 'any', mode: 'observe' };
+    return { verdict: 'observe', reason, rule: null, nearest, protocol: 'any', mode: 'observe', inspect: null };
   }
 
   /** Whose near miss is told: that of the files, unless the grants alone have one. */

@@ -52,6 +52,7 @@ export function grantRule(grant: Grant): RuleSource | null {
     addresses: addresses.filter((range) => range !== null),
     metadata: false,
     paths: null,
+    inspect: null,
     mode: null,
     for: grant.for,
     expires: grant.expires,

@@ -17,6 +17,7 @@ import {
   type Protocol,
   type RuleText,
 } from './compile.ts';
+import type { Inspection } from './inspect.ts';
 import type { PathRule } from './paths.ts';
 import type { Selector } from './selector.ts';
 
@@ -36,6 +37,7 @@ export interface RuleView {
   readonly addresses: readonly Cidr[];
   readonly metadata: boolean;
   readonly paths: readonly PathRule[] | null;
+  readonly inspect: Inspection | null;
   readonly mode: Mode | null;
   readonly for: Selector | null;
   readonly expires: number | null;
@@ -84,6 +86,7 @@ function makeView(compiled: CompiledPolicy, decoder: Decoder, index: number): Ru
     addresses: compiled.addresses[compiled.addressesRow[index] ?? 0] ?? [],
     metadata: (flags & FLAG_METADATA) !== 0,
     paths: compiled.paths[compiled.pathsRow[index] ?? 0] ?? null,
+    inspect: compiled.inspections[compiled.inspectRow[index] ?? 0] ?? null,
     mode: field(MODES, flags, MODE_SHIFT, 3),
     for: compiled.selectors[compiled.selectorRow[index] ?? 0] ?? null,
     expires: expires === Number.POSITIVE_INFINITY ? null : expires,

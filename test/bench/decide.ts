@@ -24,6 +24,7 @@ function ruleOf(index: number): RuleSource {
     addresses: [],
     metadata: false,
     paths: null,
+    inspect: null,
     mode: null,
     for: null,
     expires: null,

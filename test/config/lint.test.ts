@@ -357,7 +357,7 @@ describe('many rules', () => {
     if (!parsed.ok) throw new Error(parsed.problem);
     const rule: RuleSource = {
       ...{ effect: 'allow', pattern: parsed.pattern, ports: null, protocol: null, addresses: [], metadata: false },
-      ...{ paths: null, mode: null, for: null, expires: null, id: `x:${at}`, origin: `x:${at}` },
+      ...{ paths: null, inspect: null, mode: null, for: null, expires: null, id: `x:${at}`, origin: `x:${at}` },
       ...{ group: null, need: null, reason: null, owner: null, layer: null, ...more },
     };
     return { rule, path: ['allow', at], lastDay: null, accept: [], written: null };

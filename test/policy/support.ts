@@ -31,6 +31,7 @@ export function rule(pattern: string, more: Partial<RuleSource> = {}): RuleSourc
     addresses: [],
     metadata: false,
     paths: null,
+    inspect: null,
     mode: null,
     for: null,
     expires: null,

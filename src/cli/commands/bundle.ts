@@ -23,7 +23,7 @@ export function bundleMake(input: Input, ui: Ui, world: World): number {
   const now = world.now();
   const keyFile = input.need('key', 'FILE');
   const key = readKey(keyFile, textOf(keyFile), 'private');
-  const loaded = loadConfigHere({ file: base, now });
+  const loaded = loadConfigHere({ file: base, now, shared: true });
   const broken = layerProblems(loaded);
   const [first] = broken;
   if (first !== undefined) throw new SallyportError(first.code, first.message, { hint: first.hint, problems: broken });
