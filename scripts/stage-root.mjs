@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { thirdPartyPackages, thirdPartyText } from './third-party.mjs';
+import { stageProduct } from './product.mjs';
 
 const [, , root] = process.argv;
 if (!root) {
@@ -43,14 +43,8 @@ for (const [, library] of linked.matchAll(/(?:=> |^\s*)(\/\S+)/gm)) {
   cpSync(realpathSync(library), join(root, library));
 }
 
-// The program and the files that the package has, and the packages of the lock file that are not for development.
-const { files, version } = JSON.parse(readFileSync('package.json', 'utf8'));
-for (const file of ['package.json', ...files]) cpSync(file, join(APP, file), { recursive: true });
-const packages = thirdPartyPackages();
-// Sources, declarations and source maps are for those who compile.
-const filter = (file) => !/\.(?:[cm]?ts|map|tsbuildinfo)$/.test(file);
-for (const { folder } of packages) cpSync(folder, join(APP, folder), { recursive: true, dereference: true, filter });
-put('opt/sallyport/THIRD-PARTY.txt', thirdPartyText(packages));
+stageProduct(APP);
+const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
 
 // What a process expects of a system. Names are looked up in /etc/hosts and DNS by the C library itself.
 put(
