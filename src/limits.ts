@@ -34,6 +34,8 @@ export const LIMIT_SPECS = {
   connect_attempt_delay_ms: { default: 250, min: 10, max: 2_000, about: 'Wait before the next address is tried beside the last (RFC 8305 §5).' },
   hello_bytes: { default: 65_536, min: 2_048, max: 262_144, about: 'Bytes held while the first client message is checked; more closes the tunnel.' },
   inspected_target_bytes: { default: 8_192, min: 256, max: 65_536, about: 'Characters of the path and query of an inspected request; a longer one is refused as ambiguous where its path decides.' },
+  upload_budgets_max: { default: 65_536, min: 1, max: 1_048_576, about: 'Jobs (or askers) times inspected rules whose uploads are counted for `max_upload_mb`; the ones used least recently begin anew.' },
+  upload_budget_ms: { default: 86_400_000, min: 60_000, max: 2_592_000_000, about: 'Time after which the uploads of a job (or asker) to an inspected rule are counted anew.' },
   hello_timeout_ms: { default: 10_000, min: 100, max: 60_000, about: 'Time for the first client message of a checked tunnel; then it is closed.' },
   tunnel_idle_ms: { default: 3_600_000, min: 600_000, max: 86_400_000, about: 'Time without a byte in either direction; then the tunnel is closed.' },
   upstream_response_timeout_ms: { default: 300_000, min: 1_000, max: 3_600_000, about: 'Time without progress on a plain-HTTP exchange; then 504 or a cut.' },

@@ -1,7 +1,16 @@
 // One record → one line of the audit log, without `prev` and the newline. Written by hand because it runs twice for each
 // request on the data plane's thread: fixed keys are concatenated, only text that others wrote is tested and escaped.
 // The order of keys is stable and part of the format (docs/audit-log.md); a key that is not written here is not recorded.
-import { ATTRIBUTES, type Attributes, type Decided, type Ended, type Identity, type Note } from '../policy/record.ts';
+import {
+  ATTRIBUTES,
+  type Attributes,
+  type Below,
+  type Decided,
+  type Ended,
+  type Identity,
+  type Note,
+} from '../policy/record.ts';
+import { shownTarget } from '../policy/shown-target.ts';
 import { quote, redact, redactTarget } from './text.ts';
 
 /** Hash in the first line of a log: nothing stands before it. */
@@ -35,7 +44,7 @@ export class LineWriter {
   decided(stamp: Stamp, record: Decided): string {
     let line = this.#head(stamp, 'decided', record);
     if (record.target !== undefined) line += `,"target":${quote(redactTarget(record.target), this.#cap)}`;
-    line += this.#decision(record);
+    line += this.#decision(record) + this.#below(record);
     if (record.nearest !== undefined) {
       const { pattern, rule, why, fix } = record.nearest;
       line += `,"nearest":{"pattern":${this.#text(pattern)},"rule":${this.#orNull(rule)},"why":${this.#text(why)},"fix":${this.#text(fix)}}`;
@@ -48,7 +57,7 @@ export class LineWriter {
   }
 
   ended(stamp: Stamp, record: Ended): string {
-    let line = this.#head(stamp, 'ended', record) + this.#decision(record);
+    let line = this.#head(stamp, 'ended', record) + this.#decision(record) + this.#below(record);
     line += `,"outcome":"${record.outcome}","bytes_up":${count(record.bytes_up)},"bytes_down":${count(record.bytes_down)}`;
     line += `,"duration_ms":${count(record.duration_ms)}`;
     if (record.address !== undefined) line += `,"address":${this.#text(record.address)}`;
@@ -71,6 +80,13 @@ export class LineWriter {
 
   #decision(record: Decided | Ended): string {
     return `,"method":${this.#text(record.method)},"verdict":"${record.verdict}","reason":"${record.reason}","group":${this.#ofPolicy(record.group)},"rule":${this.#ofPolicy(record.rule)},"policy":${this.#ofPolicy(record.policy)}`;
+  }
+
+  /** Of a request inside an inspected CONNECT. */
+  #below({ tunnel, path, line }: Below): string {
+    if (tunnel === undefined) return '';
+    const shown = path === undefined ? '' : `,"path":${quote(redact(shownTarget(path)), this.#cap)}`;
+    return `,"tunnel":${this.#text(tunnel)}${shown}${line === undefined ? '' : `,"line":${this.#ofPolicy(line)}`}`;
   }
 
   #identity(identity: Identity): string {

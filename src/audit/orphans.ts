@@ -30,6 +30,11 @@ export function setTornAside(
 /** Bytes and duration of a request whose end nobody saw are not known and stand as 0. */
 export function interruptedRecord(line: DecidedLine): Ended {
   const { id, identity, client, host, port, method, verdict, reason, group, rule, policy } = line;
+  const { tunnel, path, line: below } = line;
+  const inside =
+    tunnel === undefined
+      ? {}
+      : { tunnel, ...(path === undefined ? {} : { path }), ...(below === undefined ? {} : { line: below }) };
   const unknown = { outcome: 'interrupted', bytes_up: 0, bytes_down: 0, duration_ms: 0 } as const;
-  return { id, identity, client, host, port, method, verdict, reason, group, rule, policy, ...unknown };
+  return { id, identity, client, host, port, method, verdict, reason, group, rule, policy, ...inside, ...unknown };
 }

@@ -96,8 +96,14 @@ function isRequest(value: Record<string, unknown>): boolean {
     VERDICTS.has(value['verdict']) &&
     isCode(value['reason']) &&
     isText(value['group']) &&
-    isText(value['rule'])
+    isText(value['rule']) &&
+    isBelow(value)
   );
+}
+
+/** Of a request inside an inspected CONNECT. */
+function isBelow(value: Record<string, unknown>): boolean {
+  return ['tunnel', 'path', 'line'].every((key) => value[key] === undefined || typeof value[key] === 'string');
 }
 
 function isIdentity(value: unknown): boolean {

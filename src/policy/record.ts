@@ -60,8 +60,18 @@ interface LineBase {
   readonly node: string;
 }
 
+/** What a request inside an inspected CONNECT says besides; reports count it below its host, and never among the tunnels. */
+export interface Below {
+  /** The id of the CONNECT. */
+  readonly tunnel?: string;
+  /** Path, and the names of the query's keys: shownTarget, never the target itself. */
+  readonly path?: string;
+  /** `file:line` of the line below the rule that let it through or refused it; absent where none did. */
+  readonly line?: string;
+}
+
 /** Written once for each request, before anything is dialled. */
-export interface DecidedLine extends LineBase {
+export interface DecidedLine extends LineBase, Below {
   readonly event: 'decided';
   readonly identity: Identity;
   /** Source address of the client, without the port. */
@@ -90,7 +100,7 @@ export interface DecidedLine extends LineBase {
 }
 
 /** Written once for each request that was let through (`allow` or `observe`, no outcome in its decided line). */
-export interface EndedLine extends LineBase {
+export interface EndedLine extends LineBase, Below {
   readonly event: 'ended';
   readonly host: string | null;
   readonly port: number | null;
@@ -110,7 +120,7 @@ export interface EndedLine extends LineBase {
   readonly duration_ms: number;
   /** The address that was dialled, with its port. */
   readonly address?: string;
-  /** Status of the origin's response (plain HTTP only). */
+  /** Status of the origin's response (plain HTTP and inspected requests). */
   readonly status?: number;
   /** The identity stands here too, so that a reader needs no join. */
   readonly identity: Identity;

@@ -22,13 +22,17 @@ const DECIDED: Required<Decided> = {
   group: null,
   rule: null,
   policy: 'sha256:abc',
+  tunnel: 'r0',
+  path: '/acme/x?key=…',
+  line: 'policy.yaml:7',
   nearest: { pattern: '*.s3.amazonaws.com', rule: 's3', why: 'one label more', fix: '{ host: "x" }' },
   addresses: ['192.0.2.1'],
   dropped: ['10.0.0.1 private'],
   outcome: 'host-not-allowed',
   user_agent: 'curl/8',
 };
-const ENDED: Required<Ended> = { ...endedRecord({ id: 'r1' }), address: '192.0.2.1:443', status: 200 };
+const BELOW = { tunnel: 'r0', path: '/acme/x', line: 'policy.yaml:7' };
+const ENDED: Required<Ended> = { ...endedRecord({ id: 'r1' }), ...BELOW, address: '192.0.2.1:443', status: 200 };
 
 describe('LineWriter', () => {
   const writer = new LineWriter(1_024);
@@ -54,7 +58,7 @@ describe('LineWriter', () => {
       prev: '0'.repeat(64),
     });
     expect(Object.keys(line).join(' ')).toBe(
-      'time seq event id node identity client host port target method verdict reason group rule policy nearest addresses dropped outcome user_agent prev',
+      'time seq event id node identity client host port target method verdict reason group rule policy tunnel path line nearest addresses dropped outcome user_agent prev',
     );
   });
 
@@ -62,7 +66,7 @@ describe('LineWriter', () => {
     const line = JSON.parse(writer.ended(STAMP, ENDED) + PREV);
     expect(line).toEqual({ time: STAMP.time, seq: 7, event: 'ended', node: 'node-1', ...ENDED, prev: '0'.repeat(64) });
     expect(Object.keys(line).join(' ')).toBe(
-      'time seq event id node identity client host port method verdict reason group rule policy outcome bytes_up bytes_down duration_ms address status prev',
+      'time seq event id node identity client host port method verdict reason group rule policy tunnel path line outcome bytes_up bytes_down duration_ms address status prev',
     );
   });
 
@@ -93,6 +97,17 @@ describe('LineWriter', () => {
       }),
       { numRuns: 500 },
     );
+  });
+
+  it('says path and line of a request inside an inspected CONNECT alone, and no value of its query', () => {
+    const inside = decidedRecord({ id: 'r2', method: 'POST', tunnel: 'r1', path: '/x?token=SECRET&page=2' });
+    const line = writer.decided(STAMP, inside) + PREV;
+    expect(parseLine(line)).toMatchObject({ tunnel: 'r1', path: '/x?token=…&page=…' });
+    expect(line).not.toContain('SECRET');
+    expect(writer.decided(STAMP, decidedRecord({ id: 'r2', path: '/x' }))).not.toContain('path');
+    expect(parseLine(line.replace('"/x?token=\\u2026&page=\\u2026"', '7'))).toBeNull();
+    const capped = new LineWriter(16).decided(STAMP, { ...inside, path: `/${'x'.repeat(50)}` }) + PREV;
+    expect(parseLine(capped)).toMatchObject({ path: `/${'x'.repeat(15)}…[cut 35]` });
   });
 
   it('keeps credentials out of the target, the user agent and claimed names', () => {
