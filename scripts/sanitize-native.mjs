@@ -15,7 +15,10 @@ const run = (command, args, env = {}) =>
   spawnSync(command, args, { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...env } }).status ?? 1;
 
 const given = process.argv.slice(2);
-const tests = given.length > 0 ? given : ['test/proxy/engine.test.ts', 'test/proxy/engine-ends.test.ts'];
+const tests =
+  given.length > 0
+    ? given
+    : ['engine', 'engine-ends', 'short-forward', 'forward-origin'].map((name) => `test/proxy/${name}.test.ts`);
 const builder = join(import.meta.dirname, 'build-native.mjs');
 let status = run(process.execPath, [builder, '--sanitize', 'address,undefined', '--out', built]);
 if (status === 0) {

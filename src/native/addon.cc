@@ -15,6 +15,8 @@ namespace sallyport {
 namespace {
 
 constexpr size_t kArguments = 6;
+// A head that fits in it is not copied into memory of its own.
+constexpr size_t kFewBytes = 4'096;
 
 struct Call {
   napi_env env;
@@ -171,6 +173,46 @@ napi_value Refuse(napi_env env, napi_callback_info info) {
   return call.Return(call.engine->Refuse(call.Uint(0), answer.data(), answer.size()));
 }
 
+napi_value Talk(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.Return(call.engine != nullptr && call.engine->Talk(call.Uint(0)));
+}
+
+/** say(handle, head: string of bytes, body: Uint8Array | null) */
+napi_value Say(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (call.engine == nullptr) return call.Return(int64_t{-1});
+  char few[kFewBytes];
+  std::string many;
+  const char* head = few;
+  size_t head_bytes = 0;
+  napi_get_value_string_latin1(env, call.args[1], few, sizeof few, &head_bytes);
+  if (head_bytes + 1 >= sizeof few) {
+    // It may have been cut.
+    napi_get_value_string_latin1(env, call.args[1], nullptr, 0, &head_bytes);
+    many.resize(head_bytes);
+    napi_get_value_string_latin1(env, call.args[1], many.data(), head_bytes + 1, &head_bytes);
+    head = many.data();
+  }
+  void* body = nullptr;
+  size_t body_bytes = 0;
+  bool given = false;
+  napi_is_typedarray(env, call.args[2], &given);
+  if (given) napi_get_typedarray_info(env, call.args[2], nullptr, &body_bytes, &body, nullptr, nullptr);
+  int said = call.engine->Say(call.Uint(0), head, head_bytes, static_cast<const char*>(body), body_bytes);
+  return call.Return(int64_t{said});
+}
+
+napi_value Ask(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.Return(call.engine != nullptr && call.engine->Ask(call.Uint(0)));
+}
+
+napi_value Quiet(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return call.Return(call.engine != nullptr && call.engine->Quiet(call.Uint(0)));
+}
+
 /** close(handle, reset) */
 napi_value Close(napi_env env, napi_callback_info info) {
   Call call(env, info);
@@ -274,7 +316,8 @@ napi_value Init(napi_env env, napi_value exports) {
       Method("listen", Listen), Method("lend", Lend),       Method("unlisten", Unlisten), Method("collect", Collect),
       Method("release", Release), Method("connect", Connect), Method("open", Open),       Method("more", More),
       Method("pass", Pass),     Method("refuse", Refuse),   Method("close", Close),       Method("counts", Counts),
-      Method("active", Active), Method("trim", Trim),       Method("stop", Stop),
+      Method("active", Active), Method("trim", Trim),       Method("stop", Stop),         Method("talk", Talk),
+      Method("say", Say),       Method("ask", Ask),         Method("quiet", Quiet),
   };
   napi_value engine;
   napi_define_class(env, "Engine", NAPI_AUTO_LENGTH, Construct, nullptr, sizeof methods / sizeof methods[0], methods,

@@ -8,6 +8,7 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -152,6 +153,10 @@ void Engine::RunQueue() {
       Run(side);
     } else if (side->role == Role::kRefused) {
       Drop(side);
+    } else if (side->role == Role::kTalking) {
+      Converse(side);
+    } else if (side->role == Role::kSilent && side->readable) {
+      Hear(side);
     }
   }
   running_.clear();
@@ -212,6 +217,8 @@ void Engine::Ready(Side* side, uint32_t events) {
       return;
     case Role::kRefused:
       return Drop(side);
+    case Role::kTalking:
+      return Converse(side);
     case Role::kDialling:
       return Dialled(side, events);
     case Role::kTunnel:
@@ -316,7 +323,14 @@ bool Engine::AcceptWithoutDescriptors(Side* listener) {
 
 bool Engine::Collect(uint32_t client) {
   Side* side = sides_.Find(client);
-  if (side == nullptr || side->role != Role::kArrived) return false;
+  if (side == nullptr) return false;
+  if (side->role == Role::kTalking && !side->origin && !side->flow.Pending()) {
+    // It may have spoken meanwhile, of which no further event comes.
+    side->role = Role::kSilent;
+    if (side->readable) Queue(side);
+    return true;
+  }
+  if (side->role != Role::kArrived) return false;
   side->role = Role::kSilent;
   return Watch(side, kConnection);
 }
@@ -336,7 +350,10 @@ void Engine::Hear(Side* client) {
 
 int Engine::Release(uint32_t client) {
   Side* side = sides_.Find(client);
-  if (side == nullptr || (side->role != Role::kArrived && side->role != Role::kSilent && side->role != Role::kSpoken)) return -1;
+  if (side == nullptr || side->flow.Pending()) return -1;
+  if (side->role != Role::kArrived && side->role != Role::kSilent && side->role != Role::kSpoken && side->role != Role::kTalking) {
+    return -1;
+  }
   if (side->role != Role::kArrived) epoll_ctl(epoll_, EPOLL_CTL_DEL, side->fd, nullptr);
   int fd = side->fd;
   sides_.Free(side);
@@ -432,7 +449,7 @@ void Engine::Pass(uint32_t client) {
 
 bool Engine::Refuse(uint32_t client, const char* answer, size_t bytes) {
   Side* side = sides_.Find(client);
-  if (side == nullptr || side->role != Role::kSpoken) return false;
+  if (side == nullptr || side->origin || (side->role != Role::kSpoken && side->role != Role::kTalking)) return false;
   side->role = Role::kRefused;
   if (!side->flow.Append(answer, bytes)) side->broken = true;
   Queue(side);
@@ -473,6 +490,96 @@ void Engine::Drop(Side* client) {
     }
   }
   if (over || (client->ended && client->shut)) Leave(client);
+}
+
+bool Engine::Talk(uint32_t handle) {
+  Side* side = sides_.Find(handle);
+  if (side == nullptr || side->role != (side->origin ? Role::kConnected : Role::kSpoken)) return false;
+  side->role = Role::kTalking;
+  side->asked = true;
+  return true;
+}
+
+int Engine::Say(uint32_t handle, const char* head, size_t head_bytes, const char* body, size_t body_bytes) {
+  Side* side = sides_.Find(handle);
+  if (side == nullptr || side->role != Role::kTalking || side->broken) return -1;
+  size_t sent = 0;
+  if (!side->flow.Pending()) {
+    iovec parts[2] = {{const_cast<char*>(head), head_bytes}, {const_cast<char*>(body), body_bytes}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = body_bytes > 0 ? 2 : 1;
+    ssize_t count = sendmsg(side->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count < 0 && !Nothing(errno)) {
+      side->broken = true;
+      Queue(side);
+      return -1;
+    }
+    if (count > 0) sent = static_cast<size_t>(count);
+    if (sent == head_bytes + body_bytes) return 1;
+  }
+  size_t in_head = sent < head_bytes ? sent : head_bytes;
+  size_t in_body = sent - in_head;
+  if (!side->flow.Append(head + in_head, head_bytes - in_head) || !side->flow.Append(body + in_body, body_bytes - in_body)) {
+    side->broken = true;
+  }
+  Queue(side);
+  return side->broken ? -1 : 0;
+}
+
+bool Engine::Ask(uint32_t origin) {
+  Side* side = sides_.Find(origin);
+  if (side == nullptr || side->role != Role::kTalking || !side->origin) return false;
+  side->asked = false;
+  if (side->readable) Queue(side);
+  return true;
+}
+
+bool Engine::Quiet(uint32_t origin) {
+  Side* side = sides_.Find(origin);
+  if (side == nullptr || side->role != Role::kTalking || side->hangup || side->broken) return false;
+  char byte;
+  return recv(side->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && Nothing(errno);
+}
+
+/** What was said and has not gone out; then, of an origin that is asked, one read; of a client only its end. */
+void Engine::Converse(Side* side) {
+  Flow& flow = side->flow;
+  uint32_t handle = side->handle;
+  int error = side->broken ? ECONNRESET : 0;
+  bool pending = flow.Pending();
+  while (error == 0 && side->writable && flow.Pending()) {
+    ssize_t sent = send(side->fd, flow.bytes + flow.at, flow.end - flow.at, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      flow.at += static_cast<uint32_t>(sent);
+    } else if (Nothing(errno)) {
+      side->writable = errno == EINTR;
+    } else {
+      error = errno;
+    }
+  }
+  if (error == 0 && !side->origin && side->hangup) error = ECONNRESET;
+  if (error == 0 && pending && !flow.Pending()) {
+    flow.DropBytes();
+    Tell(Event::kDrained, handle, 0, nullptr, 0);
+  }
+  if (error == 0 && side->origin && !side->asked && side->readable) {
+    ssize_t count = recv(side->fd, scratch_, kReadBytes, 0);
+    if (count >= 0) {
+      side->asked = true;
+      if (count < static_cast<ssize_t>(kReadBytes) && !side->hangup) side->readable = false;
+      return Tell(Event::kHeard, handle, count == 0, scratch_, static_cast<size_t>(count));
+    }
+    if (!Nothing(errno)) {
+      error = errno;
+    } else if (errno != EINTR) {
+      side->readable = false;
+    }
+  }
+  if (error == 0) return;
+  if (!side->origin) return Leave(side);
+  CloseSide(side, false);
+  Tell(Event::kLost, handle, error, nullptr, 0);
 }
 
 /** A client that is no tunnel is closed. */

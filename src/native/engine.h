@@ -27,6 +27,9 @@ enum class Event : int32_t {
   kHello = 6,          // bytes: what the client of a checked tunnel sent next; value 1: it has ended
   kEnded = 7,          // value: Outcome; bytes: counts up and down, 64 bits each; its handle is to be closed
   kFailing = 8,        // accept(2) fails; value: errno
+  kHeard = 9,          // bytes of an origin that TypeScript talks with; none and value 1: it has ended
+  kDrained = 10,       // all that was said to a side is in the kernel
+  kLost = 11,          // such an origin is closed; value: errno
 };
 
 enum class Outcome : int32_t { kClosed = 0, kClientReset = 1, kOriginReset = 2 };
@@ -73,6 +76,14 @@ class Engine {
   /** The check is over. */
   void Pass(uint32_t client);
   bool Refuse(uint32_t client, const char* answer, size_t bytes);
+  /** From now on TypeScript speaks with this side itself: with a client that has spoken, or with an origin of no tunnel. */
+  bool Talk(uint32_t handle);
+  /** Writes at once. @return 1 all, 0 the rest follows and is told, -1 the side is gone or broken */
+  int Say(uint32_t handle, const char* head, size_t head_bytes, const char* body, size_t body_bytes);
+  /** An origin that is talked with is read once more. */
+  bool Ask(uint32_t origin);
+  /** Whether it is open and nothing has come that was not asked for. */
+  bool Quiet(uint32_t origin);
   /** Closes a client, an attempt, or both ends of a tunnel; `reset` shows the peers that it broke. */
   bool Close(uint32_t handle, bool reset);
   bool Counts(uint32_t client, uint64_t* up, uint64_t* down);
@@ -98,6 +109,7 @@ class Engine {
   void Dialled(Side* attempt, uint32_t events);
   void Drop(Side* client);
   void Leave(Side* client);
+  void Converse(Side* side);
 
   // relay.cc
   enum class Pumped { kWaits, kAgain, kBroken };

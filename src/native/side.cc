@@ -8,6 +8,7 @@
 namespace sallyport {
 
 bool Flow::Append(const char* from, size_t count) {
+  if (count == 0) return true;
   if (end + count > capacity) {
     // Twice the size, so that a message that comes byte by byte is copied a logarithmic number of times.
     size_t wanted = end == 0 ? count : 2 * (end + count);

@@ -18,6 +18,7 @@ enum class Role : uint8_t {
   kSilent,     // waits for its first bytes
   kSpoken,     // TypeScript has its first bytes; only its end is looked for
   kRefused,    // an answer is on its way out, what comes in is dropped
+  kTalking,    // TypeScript speaks with it: an origin is read when it asks, a client not before it is collected again
   kDialling,   // a connect(2) under way
   kConnected,  // an origin that no tunnel has yet
   kTunnel,

@@ -4,6 +4,7 @@
 import type http from 'node:http';
 import type net from 'node:net';
 import type { Client } from '../identity/identify.ts';
+import type { AskedRequest } from './asked.ts';
 
 export const CONNECTION = Symbol('connection');
 export type ClientSocket = net.Socket & { [CONNECTION]?: ClientConnection };
@@ -21,6 +22,8 @@ export class ClientConnection {
   readonly #waitingMax: number;
   #response: http.ServerResponse | null = null;
   readonly #waiting: Turn[] = [];
+  /** Its first request, where that was sent before Node had the connection. */
+  asked: AskedRequest | null = null;
   /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
   closed = false;
 

@@ -4,7 +4,8 @@
 import type { Buffer } from 'node:buffer';
 import type { Client } from '../identity/identify.ts';
 import type { LimitName } from '../limits.ts';
-import type { ClientSocket } from './client-connection.ts';
+import { type Asked, AskedRequest } from './asked.ts';
+import { type ClientSocket, CONNECTION } from './client-connection.ts';
 import { readPlainConnect } from './connect-head.ts';
 import type { ProxyContext } from './context.ts';
 import type { Arrival, Arrivals } from './engine.ts';
@@ -42,10 +43,23 @@ export class Door implements Arrivals {
     reception.letArrivalGo(arrival);
     const plain = readPlainConnect(bytes, ctx.limits.head_bytes);
     if (plain) return roads.connect(arrival, client, plain.head, bytes.subarray(plain.end));
-    const socket = arrival.adopt(bytes);
+    if (!roads.forward(arrival, client, bytes, this)) this.handOver(arrival, client, bytes, null);
+  }
+
+  /** Between two requests. */
+  rest(arrival: Arrival): void {
+    this.#parts.reception.rest(arrival);
+  }
+
+  /** Node reads what was read again, and goes on. `asked`: it is a request that an origin has already. */
+  handOver(arrival: Arrival, client: Client, bytes: Buffer, asked: Asked | null): void {
+    const { ctx, roads } = this.#parts;
+    const socket: ClientSocket = arrival.adopt(bytes);
     socket.once('close', () => ctx.slots.release(client.address));
     // Its own count of bytes read begins behind these.
     roads.parse(socket, client, -bytes.length);
+    const connection = socket[CONNECTION];
+    if (connection && asked) connection.asked = new AskedRequest(ctx, socket, asked);
     socket.resume();
   }
 

@@ -6,12 +6,14 @@ import type http from 'node:http';
 import net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
-import type { Begin } from '../net/dial.ts';
+import { type Begin, type Dial, race } from '../net/dial.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
-import type { Arrival, Arrivals, ConnectHead, Engine, Exchange } from './engine.ts';
+import type { Arrival, Arrivals, ConnectHead, DialOrder, Engine, Exchange, Reached, Talker } from './engine.ts';
 import { ESTABLISHED, JsEngine } from './engine-js.ts';
 import { errnoName, type NativeCore, type NativeModule } from './native-binding.ts';
 import { NativeExchange, type Outcome } from './native-exchange.ts';
+import { NativeOrigin } from './native-origin.ts';
+import { LINGER_MS } from './refuse.ts';
 
 // Events of the compiled half (Event in engine.h).
 const ARRIVED = 1;
@@ -22,6 +24,9 @@ const CONNECT_FAILED = 5;
 const HELLO = 6;
 const ENDED = 7;
 const FAILING = 8;
+const HEARD = 9;
+const DRAINED = 10;
+const LOST = 11;
 const HEADER_WORDS = 4;
 const UINT32 = 0x1_0000_0000;
 
@@ -45,7 +50,7 @@ export class NativeEngine implements Engine {
   readonly #words: Int32Array;
   readonly #bytes: Buffer;
   /** Connections and attempts by the index in their handle. */
-  readonly #known: (NativeConnection | NativeAttempt | undefined)[] = [];
+  readonly #known: (NativeConnection | NativeOrigin | NativeAttempt | undefined)[] = [];
   readonly #listeners = new Map<number, Arrivals>();
 
   constructor(native: NativeModule, limits: Limits, meter: Meter) {
@@ -150,6 +155,19 @@ export class NativeEngine implements Engine {
     };
   };
 
+  /** Dials an origin that is spoken with. */
+  reach(order: DialOrder, done: (reached: Reached) => void): Dial {
+    const { connect_timeout_ms: timeoutMs, connect_attempt_delay_ms: attemptDelayMs } = this.limits;
+    return race({ ...order, timeoutMs, attemptDelayMs }, this.begin, (dialled) => {
+      if (!dialled.ok) return done(dialled);
+      const { socket: handle, address } = dialled;
+      this.core.talk(handle);
+      const wire = new NativeOrigin(this, handle, address);
+      this.#known[handle & INDEX_MASK] = wire;
+      done({ ok: true, wire });
+    });
+  }
+
   /** Does nothing where the place has another by now: who closes late must not take its successor's events away. */
   forget(handle: number): void {
     const index = handle & INDEX_MASK;
@@ -186,10 +204,16 @@ export class NativeEngine implements Engine {
       if (kind === SPOKEN) return known.spoken(this.#bytes.subarray(from, from + length));
       if (kind === HELLO) return known.exchange?.heard(this.#bytes.subarray(from, from + length), value === 1);
       if (kind === GONE) return known.gone();
+      if (kind === DRAINED) return known.talker?.drained();
       if (kind !== ENDED) return;
       const count = (word: number): number => (words[word + 1] ?? 0) * UINT32 + ((words[word] ?? 0) >>> 0);
       const first = at + HEADER_WORDS;
       return known.ended(value as Outcome, count(first), count(first + 2));
+    }
+    if (known instanceof NativeOrigin) {
+      if (kind === HEARD) known.listener.heard(this.#bytes.subarray(from, from + length), value === 1);
+      if (kind === LOST) known.lost(errnoName(-value));
+      return;
     }
     this.forget(handle);
     if (kind === CONNECTED) known.connected();
@@ -217,12 +241,14 @@ export class NativeConnection implements Arrival {
   client: Client | null = null;
   tunnel = false;
   sinceMs = 0;
+  talker: Talker | null = null;
   /** Set once it has asked for a tunnel. */
   exchange: NativeExchange | null = null;
   readonly #engine: NativeEngine;
   readonly #arrivals: Arrivals;
   /** Whether the compiled half has it. */
   #held = true;
+  #linger: NodeJS.Timeout | null = null;
 
   constructor(engine: NativeEngine, handle: number, peer: string, arrivals: Arrivals) {
     this.#engine = engine;
@@ -237,6 +263,25 @@ export class NativeConnection implements Arrival {
 
   collect(): void {
     if (!this.#engine.core.collect(this.handle)) this.close();
+  }
+
+  talk(talker: Talker): boolean {
+    this.talker = talker;
+    return this.#engine.core.talk(this.handle);
+  }
+
+  say(head: string, body: Uint8Array | null): boolean {
+    return this.#engine.core.say(this.handle, head, body) === 1;
+  }
+
+  dismiss(answer: string): void {
+    if (!this.#held) return;
+    if (!this.#engine.core.refuse(this.handle, answer)) return this.close(true);
+    this.#linger = setTimeout(closeConnection, LINGER_MS, this);
+  }
+
+  reach(order: DialOrder, done: (reached: Reached) => void): Dial {
+    return this.#engine.reach(order, done);
   }
 
   adopt(first: Uint8Array | null): net.Socket {
@@ -275,8 +320,11 @@ export class NativeConnection implements Arrival {
   gone(): void {
     this.#held = false;
     this.#engine.forget(this.handle);
+    if (this.#linger) clearTimeout(this.#linger);
     this.exchange?.gone();
     this.exchange = null;
+    this.talker?.gone();
+    this.talker = null;
     this.#arrivals.gone(this);
   }
 
@@ -286,6 +334,10 @@ export class NativeConnection implements Arrival {
     this.exchange?.ended(outcome, bytesUp, bytesDown);
     this.gone();
   }
+}
+
+function closeConnection(connection: NativeConnection): void {
+  connection.close();
 }
 
 function rethrow(error: unknown): void {

@@ -6,6 +6,7 @@ import type http from 'node:http';
 import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
+import type { Dial, DialFailureCode } from '../net/dial.ts';
 import type { Listening, ListenSource } from '../net/listen.ts';
 import type { FirstMessage } from './first-message.ts';
 
@@ -64,6 +65,41 @@ export interface OpenTunnel {
   idleMs(nowMs: number): number;
 }
 
+/** Who answers a client over its connection himself (plain HTTP). */
+export interface Talker {
+  /** All that was said is in the kernel. */
+  drained(): void;
+  /** The client has ended, or its connection is closed. */
+  gone(): void;
+}
+
+/** Who hears of an origin that is spoken with. */
+export interface OriginListener {
+  /** What it said, one read of it, only lent for this call; nothing more is read before ask(). `ended`: nothing more will come. */
+  heard(bytes: Buffer, ended: boolean): void;
+  /** Its descriptor is closed; the system's name of the error. */
+  lost(errno: string): void;
+}
+
+/** A connection to an origin over which the walk speaks itself. */
+export interface OriginWire {
+  readonly address: string;
+  listener: OriginListener;
+  /** A character a byte. @returns whether all is in the kernel; the rest follows by itself, a failure is told as a loss */
+  say(head: string, body: Uint8Array | null): boolean;
+  ask(): void;
+  /** Whether it is open and nothing has come. */
+  quiet(): boolean;
+  /** Nothing is told after it. */
+  close(): void;
+  /** Gives it to Node's client, which will send its request into the void: the origin has it. `heard` is what was read. */
+  adoptAsked(heard: Uint8Array): net.Socket;
+}
+
+export type Reached =
+  | { readonly ok: true; readonly wire: OriginWire }
+  | { readonly ok: false; readonly code: DialFailureCode; readonly detail: string };
+
 /**
  * A client connection that the engine has accepted and Node has not seen. Nothing is read of it before collect(); it is given to
  * Node by adopt(), or becomes an exchange; whatever happens, Arrivals.gone comes once, except after adopt().
@@ -77,8 +113,18 @@ export interface Arrival {
   tunnel: boolean;
   /** On the clock of performance.now(): since when it is silent. */
   sinceMs: number;
-  /** Waits for its first bytes. */
+  /** Set by talk(); stays for the requests that follow. */
+  talker: Talker | null;
+  /** Waits for its first bytes, or for those of its next request: then the talker has nothing to say any more. */
   collect(): void;
+  /** From now on `talker` answers. @returns false where the client has ended already */
+  talk(talker: Talker): boolean;
+  /** As OriginWire.say; a failure is told as the client's going. */
+  say(head: string, body: Uint8Array | null): boolean;
+  /** Says the last of an answer and closes as Exchange.refuse does. */
+  dismiss(answer: string): void;
+  /** Connects to an origin; `done` as in race(). */
+  reach(order: DialOrder, done: (reached: Reached) => void): Dial;
   /** Gives the connection to Node; `first` is what was read of it. The engine has it no more. */
   adopt(first: Uint8Array | null): net.Socket;
   /** Closes it, unanswered. */

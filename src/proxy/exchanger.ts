@@ -21,6 +21,8 @@ interface ExchangeOrder extends ForwardRequest {
   readonly path: string;
   readonly framing: Framing;
   readonly open: OpenRequest;
+  /** An origin that has the request already: what is written to it goes nowhere, what it says is the answer. */
+  readonly origin?: net.Socket;
 }
 
 export class Exchanger implements Carrier, Dialler {
@@ -96,7 +98,9 @@ export class Exchanger implements Carrier, Dialler {
       maxHeaderSize: this.#ctx.limits.head_bytes,
       insecureHTTPParser: false,
     };
-    const origin = http.request(options);
+    const { origin: asked } = this.#order;
+    if (asked?.destroyed) return this.#fail('upstream-closed', 'the connection broke');
+    const origin = http.request(asked ? { ...options, agent: undefined, createConnection: () => asked } : options);
     this.#origin = origin;
     origin.setTimeout(this.#ctx.limits.upstream_response_timeout_ms, () => {
       this.#ctx.meter.hit('upstream_response_timeout_ms');

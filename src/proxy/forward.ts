@@ -2,16 +2,14 @@
 // path that was judged is the path that is sent; framing that two parsers could read differently is refused, both ways.
 import type http from 'node:http';
 import type net from 'node:net';
-import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
-import { type Authority, parseHttpTarget } from '../policy/authority.ts';
 import type { ProxyContext } from './context.ts';
 import type { TunnelEnd } from './engine.ts';
 import { Exchanger } from './exchanger.ts';
-import { type Framing, readFraming } from './fields.ts';
-import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts';
+import { askOf, readRequest } from './forward-request.ts';
 import { answerInner, isInner } from './inner.ts';
 import type { OriginAgent } from './origin-agent.ts';
+import type { RequestHead } from './plain-head.ts';
 import { refuseRequest } from './refuse.ts';
 import { recordEnd, refuseMalformed, route } from './route.ts';
 
@@ -55,9 +53,9 @@ export async function handleForward(ctx: ProxyContext, agent: OriginAgent, forwa
 async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardRequest): Promise<void> {
   const startedMs = performance.now();
   const { req, client, id } = forward;
-  const method = req.method ?? '';
-  const target = req.url ?? '';
-  const parsed = readRequest(ctx, client, req, forward.detached);
+  const head = headOf(req);
+  const { method, target } = head;
+  const parsed = readRequest(ctx, client, head, forward.detached);
   if (!parsed.ok) {
     const { code, detail } = parsed.problem;
     return refuseRequest(
@@ -66,21 +64,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     );
   }
   if (isInner(parsed.authority)) return answerInner(ctx, forward, parsed.path);
-  const routing = route(ctx, {
-    id,
-    client,
-    kind: 'forward',
-    method,
-    authority: parsed.authority,
-    path: parsed.path,
-    carries: ({ name, value }) => {
-      const sent = fieldValue(req.rawHeaders, name);
-      return sent !== undefined && (value === undefined || sent.toLowerCase() === value.toLowerCase());
-    },
-    proxyAuthorization: fieldValue(req.rawHeaders, 'proxy-authorization'),
-    userAgent: fieldValue(req.rawHeaders, 'user-agent'),
-    startedMs,
-  });
+  const routing = route(ctx, askOf({ id, client, startedMs }, head, parsed));
   const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return refuseRequest(forward, routed.refusal);
   new Exchanger(ctx, agent, {
@@ -92,41 +76,6 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
   }).start();
 }
 
-type Parsed =
-  | { readonly ok: true; readonly authority: Authority; readonly path: string; readonly framing: Framing }
-  | { readonly ok: false; readonly problem: HeadProblem; readonly authority: Authority | null };
-
-function readRequest(ctx: ProxyContext, client: Client, req: http.IncomingMessage, detached: boolean): Parsed {
-  const raw = req.rawHeaders;
-  const target = parseHttpTarget(req.url ?? '');
-  const authority = target.ok ? target.authority : null;
-  const no = (code: RequestErrorCode, detail: string | null): Parsed => ({
-    ok: false,
-    problem: { code, detail },
-    authority,
-  });
-  if (ctx.draining) return no('draining', null);
-  if (detached && ctx.tunnelsFull()) return no('tunnels-full', null);
-  if (detached && ctx.slots.tunnelsFull(client.address)) return no('client-full', null);
-  const general = headProblem(req.httpVersion, raw, ctx.limits, ctx.meter);
-  if (general) return { ok: false, problem: general, authority };
-  if (!target.ok) return no('target-malformed', target.problem);
-  const inner = isInner(target.authority);
-  if (!ctx.plainHttp && !inner)
-    return no('method-not-allowed', 'plain HTTP forwarding is switched off (plain_http: false)');
-  // TRACE would answer with the request, credentials of other hops included (RFC 9110 §9.3.8).
-  if (req.method === 'TRACE') return no('method-not-allowed', 'TRACE is not forwarded');
-  if (req.httpVersion === '1.1' && fieldCount(raw, 'host') !== 1)
-    return no('host-header', 'an HTTP/1.1 request has exactly one Host header');
-  const framing = readFraming(raw, req.httpVersion);
-  if (!framing.ok) return no('request-malformed', framing.detail);
-  if (inner && (detached || hasBody(framing.framing)))
-    return no('job-request', 'the job API takes no body and no Upgrade');
-  if (detached && framing.framing.kind !== 'none')
-    return no('request-malformed', 'a request with Upgrade must not carry a body');
-  return { ok: true, authority: target.authority, path: target.path, framing: framing.framing };
-}
-
-function hasBody(framing: Framing): boolean {
-  return framing.kind === 'chunked' || (framing.kind === 'length' && framing.length !== '0');
+function headOf({ method = '', url = '', httpVersion, rawHeaders }: http.IncomingMessage): RequestHead {
+  return { method, target: url, version: httpVersion, rawHeaders };
 }

@@ -22,6 +22,13 @@ export interface NativeCore {
   more(client: number): void;
   pass(client: number): void;
   refuse(client: number, answer: string): boolean;
+  /** A client that has spoken, or an origin that has answered a dial, is spoken with from now on. */
+  talk(handle: number): boolean;
+  /** @param head a character a byte. @returns 1 all is in the kernel, 0 the rest follows and is told, -1 it is gone or broken */
+  say(handle: number, head: string, body: Uint8Array | null): number;
+  ask(origin: number): boolean;
+  /** Whether it is open and nothing has come that was not asked for. */
+  quiet(origin: number): boolean;
   close(handle: number, reset: boolean): boolean;
   /** Bytes up and down of an open tunnel. */
   counts(client: number, into: Float64Array): boolean;

@@ -7,6 +7,7 @@ import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { ClientSocket } from './client-connection.ts';
 import { readPlainConnect } from './connect-head.ts';
+import type { Door } from './door.ts';
 import type { Arrival, ConnectHead } from './engine.ts';
 
 const GUEST = Symbol('guest');
@@ -20,6 +21,8 @@ export interface Roads {
   connect(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void;
   /** What came stands in the socket again, unread. `skipped`: as in Guest; below zero for bytes that socket.bytesRead lacks. */
   parse(socket: ClientSocket, client: Client, skipped: number): void;
+  /** Whether the short road of plain HTTP takes these bytes, which are only lent. */
+  forward(arrival: Arrival, client: Client, bytes: Buffer, door: Door): boolean;
 }
 
 export interface Guest {
@@ -39,6 +42,8 @@ export class Reception {
   readonly #limits: Limits;
   readonly #meter: Meter;
   readonly #waiting = new Set<Arriving | Arrival>();
+  /** Those between two requests, in the order of their last answers. */
+  readonly #resting = new Set<Arrival>();
   readonly #sweep: NodeJS.Timeout;
 
   constructor(limits: Limits, meter: Meter) {
@@ -65,9 +70,17 @@ export class Reception {
     arrival.collect();
   }
 
+  /** One whose request is answered, and that may ask another. */
+  rest(arrival: Arrival): void {
+    arrival.sinceMs = performance.now();
+    this.#resting.add(arrival);
+    arrival.collect();
+  }
+
   /** It has spoken, or is gone. */
   letArrivalGo(arrival: Arrival): void {
     this.#waiting.delete(arrival);
+    this.#resting.delete(arrival);
   }
 
   /** The first bytes. */
@@ -98,12 +111,22 @@ export class Reception {
       this.#meter.hit('head_timeout_ms');
       this.#close(guest);
     }
+    for (const arrival of this.#resting) {
+      if (nowMs - arrival.sinceMs < this.#limits.keep_alive_idle_ms) break;
+      arrival.close();
+    }
+  }
+
+  /** Closes those between two requests. */
+  closeResting(): void {
+    for (const arrival of this.#resting) arrival.close();
   }
 
   /** Closes all that have not spoken yet. */
   close(): void {
     clearInterval(this.#sweep);
     for (const guest of this.#waiting) this.#close(guest);
+    this.closeResting();
   }
 
   #close(guest: Arriving | Arrival): void {

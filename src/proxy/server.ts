@@ -12,12 +12,15 @@ import type { ProxyContext } from './context.ts';
 import { conveyedProblem, readConveyed } from './conveyed.ts';
 import { Door } from './door.ts';
 import type { Arrival, ConnectHead, Engine } from './engine.ts';
+import { Exchanger } from './exchanger.ts';
 import { handleForward } from './forward.ts';
 import { OriginAgent } from './origin-agent.ts';
+import { OriginPool } from './origin-pool.ts';
 import { Reception, type Roads } from './reception.ts';
 import { breakBody, refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
+import { ShortForward, type ShortHost } from './short-forward.ts';
 import type { TlsEntrance } from './tls-entrance.ts';
 import { upgradeRequest } from './upgrade.ts';
 
@@ -49,7 +52,7 @@ export class ProxyServer {
   /** Those that accept for a server over TLS. */
   readonly #carriers: net.Server[] = [];
   readonly #reception: Reception;
-  #forwards = 0;
+  readonly #short: ShortHost;
   #turnedAway = 0;
 
   constructor(ctx: ProxyContext, engine: Engine) {
@@ -57,6 +60,7 @@ export class ProxyServer {
     this.#engine = engine;
     this.#agent = new OriginAgent(ctx.limits);
     this.#reception = new Reception(ctx.limits, ctx.meter);
+    this.#short = { ctx, origins: new OriginPool(), forwards: 0 };
   }
 
   /** Listens on one more socket. Rejects with Node's error. */
@@ -101,6 +105,7 @@ export class ProxyServer {
   /** Closes the connections between two requests, not those on which nothing was asked yet. */
   closeIdle(): void {
     for (const server of this.#servers) server.closeIdleConnections();
+    this.#reception.closeResting();
   }
 
   /** Client connections of any kind, tunnels included. */
@@ -110,7 +115,7 @@ export class ProxyServer {
 
   /** Whether no request is under way and no tunnel is open. */
   get idle(): boolean {
-    return this.#engine.load === 0 && this.#forwards === 0;
+    return this.#engine.load === 0 && this.#short.forwards === 0;
   }
 
   /** Cuts what is left. */
@@ -118,6 +123,7 @@ export class ProxyServer {
     this.#reception.close();
     this.#engine.close();
     this.#agent.destroy();
+    this.#short.origins.close();
     for (const server of this.#servers) server.closeAllConnections();
   }
 
@@ -144,6 +150,10 @@ export class ProxyServer {
       parse: (socket, client, skipped) => {
         socket[CONNECTION] = new ClientConnection(client, socket, limits.waiting_requests_max, skipped);
         for (const listener of read) listener.call(server, socket);
+      },
+      forward: (arrival, client, bytes, door) => {
+        const road = arrival.talker ?? new ShortForward(this.#short, door, arrival, client);
+        return road instanceof ShortForward && road.take(bytes);
       },
     };
     const plain: Entrance = {
@@ -261,11 +271,14 @@ export class ProxyServer {
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {
     req.on('error', ignore);
-    this.#enter(req, req.socket, ({ client }) => {
-      this.#forwards++;
-      res.once('close', () => void this.#forwards--);
-      const id = this.#ctx.nextId();
-      void handleForward(this.#ctx, this.#agent, { id, client, req, res, upgrade: null, detached: false });
+    this.#enter(req, req.socket, (connection) => {
+      this.#short.forwards++;
+      res.once('close', () => void this.#short.forwards--);
+      const asked = connection.asked?.take() ?? null;
+      const id = asked?.id ?? this.#ctx.nextId();
+      const forward = { id, client: connection.client, req, res, upgrade: null, detached: false };
+      if (asked) new Exchanger(this.#ctx, this.#agent, { ...forward, ...asked }).start();
+      else void handleForward(this.#ctx, this.#agent, forward);
       return res;
     });
   }

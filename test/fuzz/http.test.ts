@@ -4,7 +4,7 @@
 import net from 'node:net';
 import { expect } from 'vitest';
 import type { Resolution } from '../../src/net/resolve.ts';
-import { eventually, type Rig, startRig, turns } from '../proxy/support.ts';
+import { ENGINES, eventually, type Rig, startRig, turns } from '../proxy/support.ts';
 import { startOrigin } from '../support/origin.ts';
 import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
@@ -336,15 +336,18 @@ function judgeRecords(rig: Rig, read: number): void {
 }
 
 fuzz('http', 150, async ({ check, whole }) => {
-  const rig = await startRig({ policy: `mode: observe\nobserve: { addresses: ["${ADDRESS}/32"] }` });
   const everywhere: Resolution = { ok: true, addresses: [ADDRESS] };
-  rig.resolver.resolve = (host) => {
-    rig.resolver.asked.push(host);
-    return everywhere;
-  };
+  const policy = `mode: observe\nobserve: { addresses: ["${ADDRESS}/32"] }`;
+  const rigs = await Promise.all(ENGINES.map(({ make }) => startRig({ policy, engine: make })));
+  for (const { resolver } of rigs)
+    resolver.resolve = (host) => {
+      resolver.asked.push(host);
+      return everywhere;
+    };
   const sums = { tunnelled: 0, forwarded: 0, refused: 0 };
   await check(
-    fc.asyncProperty(cases, async ({ bytes, list, cuts }) => {
+    fc.asyncProperty(cases, fc.nat(rigs.length - 1), async ({ bytes, list, cuts }, engine) => {
+      const rig = rigs[engine] as Rig;
       const origin = await keeper();
       rig.recorder.entries.length = 0;
       rig.resolver.asked.length = 0;

@@ -3,7 +3,7 @@
 import net from 'node:net';
 import { expect } from 'vitest';
 import type { Resolution } from '../../src/net/resolve.ts';
-import { eventually, type Rig, startRig, turns } from '../proxy/support.ts';
+import { ENGINES, eventually, type Rig, startRig, turns } from '../proxy/support.ts';
 import { startOrigin } from '../support/origin.ts';
 import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
@@ -339,12 +339,14 @@ function judge(one: Case, { first, second }: Told): 'passed' | 'refused' | 'cut'
 }
 
 fuzz('responses', 150, async ({ check, whole }) => {
-  const rig = await startRig({ policy: `mode: observe\nobserve: { addresses: ["${ADDRESS}/32"] }` });
   const everywhere: Resolution = { ok: true, addresses: [ADDRESS] };
-  rig.resolver.resolve = () => everywhere;
+  const policy = `mode: observe\nobserve: { addresses: ["${ADDRESS}/32"] }`;
+  const rigs = await Promise.all(ENGINES.map(({ make }) => startRig({ policy, engine: make })));
+  for (const { resolver } of rigs) resolver.resolve = () => everywhere;
   const sums = { passed: 0, refused: 0, cut: 0 };
   await check(
-    fc.asyncProperty(cases, async (one) => {
+    fc.asyncProperty(cases, fc.nat(rigs.length - 1), async (one, engine) => {
+      const rig = rigs[engine] as Rig;
       rig.recorder.entries.length = 0;
       const came = judge(one, await converse(rig, one));
       sums[came] += 1;

@@ -203,7 +203,7 @@ describe('an origin that cannot be had', () => {
   it('is a 504 where it does not answer the connection', async () => {
     const w = await world({ connect_timeout_ms: 100 });
     const client = await w.rig.client();
-    holdDials();
+    holdDials(w.rig.engine);
     client.send(`GET ${w.base}/ HTTP/1.1\r\nHost: x\r\n\r\n`);
     expect(await client.readResponse()).toMatchObject({ status: 504, reason: 'connect-timeout' });
     expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'connect-timeout' });
@@ -212,7 +212,7 @@ describe('an origin that cannot be had', () => {
   it.each(['leaves', 'is cut'])('is not dialled any more for a request that %s', async (how) => {
     const w = await world();
     const client = await w.rig.client();
-    const held = holdDials();
+    const held = holdDials(w.rig.engine);
     client.send(`POST ${w.base}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe`);
     await eventually(() => held.dials.length === 1, 'it is being dialled');
     if (how === 'leaves') client.close();

@@ -12,7 +12,6 @@ import {
   type Rig,
   rawOrigin,
   startRig,
-  turns,
 } from './support.ts';
 
 const HOST = 'a.test';
@@ -131,7 +130,7 @@ it.each([
   ['a CONNECT', connectHead],
   ['a plain request', get],
   ['an upgrade', handshake],
-])('%s that is cut while its origin is dialled is refused, and its dial leads nowhere', async (name, head) => {
+])('%s that is cut while its origin is dialled is refused, and its dial leads nowhere', async (_, head) => {
   const w = await world();
   const client = await w.rig.client();
   const held = holdDials(w.rig.engine);
@@ -144,14 +143,7 @@ it.each([
   expect(await client.readResponse()).toMatchObject({ status: 403, reason: 'host-not-allowed' });
   client.close();
   await gone(w, 'policy-changed');
-  if (name === 'a CONNECT') expect(held.dials[0]?.destroyed).toBe(true);
-  else {
-    // Node's agent lets its dial go on; what it gives is for the next request to the same address.
-    held.release();
-    const peer = await w.origin.peer();
-    await turns();
-    expect(peer.socket.bytesRead).toBe(0);
-  }
+  expect(held.dials[0]?.destroyed).toBe(true);
 });
 
 it.each([
