@@ -1,5 +1,6 @@
-// The token that the admin listener asks for: text in a file that only the proxy's user can read, made at the first start. Jobs
-// run on the same host and must not see what others do, so a file that others can read is refused, not mended: it may be known.
+// The token that the admin listener asks for: text in a file that only the proxy's user can read, made at the first start; or one that
+// somebody else owns and the proxy's group may read. Jobs run on the same host and must not see what others do, so a file that others can
+// read is refused, not mended: it may be known.
 import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -9,7 +10,9 @@ const BYTES = 32;
 const FILE_BYTES_MAX = 1_024;
 /** A token68 of RFC 7235 §2.1; shorter ones could be guessed. */
 const TOKEN = /^[A-Za-z0-9._~+/-]{32,512}=*$/;
+/** Nobody but the owner. A file that somebody else owns, as an orchestrator's secret does, we read by its group: that is how it is given to us. */
 const OTHERS = 0o077;
+const OTHERS_OF_GIVEN = 0o037;
 
 /** The token as far as it must be known to recognise it. */
 export class Token {
@@ -50,7 +53,7 @@ export function readToken(file: string): string {
     fd = fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW | fs.constants.O_NONBLOCK);
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) throw unusable(file, 'it is not a regular file');
-    if ((stat.mode & OTHERS) !== 0)
+    if ((stat.mode & (stat.uid === process.getuid?.() ? OTHERS : OTHERS_OF_GIVEN)) !== 0)
       throw unusable(file, `its mode is ${(stat.mode & 0o777).toString(8).padStart(4, '0')}: others can use it`);
     if (stat.size > FILE_BYTES_MAX) throw unusable(file, 'it is too large');
     const text = fs.readFileSync(fd, 'utf8').trim();

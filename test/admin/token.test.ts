@@ -1,5 +1,5 @@
 // The token file: made once, for one user, and refused where somebody else may have read it.
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ensureToken, readToken } from '../../src/admin/token.ts';
@@ -37,6 +37,16 @@ describe('the token file', () => {
       false,
       false,
     ]);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('of somebody else, that the group may read, counts', () => {
+    const given = (mode: number): string => {
+      const file = made(TEXT, mode);
+      chownSync(file, 65_532, 0);
+      return file;
+    };
+    expect(readToken(given(0o440))).toBe(TEXT);
+    for (const mode of [0o444, 0o460, 0o450]) expect(() => readToken(given(mode))).toThrow('others can use it');
   });
 
   it.each([

@@ -21,10 +21,12 @@ beforeAll(() => {
 }, PROCESSES_MS);
 
 /** A folder with nothing but the file, and the environment of a user whose home is there. */
-function host() {
+function host(type: 'commonjs' | 'module' = 'commonjs') {
   const dir = tempDir('host');
   const file = join(dir, 'sallyport');
   copyFileSync(made, file);
+  // What lies beside it, or above, may say of what kind files without an ending are.
+  writeFileSync(join(dir, 'package.json'), JSON.stringify({ type }));
   const env = { HOME: join(dir, 'home'), XDG_CACHE_HOME: undefined, CACHE_DIRECTORY: undefined };
   const options = { cwd: dir, env };
   const sallyport = (...args: string[]): Promise<Finished> => run([process.execPath, file, ...args], options);
@@ -88,6 +90,10 @@ describe('one file', { timeout: PROCESSES_MS }, () => {
     // What is packed is not read again.
     damage(file);
     expect((await sallyport('--version')).code).toBe(0);
+  });
+
+  it.each(['commonjs', 'module'] as const)('runs among files of type %s', async (type) => {
+    expect((await host(type).sallyport('--version')).code).toBe(0);
   });
 
   it('runs nothing of what is damaged', async () => {
