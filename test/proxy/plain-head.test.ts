@@ -2,9 +2,9 @@
 // say yes llhttp says the same, of requests and of answers.
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readPlainAnswer, readPlainRequest } from '../../src/proxy/plain-head.ts';
+import fc from '../support/property.ts';
 import { RawClient } from '../support/raw-client.ts';
 
 const BYTES_MAX = 1_024;
