@@ -46,12 +46,6 @@ describe('docs/buildkite.md', () => {
     const conf = readFileSync(join(PLUGIN, 'sallyport.conf.example'), 'utf8');
     for (const [name] of PAGE.matchAll(/SALLYPORT_[A-Z_]+/g)) expect(conf, name).toContain(`${name}=`);
   });
-
-  it.skipIf(!hasProgram('shellcheck'))('its boot script is clean to shellcheck', () => {
-    const [script = ''] = blocks('bash');
-    const done = spawnSync('shellcheck', ['-'], { input: script, encoding: 'utf8' });
-    expect([done.status, done.stdout]).toEqual([0, '']);
-  });
 });
 
 describe('deploy/buildkite', () => {
@@ -89,14 +83,15 @@ describe('deploy/buildkite', () => {
   });
 });
 
-it.skipIf(!hasProgram('shellcheck'))('the hooks and the stand-in are clean to shellcheck', () => {
+it.skipIf(!hasProgram('shellcheck'))('the hooks, the boot script and the stand-in are clean to shellcheck', () => {
   const root = join(PLUGIN, '..');
   const files = ['hooks/environment', 'hooks/pre-bootstrap', 'hooks/pre-exit'];
   const lib = ['common', 'environment', 'override', 'report', 'watch'].map((name) =>
     join(PLUGIN, 'lib', `${name}.bash`),
   );
   const paths = [...files.map((file) => join(root, file)), ...files.map((file) => join(PLUGIN, file)), ...lib];
+  const boot = join(root, 'elastic-ci-stack', 'bootstrap.sh');
   const stand = join(import.meta.dirname, 'buildkite-agent.bash');
-  const done = spawnSync('shellcheck', [...paths, stand], { encoding: 'utf8' });
+  const done = spawnSync('shellcheck', [...paths, boot, stand], { encoding: 'utf8' });
   expect([done.status, done.stdout]).toEqual([0, '']);
 });
