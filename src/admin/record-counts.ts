@@ -39,7 +39,9 @@ export class RecordCounts implements Tap {
     this.policySinceMs = now();
   }
 
+  /** Of what is asked inside an inspected CONNECT, which is counted itself, refusals count alone. */
   decided(record: Decided): void {
+    if (record.tunnel !== undefined && record.verdict === 'allow') return;
     const { decided } = this.of(record.group);
     const counts = decided.get(record.reason) ?? { allow: 0, deny: 0, observe: 0 };
     if (++counts[record.verdict] === 1) decided.set(record.reason, counts);
@@ -48,6 +50,7 @@ export class RecordCounts implements Tap {
 
   ended(record: Ended): void {
     const group = this.of(record.group);
+    if (record.tunnel !== undefined) return;
     group.bytesUp += record.bytes_up;
     group.bytesDown += record.bytes_down;
     increment(this.outcomes, record.outcome);

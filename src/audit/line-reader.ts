@@ -2,14 +2,15 @@
 // ever written. It judges exactly as parseLine does. LineWriter's lines of a request have a fixed shape; what is alike in many
 // of them is parsed once and remembered by its text, the rest is scanned character by character. Whatever differs from that
 // shape in anything (another key, an escape, damage) is given to parseLine.
-import type { DecidedLine, EndedLine, NoteLine } from '../policy/record.ts';
+import type { Below, DecidedLine, EndedLine, NoteLine } from '../policy/record.ts';
 import { isCode, parseFacts, parseLine, type StoredLine } from './parse.ts';
 
 /** What both lines of a request say. The same text gives the same object, so it can be a key. */
 export type Facts = Pick<
   EndedLine,
   'node' | 'identity' | 'client' | 'host' | 'port' | 'method' | 'verdict' | 'reason' | 'group' | 'rule' | 'policy'
->;
+> &
+  Below;
 
 /** What a decided line says besides: the nearest miss, and how the request ended where it ended with this line. */
 export type DecidedFacts = Facts & Pick<DecidedLine, 'nearest' | 'outcome'>;

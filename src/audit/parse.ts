@@ -65,7 +65,7 @@ export function parseFacts(members: string): DecidedFacts | null {
   const expected = FACTS.every((key, at) => key === keys[at]) && keys.slice(FACTS.length).every((key) => MORE.has(key));
   if (!expected || id !== '') return null;
   const sound = typeof facts['node'] === 'string' && typeof facts['policy'] === 'string' && isRequest(value);
-  return sound && isOutcome(facts['outcome'], true) ? (facts as DecidedFacts) : null;
+  return sound && isOutcome(facts['outcome'], true) ? (facts as unknown as DecidedFacts) : null;
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

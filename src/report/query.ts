@@ -280,10 +280,10 @@ export async function readWho(
   return { pipelines: distinct(rows.map(({ pipeline }) => pipeline)), jobs: distinct(rows.map(({ job }) => job)) };
 }
 
-/** Tunnels that are open: let through, not ended. They are counted in no hour yet. */
+/** Tunnels that are open: let through, not ended. They are counted in no hour yet. What is asked inside one is none. */
 export async function readOpen(store: Store): Promise<DecidedLine[]> {
   const rows = await store.db.selectFrom('open_request').select('line').execute();
-  return rows.map(({ line }) => JSON.parse(line) as DecidedLine);
+  return rows.map(({ line }) => JSON.parse(line) as DecidedLine).filter(({ tunnel }) => tunnel === undefined);
 }
 
 export interface Facts {

@@ -2,6 +2,7 @@
 
 import type { DirectRow } from './direct.ts';
 import { csvCell } from './inert.ts';
+import type { DeniedPath, PathRow } from './paths.ts';
 import type { EndSums } from './query.ts';
 import type { DeniedRow, HostRow, Report } from './report.ts';
 
@@ -39,6 +40,8 @@ const CSV_HEAD = [
   'protocol',
   'attempts',
   'client',
+  'method',
+  'path',
 ] as const;
 
 type CsvRow = Partial<Record<(typeof CSV_HEAD)[number], string | number | null>>;
@@ -54,6 +57,7 @@ export function renderCsv(report: Report): string {
   ] as const) {
     rows.push(...list.map((row) => deniedCells(section, row)));
   }
+  rows.push(...report.denied_paths.map(deniedPathCells), ...report.paths.map(pathCells));
   rows.push(...report.direct.rows.map(directCells));
   rows.push(
     ...report.required.map((row) => ({
@@ -74,6 +78,19 @@ export function renderCsv(report: Report): string {
   return (
     line(CSV_HEAD) + rows.map((row) => line(CSV_HEAD.map((name) => ({ ...row, ...window })[name] ?? null))).join('')
   );
+}
+
+function deniedPathCells({ would_deny: observed, requests, nearest, ...row }: DeniedPath): CsvRow {
+  const { host, port, method, path, reason, hint, first_seen, last_seen } = row;
+  const counted = observed ? { state: 'would-deny', would_deny: requests } : { state: 'denied', denied: requests };
+  const who = { pipelines: row.pipelines.join(' '), jobs: row.jobs.join(' ') };
+  const why = { reason, nearest: nearest?.pattern ?? null, hint };
+  return { section: 'denied-path', host, port, method, path, ...counted, ...why, ...who, first_seen, last_seen };
+}
+
+/** Their requests stand as `tunnels`: the column of what was let through. */
+function pathCells({ requests: tunnels, ...row }: PathRow): CsvRow {
+  return { section: 'path', state: 'used', tunnels, ...row };
 }
 
 function directCells({ fix, ...row }: DirectRow): CsvRow {

@@ -33,6 +33,9 @@ const CSV_HEAD = [
   'duration_ms',
   'user_agent',
   'detail',
+  'tunnel',
+  'path',
+  'line',
 ] as const;
 
 /** The head line of renderLinesCsv's rows, RFC 4180 with CR LF. */
@@ -60,7 +63,9 @@ function tableRow(line: Line): string[] {
     return [line.time, line.event, '', '', JSON.stringify(line.detail), '', '', '', ''];
   const { time, event, verdict, reason, outcome, host, port, client, id } = line;
   const { pipeline, job } = namesOf(line.identity);
-  const asked = host === null && line.event === 'decided' ? String(shown(line.target) ?? '') : `${host}:${port}`;
+  const below = line.tunnel === undefined ? '' : ` ${line.method} ${shown(line.path) ?? ''}`;
+  const asked =
+    host === null && line.event === 'decided' ? String(shown(line.target) ?? '') : `${host}:${port}${below}`;
   const said = line.identity.kind === 'claimed' && pipeline !== undefined ? `${pipeline} (claimed)` : (pipeline ?? '');
   return [time, event, verdict, verdict === 'allow' ? (outcome ?? '') : reason, asked, said, job ?? '', client, id];
 }

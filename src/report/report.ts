@@ -9,6 +9,7 @@ import { type Direct, readDirect } from './direct.ts';
 import { type Drift, readDrift } from './drift.ts';
 import { type GrantRow, readGrantRows } from './grants.ts';
 import { type Overflow, OverflowSums } from './overflow.ts';
+import { type Paths, readPaths } from './paths.ts';
 import {
   type Facts,
   type Filter,
@@ -119,7 +120,7 @@ export interface Totals {
   readonly hosts: number;
 }
 
-export interface Report {
+export interface Report extends Paths {
   readonly window: {
     /** What the counts cover: the requested window, cut to what was recorded at all; null where nothing was. */
     readonly from: string | null;
@@ -210,6 +211,7 @@ export async function buildReport(
     alarms: alarmsOf(refused.denied, refused.would_deny),
     ...rows.finish(),
     ...refused,
+    ...(await readPaths(store, filter)),
     pipelines,
     traffic: await readTraffic(store, filter, pipelines, (target) => agents.has(target)),
     drift: await readDrift(store, view, filter, targets, facts),

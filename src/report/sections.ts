@@ -19,6 +19,7 @@ import {
 } from './section.ts';
 import { directSection } from './section-direct.ts';
 import { grantsSection } from './section-grants.ts';
+import { deniedPathsSection, pathsSection } from './section-paths.ts';
 
 /** @param namesMax names of one cell; the rest of them is counted */
 export function sectionsOf(report: Report, namesMax: number): Section[] {
@@ -33,6 +34,7 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
       'warn',
       namesMax,
     ),
+    deniedPathsSection(report, namesMax),
     directSection(report, namesMax),
     grantsSection(report),
     drift(report, namesMax),
@@ -63,6 +65,7 @@ export function sectionsOf(report: Report, namesMax: number): Section[] {
       report.other.map((row): Listed => [row.counted_in === null ? '' : `see ${row.counted_in}`, row]),
       namesMax,
     ),
+    pathsSection(report),
     neverUsed(report),
     overflow(report),
     traffic(report),

@@ -5,7 +5,7 @@ import { type RawBuilder, sql } from 'kysely';
 import { SallyportError } from '../errors.ts';
 import type { Trx } from './insert.ts';
 import { dailyBefore } from './keep.ts';
-import { ACTOR_COLUMNS } from './schema.ts';
+import { ACTOR_COLUMNS, PATH_KEY } from './schema.ts';
 import type { Store } from './store.ts';
 import type { LogLine, TransferLine } from './transfer.ts';
 
@@ -49,6 +49,10 @@ async function writeAll(store: Store, fd: number, now: Date): Promise<{ logs: nu
       for (const log of logs) {
         write([log]);
         for await (const page of usageOf(trx, log.log)) {
+          write(page);
+          rows += page.length;
+        }
+        for await (const page of pathsOf(trx, log.log)) {
           write(page);
           rows += page.length;
         }
@@ -108,9 +112,8 @@ async function* usageOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
   let after: readonly unknown[] | null = null;
   for (;;) {
     const next: RawBuilder<unknown> = after === null ? sql`TRUE` : sql`(${KEY}) > (${sql.join(after)})`;
-    const actor = sql.join(ACTOR_COLUMNS.map((name) => sql`a.${sql.ref(name)} AS ${sql.ref(`actor_${name}`)}`));
     const query = sql<Row>`
-      SELECT n.name AS node, u.*, t.host, t.port, r.rule, r.grp, ${actor}
+      SELECT n.name AS node, u.*, t.host, t.port, r.rule, r.grp, ${actorColumns()}
       FROM usage AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
         JOIN rule AS r ON r.id = u.rule_id JOIN actor AS a ON a.id = u.actor_id
       WHERE n.log = ${log} AND ${next} ORDER BY ${KEY} LIMIT ${PAGE}`;
@@ -122,12 +125,59 @@ async function* usageOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
   }
 }
 
+function actorColumns(): RawBuilder<unknown> {
+  return sql.join(ACTOR_COLUMNS.map((name) => sql`a.${sql.ref(name)} AS ${sql.ref(`actor_${name}`)}`));
+}
+
+function actorOf(row: Row): Row {
+  return Object.fromEntries(ACTOR_COLUMNS.map((name) => [name, row[`actor_${name}`] ?? '']));
+}
+
 function lineOf(row: Row): TransferLine {
   const { node, hour, host, port, rule, grp, kind, verdict, reason, outcome } = row;
   const { requests, bytes_up, bytes_down, first_seen, last_seen } = row;
-  const actor = Object.fromEntries(ACTOR_COLUMNS.map((name) => [name, row[`actor_${name}`]]));
   const sums = { requests, bytes_up, bytes_down, first_seen, last_seen };
-  return { node, hour, host, port, rule, group: grp, actor, kind, verdict, reason, outcome, ...sums } as TransferLine;
+  return {
+    node,
+    hour,
+    host,
+    port,
+    rule,
+    group: grp,
+    actor: actorOf(row),
+    kind,
+    verdict,
+    reason,
+    outcome,
+    ...sums,
+  } as TransferLine;
+}
+
+const PATH_ORDER = PATH_KEY.map((name) => `u.${name}`);
+
+async function* pathsOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
+  const key = sql.join(PATH_ORDER.map((name) => sql.ref(name)));
+  let after: readonly unknown[] | null = null;
+  for (;;) {
+    const next: RawBuilder<unknown> = after === null ? sql`TRUE` : sql`(${key}) > (${sql.join(after)})`;
+    const query = sql<Row>`
+      SELECT n.name AS node, u.*, t.host, t.port, ${actorColumns()}
+      FROM path AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
+        JOIN actor AS a ON a.id = u.actor_id
+      WHERE n.log = ${log} AND ${next} ORDER BY ${key} LIMIT ${PAGE}`;
+    const rows: Row[] = (await query.execute(trx)).rows;
+    if (rows.length === 0) return;
+    yield rows.map(pathLineOf);
+    const last: Row = rows.at(-1) ?? {};
+    after = PATH_KEY.map((name) => last[name]);
+  }
+}
+
+function pathLineOf(row: Row): TransferLine {
+  const { node, hour: day, host, port, method, path, verdict, reason, nearest } = row;
+  const { requests, bytes_up, bytes_down, first_seen, last_seen } = row;
+  const sums = { requests, bytes_up, bytes_down, first_seen, last_seen, nearest };
+  return { node, day, host, port, actor: actorOf(row), method, path, verdict, reason, ...sums } as TransferLine;
 }
 
 async function openOf(trx: Trx, log: string): Promise<TransferLine[]> {

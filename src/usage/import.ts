@@ -12,6 +12,7 @@ import {
   type DeniedLine,
   type LogLine,
   type OpenLine,
+  type PathLine,
   parseTransfer,
   type TransferLine,
   type UsageLine,
@@ -145,18 +146,26 @@ class Intake {
     return branches.reduce((all, { seq }) => all + seq, 0) > Number(sum?.seq ?? 0);
   }
 
-  #fact(line: UsageLine | OpenLine): void {
+  #fact(line: UsageLine | PathLine | OpenLine): void {
     const tally = this.#tally;
     if ('open' in line) {
       tally.opened.set(line.open, { node: line.node, line: line.line });
       return;
     }
+    if ('day' in line) return this.#path(line);
     const { host, port, rule, group: grp, actor, ...row } = line;
     const [target, by, who] = [keyOfTarget({ host, port }), keyOfRule({ rule, grp }), keyOfActor(actor)];
     tally.targets.set(target, { host, port });
     tally.rules.set(by, { rule, grp });
     tally.actors.set(who, actor);
     tally.rows.set(`${this.rows++}`, { ...row, target, rule: by, actor: who });
+  }
+
+  #path({ host, port, actor, day: hour, ...row }: PathLine): void {
+    const [target, who] = [keyOfTarget({ host, port }), keyOfActor(actor)];
+    this.#tally.targets.set(target, { host, port });
+    this.#tally.actors.set(who, actor);
+    this.#tally.paths.set(`${this.rows++}`, { ...row, hour, target, actor: who });
   }
 
   #denied({ host, port, denied }: DeniedLine): void {

@@ -5,7 +5,7 @@
 // a store that gets no more records is not emptied.
 import { type RawBuilder, sql } from 'kysely';
 import { insertRows, type Trx } from './insert.ts';
-import { USAGE_KEY, type UsageColumns } from './schema.ts';
+import { PATH_KEY, USAGE_KEY, type UsageColumns } from './schema.ts';
 import type { Store } from './store.ts';
 import { addRows } from './write.ts';
 
@@ -101,6 +101,13 @@ async function* deleteOld(store: Store, before: number, rows: number): AsyncGene
     if (gone.rows.length === 0) break;
     yield;
   }
+  const pathKey = sql.join(PATH_KEY.map((name) => sql.ref(name)));
+  for (;;) {
+    const old = sql`SELECT ${pathKey} FROM path WHERE hour < ${before} ORDER BY ${pathKey} LIMIT ${rows}`;
+    const gone = await sql`DELETE FROM path WHERE (${pathKey}) IN (${old}) RETURNING hour`.execute(store.db);
+    if (gone.rows.length === 0) break;
+    yield;
+  }
   const ms = before * HOUR_MS;
   for (;;) {
     const gone =
@@ -158,7 +165,7 @@ function sumOf(a: UsageColumns, b: UsageColumns): Partial<UsageColumns> {
   };
 }
 
-/** Deletes dimensions without a row of usage. Where a writer takes one up meanwhile, its foreign key fails and it tries again. */
+/** Deletes dimensions without a row of usage or path. Where a writer takes one up meanwhile, its foreign key fails and it tries again. */
 async function* prune(store: Store, table: 'actor' | 'target', rows: number): AsyncGenerator<void> {
   const column = sql.ref(`${table}_id`);
   let from = 0;
@@ -170,7 +177,8 @@ async function* prune(store: Store, table: 'actor' | 'target', rows: number): As
     const to = found[0]?.to ?? null;
     if (to === null) return;
     const unused = sql`SELECT d.id FROM ${sql.table(table)} AS d
-      WHERE d.id > ${from} AND d.id <= ${to} AND NOT EXISTS (SELECT 1 FROM usage AS u WHERE u.${column} = d.id)`;
+      WHERE d.id > ${from} AND d.id <= ${to} AND NOT EXISTS (SELECT 1 FROM usage AS u WHERE u.${column} = d.id)
+        AND NOT EXISTS (SELECT 1 FROM path AS p WHERE p.${column} = d.id)`;
     await store.db.transaction().execute(async (trx) => {
       if (table === 'target') {
         await sql`DELETE FROM denial WHERE target_id IN (${unused})`.execute(trx);

@@ -2,19 +2,51 @@
 // also after a restart, and added to by the tally.
 import { ACTOR_COLUMNS } from './schema.ts';
 import type { Store } from './store.ts';
-import { type HourNames, keyOfActor, keyOfTarget, OVERFLOW } from './tally.ts';
+import { type DayPaths, type HourNames, keyOfActor, keyOfPath, keyOfTarget, OVERFLOW } from './tally.ts';
 
 /** Hours whose names are held in memory; lines come nearly in order, so the current and the last are enough. */
 const HOURS_MAX = 3;
+const DAYS_MAX = 2;
 
 export class KnownNames {
   readonly #hours = new Map<number, HourNames>();
+  /** By the first hour of the day. */
+  readonly #days = new Map<number, DayPaths>();
 
   /** @throws where the hour was not loaded */
   of(hour: number): HourNames {
     const names = this.#hours.get(hour);
     if (names === undefined) throw new Error('names of an hour were not loaded');
     return names;
+  }
+
+  /** @throws where the day was not loaded */
+  paths(day: number): DayPaths {
+    const paths = this.#days.get(day);
+    if (paths === undefined) throw new Error('paths of a day were not loaded');
+    return paths;
+  }
+
+  /** Reads which paths a log has counted by name on a day, unless they are at hand. */
+  async loadPaths(store: Store, log: string, day: number): Promise<void> {
+    if (this.#days.has(day)) return;
+    const nodes = store.db.selectFrom('node').select('id').where('log', '=', log);
+    const rows = await store.db
+      .selectFrom('path')
+      .innerJoin('target', 'target.id', 'path.target_id')
+      .select(['target.host', 'target.port', 'method', 'path.path'])
+      .distinct()
+      .where('hour', '=', day)
+      .where('node_id', 'in', nodes)
+      .where('path.path', '<>', OVERFLOW)
+      .execute();
+    const paths: DayPaths = new Map();
+    for (const row of rows) {
+      const target = keyOfTarget(row);
+      const known = paths.get(target) ?? new Set();
+      paths.set(target, known.add(keyOfPath(row)));
+    }
+    this.#days.set(day, paths);
   }
 
   /** Reads what a log has counted by name in an hour, unless it is at hand. */
@@ -47,9 +79,11 @@ export class KnownNames {
   /** Forgets all but the latest hours. */
   trim(): void {
     for (const hour of [...this.#hours.keys()].sort((a, b) => b - a).slice(HOURS_MAX)) this.#hours.delete(hour);
+    for (const day of [...this.#days.keys()].sort((a, b) => b - a).slice(DAYS_MAX)) this.#days.delete(day);
   }
 
   clear(): void {
     this.#hours.clear();
+    this.#days.clear();
   }
 }

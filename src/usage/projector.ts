@@ -16,7 +16,7 @@ import { Recent } from './recent.ts';
 import type { Standing } from './roll-call.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
-import { addLine, createTally, hourOf } from './tally.ts';
+import { addLine, createTally, dayOf, hourOf } from './tally.ts';
 import { writeBatch } from './write.ts';
 
 export interface ProjectionProblem {
@@ -329,9 +329,14 @@ export class Projector {
   async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
     for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms))))
       await this.#names.load(store, place.log, hour);
+    const inside = reading.lines.filter(({ read }) => read.kind !== 'note' && read.facts.tunnel !== undefined);
+    for (const day of new Set(inside.map(({ read }) => dayOf(read.ms))))
+      await this.#names.loadPaths(store, place.log, day);
     const tally = createTally();
     const names = (hour: number) => this.#names.of(hour);
-    const bounds = { names, namesPerHour: this.#options.limits.usage_names_per_hour, recent: place.recent };
+    const paths = (day: number) => this.#names.paths(day);
+    const { usage_names_per_hour: namesPerHour, usage_paths_per_day: pathsPerDay } = this.#options.limits;
+    const bounds = { names, namesPerHour, paths, pathsPerDay, recent: place.recent };
     for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
     const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
     const { damaged, missing } = reading;

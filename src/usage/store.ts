@@ -9,8 +9,9 @@ import { Kysely } from 'kysely';
 import type { PostgresPlace, StorePlace } from '../config/store-place.ts';
 import { SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
-import { MIGRATIONS, type Schema } from './schema.ts';
+import type { Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite-dialect.ts';
+import { MIGRATIONS } from './sqlite-schema.ts';
 
 export interface Store {
   readonly kind: 'sqlite' | 'postgres';

@@ -4,11 +4,17 @@
 // What clients can invent without end (hosts, ports, claimed names) is bounded for each hour: beyond it the requests are
 // still counted, under OVERFLOW, so that a flood of names cannot fill the disk or hide the sum.
 import type { DecidedRead, EndedRead, Facts, ReadLine } from '../audit/line-reader.ts';
+import type { Attributes } from '../policy/record.ts';
+import { shownPath } from '../policy/shown-target.ts';
 import type { Recent } from './recent.ts';
-import type { ActorColumns, UsageColumns } from './schema.ts';
+import type { ActorColumns, PathColumns, UsageColumns } from './schema.ts';
 
 export const OVERFLOW = '(overflow)';
 const HOUR_MS = 3_600_000;
+const DAY_HOURS = 24;
+/** Characters of a method and of a path that are kept: an index of PostgreSQL takes 2,704 bytes. */
+const METHOD_MAX = 32;
+const PATH_MAX = 512;
 
 export interface Target {
   readonly host: string;
@@ -28,6 +34,13 @@ export interface TallyRow extends Sums {
   readonly actor: string;
   readonly rule: string;
 }
+
+/** A row of `path` whose dimensions are keys of the tally's maps. */
+export type PathRow = Omit<PathColumns, 'node_id' | 'target_id' | 'actor_id' | 'pipeline_id'> & {
+  readonly node: string;
+  readonly target: string;
+  readonly actor: string;
+};
 
 export interface Denial {
   reason: string;
@@ -50,8 +63,12 @@ export interface HourNames {
   readonly actors: Set<string>;
 }
 
+/** By key of the target: methods and paths that are counted by name on a day. */
+export type DayPaths = Map<string, Set<string>>;
+
 export interface Tally {
   readonly rows: Map<string, TallyRow>;
+  readonly paths: Map<string, PathRow>;
   readonly targets: Map<string, Target>;
   readonly actors: Map<string, ActorColumns>;
   readonly rules: Map<string, Rule>;
@@ -73,6 +90,9 @@ export interface TallyBounds {
   /** Names of an hour; must give the same object for the same hour. */
   readonly names: (hour: number) => HourNames;
   readonly namesPerHour: number;
+  /** Paths of a day, by its first hour; must give the same object for the same day. */
+  readonly paths: (hour: number) => DayPaths;
+  readonly pathsPerDay: number;
   /** What was let through just now, across batches. */
   readonly recent: Recent;
 }
@@ -80,6 +100,7 @@ export interface TallyBounds {
 export function createTally(): Tally {
   return {
     rows: new Map(),
+    paths: new Map(),
     targets: new Map(),
     actors: new Map(),
     rules: new Map(),
@@ -93,13 +114,19 @@ export function createTally(): Tally {
   };
 }
 
+/** The first hour of a day. */
+export function dayOf(ms: number): number {
+  return Math.floor(hourOf(ms) / DAY_HOURS) * DAY_HOURS;
+}
+
 export function hourOf(ms: number): number {
   return Math.floor(ms / HOUR_MS);
 }
 
 /** Adds one line; `text` is the line as in the log. */
 export function addLine(tally: Tally, read: ReadLine, text: string, bounds: TallyBounds): void {
-  if (read.kind === 'decided') addDecided(tally, read, text, bounds);
+  if (read.kind !== 'note' && read.facts.tunnel !== undefined) addBelow(tally, read, text, bounds);
+  else if (read.kind === 'decided') addDecided(tally, read, text, bounds);
   else if (read.kind === 'ended') addEnded(tally, read, bounds);
   else {
     const { line, ms } = read;
@@ -143,6 +170,58 @@ function addEnded(tally: Tally, ended: EndedRead, bounds: TallyBounds): void {
   if (facts.verdict === 'deny') deny(tally, facts, ms, bounds, '');
 }
 
+/** A request inside a CONNECT, which is counted by itself: so it is no tunnel, and its bytes are no further ones. */
+function addBelow(tally: Tally, read: DecidedRead | EndedRead, line: string, bounds: TallyBounds): void {
+  const { facts, id, ms } = read;
+  widen(tally, facts.node, ms);
+  if (read.kind === 'ended') {
+    if (!tally.opened.delete(id)) tally.closed.add(id);
+    return addPath(pathRow(tally, facts, ms, bounds), ms, read.bytes_up, read.bytes_down, '');
+  }
+  const { nearest, outcome } = read.facts;
+  if (facts.verdict !== 'deny' && outcome === undefined) tally.opened.set(id, { node: facts.node, line });
+  else addPath(pathRow(tally, facts, ms, bounds), ms, 0, 0, nearest === undefined ? '' : JSON.stringify(nearest));
+}
+
+/** By the day: whoever walks through a site asks for each path once. */
+function pathRow(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds): PathRow {
+  const hour = dayOf(ms);
+  const names = bounds.names(hourOf(ms));
+  const target = targetKey(tally, facts, names, bounds.namesPerHour);
+  const actor = actorKey(tally, facts.verdict === 'allow' ? asPipeline(facts) : facts, names, bounds.namesPerHour);
+  let method = storable(facts.method).slice(0, METHOD_MAX);
+  let path = storable(shownPath(facts.path ?? ''))
+    .slice(0, PATH_MAX)
+    .toWellFormed();
+  const days = bounds.paths(hour);
+  const known = days.get(target) ?? new Set();
+  days.set(target, known);
+  if (!admit(known, keyOfPath({ method, path }), bounds.pathsPerDay)) [method, path] = ['', OVERFLOW];
+  const { node, verdict, reason } = facts;
+  const key = join([String(hour), node, target, actor, method, path, verdict, reason]);
+  const row = tally.paths.get(key);
+  if (row !== undefined) return row;
+  const sums = { requests: 0, bytes_up: 0, bytes_down: 0, first_seen: ms, last_seen: ms, nearest: '' };
+  const made: PathRow = { hour, node, target, actor, method, path, verdict, reason, ...sums };
+  tally.paths.set(key, made);
+  return made;
+}
+
+function addPath(row: PathRow, ms: number, up: number, down: number, nearest: string): void {
+  if (nearest !== '' && ms >= row.last_seen) row.nearest = nearest;
+  add(row, ms, up, down);
+}
+
+/** Of what is let through every day, who of a pipeline asked is not kept: that would be a row for each job and path. */
+function asPipeline(facts: Facts): Facts {
+  const { kind, attributes, claimed } = facts.identity;
+  const of = ({ organization, pipeline }: Attributes): Attributes => ({
+    ...(organization === undefined ? {} : { organization }),
+    ...(pipeline === undefined ? {} : { pipeline }),
+  });
+  return { ...facts, client: '', identity: { kind, attributes: of(attributes), claimed: of(claimed) } };
+}
+
 /** The row where requests with these facts were counted last, where that is the row for this one too. */
 function rowFor(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds, outcome: string): TallyRow {
   const latest = tally.latest.get(facts);
@@ -169,7 +248,12 @@ function rowOf(tally: Tally, facts: Facts, ms: number, bounds: TallyBounds, outc
   return row;
 }
 
-function add(row: TallyRow, ms: number, up: number, down: number): void {
+function add(
+  row: Pick<TallyRow, 'requests' | 'bytes_up' | 'bytes_down' | 'first_seen' | 'last_seen'>,
+  ms: number,
+  up: number,
+  down: number,
+): void {
   row.requests++;
   row.bytes_up += up;
   row.bytes_down += down;
@@ -267,6 +351,10 @@ function admit(names: Set<string>, key: string, max: number): boolean {
 
 export function keyOfTarget(target: Target): string {
   return `${target.port} ${target.host}`;
+}
+
+export function keyOfPath({ method, path }: Pick<PathColumns, 'method' | 'path'>): string {
+  return `${method} ${path}`;
 }
 
 export function keyOfRule(rule: Rule): string {

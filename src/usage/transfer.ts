@@ -54,6 +54,24 @@ const usage = z.strictObject({
   first_seen: count,
   last_seen: count,
 });
+/** A row of `path`; `day` is the first hour of it. */
+const below = z.strictObject({
+  node: text,
+  day: count,
+  host: text,
+  port: count.max(65_535),
+  actor,
+  method: text,
+  path: text,
+  verdict,
+  reason: text,
+  requests: count,
+  bytes_up: count,
+  bytes_down: count,
+  first_seen: count,
+  last_seen: count,
+  nearest: text.refine((miss) => miss === '' || isObject(miss)),
+});
 /** A decided line, as in the log: reports read it. */
 const decided = z.string().refine((line) => parseLine(line)?.event === 'decided');
 const open = z.strictObject({ node: text, open: text, line: decided });
@@ -69,11 +87,12 @@ const end = z.strictObject({ end: count });
 export type HeadLine = z.output<typeof head>;
 export type LogLine = z.output<typeof log>;
 export type UsageLine = z.output<typeof usage>;
+export type PathLine = z.output<typeof below>;
 export type OpenLine = z.output<typeof open>;
 export type DeniedLine = z.output<typeof denied>;
-export type TransferLine = HeadLine | LogLine | UsageLine | OpenLine | DeniedLine | z.output<typeof end>;
+export type TransferLine = HeadLine | LogLine | UsageLine | PathLine | OpenLine | DeniedLine | z.output<typeof end>;
 
-const SHAPES = { format: head, log, hour: usage, open, denied, end } as const;
+const SHAPES = { format: head, log, hour: usage, day: below, open, denied, end } as const;
 
 /** @returns null where the text is no such line */
 export function parseTransfer(line: string): TransferLine | null {

@@ -6,7 +6,7 @@
 import { sql } from 'kysely';
 import { idsOf } from './dimensions.ts';
 import { greatest, insertRows, least, parts, type Trx } from './insert.ts';
-import { type ActorColumns, USAGE_KEY } from './schema.ts';
+import { type ActorColumns, PATH_KEY, USAGE_KEY } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Position } from './tail.ts';
 import type { Tally, TallyRow } from './tally.ts';
@@ -94,6 +94,14 @@ export async function writeTally(
     pipeline_id: idOf(pipelines, actor),
   }));
   for (const some of parts(store, rows)) await addRows(store, trx, some);
+  const paths = [...tally.paths.values()].map(({ node, target, actor, ...row }) => ({
+    ...row,
+    node_id: idOf(nodes, node),
+    target_id: idOf(targets, target),
+    actor_id: idOf(actors, actor),
+    pipeline_id: idOf(pipelines, actor),
+  }));
+  for (const some of parts(store, paths)) await addPaths(store, trx, some);
   await writeOpen(store, trx, tally, nodes);
   await writeWindows(store, trx, tally, nodes);
   await writeDenials(store, trx, tally, targets);
@@ -112,6 +120,26 @@ export async function addRows(store: Store, trx: Trx, rows: readonly UsageRow[])
         bytes_down: eb('usage.bytes_down', '+', eb.ref('excluded.bytes_down')),
         first_seen: least(store, sql`usage.first_seen`, sql`excluded.first_seen`),
         last_seen: greatest(store, sql`usage.last_seen`, sql`excluded.last_seen`),
+      })),
+    )
+    .execute();
+}
+
+async function addPaths(
+  store: Store,
+  trx: Trx,
+  rows: readonly Parameters<typeof insertRows<'path'>>[3][number][],
+): Promise<void> {
+  const kept = sql<boolean>`excluded.nearest = '' OR excluded.last_seen < path.last_seen`;
+  await insertRows(store, trx, 'path', rows)
+    .onConflict((on) =>
+      on.columns([...PATH_KEY]).doUpdateSet((eb) => ({
+        requests: eb('path.requests', '+', eb.ref('excluded.requests')),
+        bytes_up: eb('path.bytes_up', '+', eb.ref('excluded.bytes_up')),
+        bytes_down: eb('path.bytes_down', '+', eb.ref('excluded.bytes_down')),
+        first_seen: least(store, sql`path.first_seen`, sql`excluded.first_seen`),
+        last_seen: greatest(store, sql`path.last_seen`, sql`excluded.last_seen`),
+        nearest: sql<string>`CASE WHEN ${kept} THEN path.nearest ELSE excluded.nearest END`,
       })),
     )
     .execute();
@@ -216,7 +244,7 @@ export async function forgetNodes(trx: Trx, log: string): Promise<void> {
     .execute();
   const ids = nodes.map(({ id }) => id);
   if (ids.length === 0) return;
-  for (const table of ['usage', 'open_request', 'window', 'branch_checkpoint', 'checkpoint'] as const)
+  for (const table of ['usage', 'path', 'open_request', 'window', 'branch_checkpoint', 'checkpoint'] as const)
     await trx.deleteFrom(table).where('node_id', 'in', ids).execute();
 }
 

@@ -31,7 +31,8 @@ function tallyOf(lines: readonly string[], read: (text: string) => ReadLine | nu
   const recent = new Recent();
   const seqs = lines.map((text) => {
     const line = read(text);
-    if (line !== null) addLine(tally, line, text, { names, namesPerHour: 5, recent });
+    if (line !== null)
+      addLine(tally, line, text, { names, namesPerHour: 5, paths: () => new Map(), pathsPerDay: 5, recent });
     return line?.seq ?? null;
   });
   const { latest: _, ...told } = tally;

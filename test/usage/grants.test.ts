@@ -7,7 +7,7 @@ import type { Grant } from '../../src/policy/grant.ts';
 import { addGrant, dropGrants, GRANTS_KEPT_MS, grantById, readGrants, revokeGrant } from '../../src/usage/grants.ts';
 import { type Instance, listInstances, sayInstance } from '../../src/usage/instances.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
-import { MIGRATIONS } from '../../src/usage/schema.ts';
+import { MIGRATIONS } from '../../src/usage/sqlite-schema.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';
 import { tempDir } from '../support/temp.ts';

@@ -4,7 +4,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { sql } from 'kysely';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { SallyportError } from '../../src/errors.ts';
-import { MIGRATIONS } from '../../src/usage/schema.ts';
+import { MIGRATIONS } from '../../src/usage/sqlite-schema.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { tempDir } from '../support/temp.ts';
 
@@ -41,7 +41,7 @@ describe('openStore', () => {
     await withStore('write', (store) => store.db.insertInto('node').values({ name: 'n' }).execute());
     expect(await withStore('read', names)).toEqual([{ name: 'n' }]);
     expect(await withStore('write', (store) => store.db.selectFrom('meta').selectAll().execute())).toEqual([
-      { key: 'schema_version', value: '7' },
+      { key: 'schema_version', value: '8' },
     ]);
   });
 

@@ -5,6 +5,7 @@ import { ASKERS_MAX, Recent } from '../../src/usage/recent.ts';
 import {
   addLine,
   createTally,
+  type DayPaths,
   type HourNames,
   keyOfActor,
   keyOfTarget,
@@ -34,7 +35,13 @@ function bounded(max = 1_000) {
     hours.set(hour, known);
     return known;
   };
-  return { names, namesPerHour: max, recent: new Recent() };
+  const days = new Map<number, DayPaths>();
+  const paths = (day: number) => {
+    const known = days.get(day) ?? new Map();
+    days.set(day, known);
+    return known;
+  };
+  return { names, namesPerHour: max, paths, pathsPerDay: max, recent: new Recent() };
 }
 
 function fold(lines: readonly (readonly [Line, number])[], max?: number): Tally {
@@ -255,5 +262,70 @@ describe('what was let through within the last second', () => {
     for (let n = 0; n <= ASKERS_MAX; n++) recent.add(facts('a.example', `client-${n}`), 5_000);
     expect(recent.before(facts('c.example', `client-${ASKERS_MAX - 1}`), 5_000)).not.toBeNull();
     expect(recent.before(facts('c.example', `client-${ASKERS_MAX}`), 5_000)).toBeNull();
+  });
+});
+
+describe('a request inside an inspected CONNECT', () => {
+  const inside = (over: Partial<Decided> = {}) => ({ tunnel: 't', method: 'GET', path: '/acme/x?a=…', ...over });
+  const proven: Identity = { kind: 'job', attributes: { pipeline: 'web', job: 'j1', branch: 'main' }, claimed: {} };
+  const refused = { verdict: 'deny', reason: 'request-not-allowed', outcome: 'request-not-allowed' } as const;
+  const nearest = { pattern: 'GET /acme/**', rule: 'p:1', why: 'x', fix: '' };
+  const told = (tally: Tally) =>
+    [...tally.paths.values()].map(({ method, path, verdict, requests, bytes_up, bytes_down, actor, hour }) => {
+      const { pipeline = '', job = '', client = '' } = tally.actors.get(actor) ?? {};
+      return [hour, method, path, verdict, requests, bytes_up, bytes_down, pipeline, job, client];
+    });
+
+  it('is counted below its host by the day, and not among the tunnels', () => {
+    const more = { identity: proven };
+    const tally = fold([
+      [decided('t', more), 1],
+      [decided('a', inside(more)), 2],
+      [ended('a', { ...inside(more), bytes_up: 5, bytes_down: 7 }), 3],
+      [decided('b', inside(more)), 23 * HOUR],
+      [ended('b', { ...inside(more), bytes_up: 1, bytes_down: 1 }), 23 * HOUR + 1],
+      [decided('c', inside({ ...more, ...refused, nearest, method: 'POST' })), 24 * HOUR],
+      [ended('t', more), 24 * HOUR + 1],
+    ]);
+    expect(told(tally)).toEqual([
+      [0, 'GET', '/acme/x', 'allow', 2, 6, 8, 'web', '', ''],
+      [24, 'POST', '/acme/x', 'deny', 1, 0, 0, 'web', 'j1', '10.0.0.7'],
+    ]);
+    expect(rows(tally)).toMatchObject([{ requests: 1, bytes_up: 100, bytes_down: 2_000, kind: 'connect' }]);
+    expect([...tally.paths.values()].map((row) => row.nearest)).toEqual(['', JSON.stringify(nearest)]);
+    expect([...tally.denials]).toEqual([]);
+    expect([...tally.opened]).toEqual([]);
+  });
+
+  it('is open until it has ended', () => {
+    expect([...fold([[decided('a', inside()), 2]]).opened.keys()]).toEqual(['a']);
+    expect([...fold([[ended('a', inside()), 2]]).closed]).toEqual(['a']);
+  });
+
+  it('counts without its path beyond the bound of a host and day', () => {
+    const one = (id: string, path: string, ms: number, host = 'github.com') =>
+      [decided(id, { ...inside({ ...refused, path }), host }), ms] as const;
+    const tally = fold(
+      [
+        ...['/a', '/b', '/c', '/d', '/a'].map((path, n) => one(`${n}`, path, n)),
+        one('x', '/c', 5, 'other.example'),
+        one('y', '/c', 24 * HOUR),
+      ],
+      2,
+    );
+    expect([...tally.paths.values()].map(({ path, method, requests }) => [path, method, requests])).toEqual([
+      ['/a', 'GET', 2],
+      ['/b', 'GET', 1],
+      [OVERFLOW, '', 2],
+      ['/c', 'GET', 1],
+      ['/c', 'GET', 1],
+    ]);
+  });
+
+  it('keeps no more of a path than an index takes', () => {
+    const tally = fold([[decided('a', inside({ ...refused, path: `/${'\u{1F600}'.repeat(2_000)}\0` })), 1]]);
+    const [row] = [...tally.paths.values()];
+    expect(Buffer.byteLength(row?.path ?? '')).toBeLessThan(1_600);
+    expect(row?.path.isWellFormed()).toBe(true);
   });
 });
