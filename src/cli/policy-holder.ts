@@ -3,11 +3,11 @@
 import type net from 'node:net';
 import os from 'node:os';
 import type { Logger } from 'pino';
-import type { IdentitySettings } from '../config/identity.ts';
+import type { Settings } from '../config/config.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { ClientBook } from '../identity/identify.ts';
-import type { Mode } from '../policy/compile.ts';
+import type { CompiledPolicy, Mode } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import type { Grant } from '../policy/grant.ts';
 import type { Recorder } from '../policy/record.ts';
@@ -26,9 +26,9 @@ interface HolderOptions {
   readonly overrides: Overrides;
   readonly loaded: LoadedConfig;
   readonly grants: GrantHolder;
+  /** Takes what else the file of a policy says that comes into force: who may prove what, the CA of inspection. */
+  readonly useSettings: (settings: Settings, policy: CompiledPolicy) => void;
   /** Told whenever something else is in force. */
-  /** Who may prove what, of a policy that comes into force. */
-  readonly useIdentity: (settings: IdentitySettings) => void;
   readonly inForce: (what: InForce) => void;
 }
 
@@ -218,7 +218,7 @@ export class PolicyHolder {
     const { grants, inForce } = this.#options;
     ctx.policy = new Policy({ ...overridden, self: [...policy.self, ...this.#self] }, { grants: grants.compiled });
     ctx.book = new ClientBook(settings, settings.limits.clients_tracked_max);
-    this.#options.useIdentity(settings.identity);
+    this.#options.useSettings(settings, policy);
     ctx.help = settings.help;
     ctx.plainHttp = settings.plainHttp;
     const layersBroken = brokenCount(this.#loaded);

@@ -4,13 +4,15 @@ import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
 import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
-import type { IdentitySettings } from '../config/identity.ts';
+import type { Settings } from '../config/config.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
 import { fetchKeys, type KeyRoad } from '../identity/key-fetch.ts';
 import { Proofs } from '../identity/proofs.ts';
+import { Inspector } from '../inspect/inspector.ts';
 import type { Meter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
+import type { CompiledPolicy } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import { BoundedLog } from '../proxy/bounded-log.ts';
 import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
@@ -25,6 +27,7 @@ import { firstPolicy } from './first-policy.ts';
 import { Fleet } from './fleet.ts';
 import { followerOf } from './follow.ts';
 import { GrantHolder } from './grant-holder.ts';
+import { InspectionCa } from './inspection-ca.ts';
 import { JobService } from './job-service.ts';
 import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
 import { Listeners } from './listeners.ts';
@@ -129,11 +132,13 @@ async function run(parts: Parts): Promise<number> {
   const grants = new GrantHolder({ audit: recorder, log, meter });
   const inForce = (what: InForce): void => fleet.say(what);
   const tls = settings.identity.tls && openTls({ ctx, audit, log, settings: settings.identity.tls });
-  const useIdentity = (identity: IdentitySettings): void => {
+  const inspection = await openInspection({ ctx, audit, log, loaded });
+  const useSettings = ({ identity, inspection: ca }: Settings, policy: CompiledPolicy): void => {
     ctx.proofs.use(identity);
     if (identity.tls) tls?.use(identity.tls);
+    inspection.use(ca, policy);
   };
-  const holder = new PolicyHolder({ ...shared, audit: recorder, loaded, grants, inForce, useIdentity });
+  const holder = new PolicyHolder({ ...shared, audit: recorder, loaded, grants, inForce, useSettings });
   holder.install();
   const proxy = new ProxyServer(ctx, engine);
   let projection: Projection | null = null;
@@ -159,6 +164,7 @@ async function run(parts: Parts): Promise<number> {
     const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, env });
     holder.watch();
     tls?.watch();
+    inspection.watch();
     follower?.start();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
@@ -172,6 +178,7 @@ async function run(parts: Parts): Promise<number> {
     follower?.close();
     holder.close();
     tls?.close();
+    inspection.close();
     for (const open of ctx.open.values()) open.cut('drained', 'draining');
     proxy.close();
     listeners.close();
@@ -190,16 +197,29 @@ function openTls(
   parts: Pick<ConstructorParameters<typeof TlsFiles>[0], 'ctx' | 'log' | 'settings'> & { audit: ProcessLog },
 ): TlsFiles {
   const { ctx, audit, log } = parts;
-  return new TlsFiles({
-    ...parts,
-    note: (result, detail) => {
-      try {
-        audit.note({ event: 'policy', policy: ctx.policy.digest, detail: { result, detail } });
-      } catch (error) {
-        log.error({ err: error }, 'another certificate could not be recorded');
-      }
-    },
-  });
+  const note = (result: string, detail: string): void => noteResult(audit, log, ctx.policy.digest, { result, detail });
+  return new TlsFiles({ ...parts, note });
+}
+
+/** @throws SallyportError `inspection-ca` */
+async function openInspection(
+  parts: Pick<ConstructorParameters<typeof InspectionCa>[0], 'log'> &
+    Pick<Parts, 'audit' | 'loaded'> & { readonly ctx: ProxyContext },
+): Promise<InspectionCa> {
+  const { ctx, audit, log, loaded } = parts;
+  const note = (result: string, detail: string): void => noteResult(audit, log, ctx.policy.digest, { result, detail });
+  const inspection = new InspectionCa({ ctx, log, note });
+  await inspection.start(loaded.settings.inspection, loaded.policy);
+  return inspection;
+}
+
+/** Another certificate of ours; what cannot be recorded is said. */
+function noteResult(audit: ProcessLog, log: Logger, policy: string, detail: { result: string; detail: string }): void {
+  try {
+    audit.note({ event: 'policy', policy, detail });
+  } catch (error) {
+    log.error({ err: error }, 'another certificate could not be recorded');
+  }
 }
 
 function noteStart({ audit, loaded }: Parts, policy: string, at: Readonly<Record<string, string>>): void {
@@ -255,6 +275,7 @@ function createContext(parts: {
     proofs,
     inner: null,
     recorder,
+    inspector: new Inspector(),
     log: bounded,
     slots: new Slots(settings.limits, meter),
     tunnelsFull: () => {

@@ -21,6 +21,7 @@ const CLIENT_HELLO = 1;
 const RANDOM_BYTES = 32;
 const SESSION_ID_BYTES_MAX = 32;
 const SERVER_NAME = 0x0000;
+const APPLICATION_PROTOCOLS = 0x0010;
 const ENCRYPTED_CLIENT_HELLO = 0xfe0d; // RFC 9849
 const HOST_NAME = 0;
 const NAME_BYTES_MAX = 254; // 253 and a trailing dot
@@ -34,6 +35,34 @@ const NAME_BYTES_MAX = 254; // 253 and a trailing dot
 export function parseClientHello(bytes: Uint8Array): Hello {
   const message = assemble(bytes);
   return message instanceof Uint8Array ? readHello(message) : message;
+}
+
+/**
+ * The protocols that a whole hello offers (RFC 7301), in its order; empty where it offers none, or where they cannot be read.
+ * @param bytes for which parseClientHello has not asked for more
+ */
+export function offeredProtocols(bytes: Uint8Array): string[] {
+  const message = assemble(bytes);
+  if (!(message instanceof Uint8Array)) return [];
+  const reader = new Reader(message);
+  reader.skip(2 + RANDOM_BYTES);
+  reader.skip(reader.uint8());
+  reader.skip(reader.uint16());
+  reader.skip(reader.uint8());
+  const extensions = reader.part(reader.uint16());
+  while (extensions.left > 0) {
+    const type = extensions.uint16();
+    const extension = extensions.part(extensions.uint16());
+    if (type === APPLICATION_PROTOCOLS) return protocolList(extension);
+  }
+  return [];
+}
+
+function protocolList(extension: Reader): string[] {
+  const list = extension.part(extension.uint16());
+  const names: string[] = [];
+  while (list.left > 0) names.push(list.text(list.uint8()));
+  return list.broken || extension.broken || extension.left > 0 ? [] : names;
 }
 
 function refused(reason: Refused['reason'], detail: string): Refused {

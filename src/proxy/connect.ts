@@ -7,14 +7,15 @@ import type { ProxyContext } from './context.ts';
 import type { ConnectHead, Exchange, TunnelEnd } from './engine.ts';
 import { firstMessage } from './first-message.ts';
 import { fieldValue, type HeadProblem, headProblem } from './head.ts';
+import { handleInspected, type InspectedReader } from './inspected.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { type Refusal, refusalResponse, serialise } from './respond.ts';
 import { recordEnd, refuseMalformed, route } from './route.ts';
 
 /** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
-export async function handleConnect(ctx: ProxyContext, exchange: Exchange): Promise<void> {
+export async function handleConnect(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
   try {
-    await walk(ctx, exchange);
+    await walk(ctx, exchange, reader);
   } catch (error) {
     ctx.log.error({ err: error, request: exchange.id }, 'a CONNECT failed inside the proxy and was refused');
     // Cuts a tunnel that stands already, with its record; what was let through and is none yet ends here.
@@ -24,7 +25,7 @@ export async function handleConnect(ctx: ProxyContext, exchange: Exchange): Prom
   }
 }
 
-async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
+async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
   const startedMs = performance.now();
   const { head, client, id } = exchange;
   const accept = fieldValue(head.rawHeaders, 'accept');
@@ -64,8 +65,11 @@ async function walk(ctx: ProxyContext, exchange: Exchange): Promise<void> {
   const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
 
-  // 8 dial a checked address. A cut during the dial has answered and recorded.
   const { open } = routed;
+  const { inspect } = open.decision;
+  if (inspect) return handleInspected(ctx, exchange, open, { inspection: inspect, accept, reader });
+
+  // 8 dial a checked address. A cut during the dial has answered and recorded.
   open.attach(new Dialling(ctx, exchange, open, accept));
   if (open.ended) return;
   const dialMs = performance.now();

@@ -2,6 +2,7 @@
 // requests read them when they need them and never keep them over an await.
 import type { ClientBook } from '../identity/identify.ts';
 import type { Proofs } from '../identity/proofs.ts';
+import type { Inspector } from '../inspect/inspector.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Resolver } from '../net/resolve.ts';
 import type { Policy } from '../policy/decide.ts';
@@ -41,6 +42,8 @@ export interface ProxyContext {
   /** Who answers for the proxy itself; null where nobody does. */
   inner: InnerService | null;
   readonly recorder: DurableRecorder;
+  /** What stands for inspected hosts, and whom to believe about them. */
+  readonly inspector: Inspector;
   readonly log: BoundedLog;
   /** Whether another tunnel would exceed limits.tunnels_max. */
   tunnelsFull(): boolean;

@@ -202,6 +202,21 @@ class JsExchange implements Exchange {
     if (!tunnel.ended) tunnels.set(id, tunnel);
   }
 
+  adopt(): net.Socket | null {
+    const socket = this.#socket;
+    const early = this.#early;
+    this.#opened = true;
+    this.#early = null;
+    this.head = NO_HEAD;
+    if (socket.destroyed) {
+      this.#release();
+      return null;
+    }
+    if (early) socket.unshift(early);
+    socket.once('close', () => this.#release());
+    return socket;
+  }
+
   #release(): void {
     if (this.#counted) this.#engine.load--;
     this.#counted = false;

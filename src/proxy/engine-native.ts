@@ -300,6 +300,14 @@ export class NativeConnection implements Arrival {
     }
   }
 
+  /** The same for a connection that counts until it is closed, as one that was never given away. */
+  handOver(first: Uint8Array | null): net.Socket {
+    const socket = this.adopt(first);
+    this.exchange = null;
+    socket.once('close', () => this.#arrivals.gone(this));
+    return socket;
+  }
+
   /** Closes it, the origin of its tunnel too; `reset` shows both peers that it broke. */
   close(reset = false): void {
     if (!this.#held) return;

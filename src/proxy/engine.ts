@@ -38,7 +38,7 @@ export interface TunnelEnd {
   readonly finding: { readonly reason: RequestErrorCode; readonly detail: string } | null;
 }
 
-/** One CONNECT in the engine's hands. The walk calls refuse(), or dial() then open(); never both. */
+/** One CONNECT in the engine's hands. The walk calls refuse(), or dial() then open(), or adopt(); never two of them. */
 export interface Exchange {
   readonly id: string;
   readonly client: Client;
@@ -53,6 +53,11 @@ export interface Exchange {
    * `done` is called exactly once. Nothing but the 200 is ever written to the client by the engine itself.
    */
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void;
+  /**
+   * Gives the client's connection to the caller, who speaks on it from now on (an inspected connection). What was read behind the head
+   * stands in it again. It counts as this exchange did until it is closed. Null where the client has gone.
+   */
+  adopt(): net.Socket | null;
 }
 
 /** An open tunnel in the engine's table. */

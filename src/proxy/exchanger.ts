@@ -4,17 +4,19 @@ import http from 'node:http';
 import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
+import type { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
 import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
-import { DialError, type Dialler, type OriginAgent, type OriginOptions, poolKey } from './origin-agent.ts';
+import { DialError, type Dialler, type OriginOptions, poolKey } from './origin-agent.ts';
 import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
 import { recordEnd } from './route.ts';
 import { resetSocket } from './tunnel.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
 const INTERIM_MAX = 32;
+const HTTP_PORT = 80;
 
 interface ExchangeOrder extends ForwardRequest {
   readonly authority: Authority;
@@ -23,11 +25,14 @@ interface ExchangeOrder extends ForwardRequest {
   readonly open: OpenRequest;
   /** An origin that has the request already: what is written to it goes nowhere, what it says is the answer. */
   readonly origin?: net.Socket;
+  /** The port that a Host field leaves out; 80 unless given. */
+  readonly defaultPort?: number;
+  readonly budget?: Budget;
 }
 
 export class Exchanger implements Carrier, Dialler {
   readonly #ctx: ProxyContext;
-  readonly #agent: OriginAgent;
+  readonly #agent: http.Agent;
   readonly #order: ExchangeOrder;
   #origin: http.ClientRequest | null = null;
   cancelDial: (() => void) | null = null;
@@ -43,7 +48,7 @@ export class Exchanger implements Carrier, Dialler {
   /** Whether the client sees by itself that a body is cut short: it has a length or chunks. */
   #delimited = true;
 
-  constructor(ctx: ProxyContext, agent: OriginAgent, order: ExchangeOrder) {
+  constructor(ctx: ProxyContext, agent: http.Agent, order: ExchangeOrder) {
     this.#ctx = ctx;
     this.#agent = agent;
     this.#order = order;
@@ -67,11 +72,22 @@ export class Exchanger implements Carrier, Dialler {
     onError();
     if (this.#recorded) return;
     res.on('error', ignore);
+    // Before the body is piped, so that what is too much never goes on.
+    if (framing.kind !== 'none') req.on('data', (chunk: Buffer) => this.#up(chunk));
     this.#send();
-    if (framing.kind !== 'none')
-      req.on('data', (chunk: Buffer) => {
-        this.bytesUp += chunk.length;
-      });
+  }
+
+  #up(chunk: Buffer): void {
+    const over = this.#order.budget?.up(chunk.length) ?? null;
+    if (over === null) this.bytesUp += chunk.length;
+    else this.#stop(over);
+  }
+
+  /** A budget is spent. The origin must not take what it has for the whole: its connection is destroyed in this turn. */
+  #stop(code: RequestErrorCode): void {
+    if (this.#recorded) return;
+    this.#order.req.unpipe();
+    this.#fail(code, null);
   }
 
   #send(): void {
@@ -89,7 +105,7 @@ export class Exchanger implements Carrier, Dialler {
       path,
       headers: requestFields(
         req.rawHeaders,
-        authority.port === 80 ? bare : authority.text,
+        authority.port === (this.#order.defaultPort ?? HTTP_PORT) ? bare : authority.text,
         framing,
         upgrade?.protocol ?? null,
         req.method ?? 'GET',
@@ -157,6 +173,9 @@ export class Exchanger implements Carrier, Dialler {
     response.on('error', () => this.#break('upstream-closed'));
     const framing = responseFraming(response);
     if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
+    const announced = framing.framing.kind === 'length' && req.method !== 'HEAD' ? Number(framing.framing.length) : 0;
+    const over = this.#order.budget?.announced('down', announced) ?? null;
+    if (over !== null) return this.#fail(over, null);
     try {
       res.sendDate = false;
       // A body that the client is still uploading has no taker soon; closing tells it so.
@@ -173,7 +192,9 @@ export class Exchanger implements Carrier, Dialler {
       );
     }
     response.on('data', (chunk: Buffer) => {
-      this.bytesDown += chunk.length;
+      const over = this.#order.budget?.down(chunk.length) ?? null;
+      if (over === null) this.bytesDown += chunk.length;
+      else this.#break(over);
     });
     this.#delimited = res.chunkedEncoding || framing.framing.kind === 'length';
     response.once('end', () => {

@@ -1,6 +1,7 @@
 // A CONNECT in the native engine's hands, and then its tunnel: dials by the same race as the JS engine, shows the first message to
 // the same check, and tells the walk the same ends.
 import { Buffer } from 'node:buffer';
+import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import { type Dial, race } from '../net/dial.ts';
@@ -107,6 +108,19 @@ export class NativeExchange implements Exchange, OpenTunnel {
     tunnels.set(this.id, this);
     if (verdict !== 'more' && verdict !== 'ok') return this.#found(verdict);
     if (enforced) this.#timer = setTimeout(helloTimedOut, limits.hello_timeout_ms, this);
+  }
+
+  adopt(): net.Socket | null {
+    const early = this.#early;
+    this.#early = null;
+    this.head = NO_HEAD;
+    if (!this.#connection.open) {
+      this.#release();
+      return null;
+    }
+    const socket = this.#connection.handOver(early);
+    socket.once('close', () => this.#release());
+    return socket;
   }
 
   /** What the client of a checked tunnel sent next; the bytes are only lent. */

@@ -4,7 +4,7 @@
 import type { RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, PolicyRequest } from '../policy/decide.ts';
-import type { Ended, Identity } from '../policy/record.ts';
+import type { Below, Ended, Identity } from '../policy/record.ts';
 import type { Ask } from './route.ts';
 
 /** Why a request is ended from outside. */
@@ -27,7 +27,8 @@ export type Passing = Extract<Decision, { verdict: 'allow' | 'observe' }>;
 export type Facts = Pick<
   Ended,
   'id' | 'identity' | 'client' | 'host' | 'port' | 'method' | 'verdict' | 'reason' | 'group' | 'rule' | 'policy'
->;
+> &
+  Below;
 
 export class OpenRequest {
   readonly authority: Authority;

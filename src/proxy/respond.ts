@@ -24,6 +24,8 @@ export interface Refusal {
   readonly help?: Help | undefined;
   readonly pipeline?: string | undefined;
   readonly job?: string | undefined;
+  /** Whether the connection stays open behind it. */
+  readonly keep?: boolean;
   /** Instead of the registry's: 401 where the proxy speaks as an origin. */
   readonly status?: number;
 }
@@ -36,7 +38,7 @@ export interface Response {
   readonly body: string;
 }
 
-/** Builds the whole response of a refusal; it always closes the connection. */
+/** Builds the whole response of a refusal; it closes the connection unless `keep` says otherwise. */
 export function refusalResponse(refusal: Refusal): Response {
   const spec = requestError(refusal.code);
   const status = refusal.status ?? spec.status ?? 500;
@@ -62,8 +64,7 @@ export function refusalResponse(refusal: Refusal): Response {
     json ? 'application/json' : 'text/plain; charset=utf-8',
     'Content-Length',
     String(Buffer.byteLength(body)),
-    'Connection',
-    'close',
+    ...(refusal.keep === true ? [] : ['Connection', 'close']),
     'Cache-Control',
     'no-store',
     'X-Content-Type-Options',

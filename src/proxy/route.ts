@@ -6,7 +6,7 @@ import type { Resolution } from '../net/resolve.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Carries } from '../policy/paths.ts';
-import type { Decided, Ended, Identity, Nearest } from '../policy/record.ts';
+import type { Below, Decided, Ended, Identity, Nearest } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
 import { INNER_HOST } from './inner.ts';
 import { type Facts, OpenRequest, type Passing } from './open-requests.ts';
@@ -153,9 +153,19 @@ function checkAndRecord(
     policy: policy.digest,
   };
   const nearest = decision.verdict === 'observe' ? decision.nearest : null;
-  const record: Decided = { ...facts, addresses, ...optional({ dropped, nearest, userAgent: ask.userAgent }) };
-  const failed = write(ctx, record);
-  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
+  return letIn(ctx, ask, { decision, addresses, facts }, optional({ dropped, nearest, userAgent: ask.userAgent }));
+}
+
+/** Writes the decided record of a request that may pass, and registers it in the same turn. */
+export function letIn(
+  ctx: ProxyContext,
+  ask: Ask,
+  passing: { readonly decision: Passing; readonly addresses: readonly string[]; readonly facts: Facts },
+  more: Partial<Decided>,
+): Routed | Promise<Routed> {
+  const { decision, addresses, facts } = passing;
+  const failed = write(ctx, { ...facts, addresses, ...more });
+  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, facts.identity, 'audit-unavailable') };
   // In the turn that decided: whatever policy comes next finds it here.
   const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
   ctx.open.add(open);
@@ -175,7 +185,8 @@ async function onDisk(ctx: ProxyContext, ask: Ask, open: OpenRequest, durable: P
   }
 }
 
-interface Refused {
+/** What is recorded of a request that does not pass. */
+export interface Refused {
   readonly reason: RequestErrorCode | 'allowed';
   readonly verdict?: Decided['verdict'];
   /** Where the request was allowed and failed all the same (DNS): the code that the client is told. */
@@ -183,13 +194,20 @@ interface Refused {
   readonly decision?: Decision;
   readonly dropped?: readonly string[];
   readonly detail?: string;
+  readonly more?: Partial<Decided>;
 }
 
 function refuseDecision(ctx: ProxyContext, ask: Ask, identity: Identity, decision: Exclude<Decision, Passing>): Routed {
   return refuse(ctx, ask, identity, { reason: decision.reason, decision });
 }
 
-function refuse(ctx: ProxyContext, ask: Ask, identity: Identity, what: Refused): Routed {
+/** Writes the decided record of a request that does not pass. */
+export function refuse(
+  ctx: ProxyContext,
+  ask: Ask,
+  identity: Identity,
+  what: Refused,
+): Routed & { readonly ok: false } {
   const { decision } = what;
   const code = what.outcome ?? (what.reason as RequestErrorCode);
   const nearest = decision && 'nearest' in decision ? decision.nearest : null;
@@ -207,6 +225,7 @@ function refuse(ctx: ProxyContext, ask: Ask, identity: Identity, what: Refused):
     policy: ctx.policy.digest,
     outcome: code,
     ...optional({ dropped: what.dropped, nearest, userAgent: ask.userAgent }),
+    ...what.more,
   });
   if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
   const refusal = refusalOf(ctx, ask, identity, code);
@@ -261,6 +280,8 @@ export interface Malformed {
   readonly detail: string | null;
   /** Where the target itself was sound and something else was not. */
   readonly authority: Authority | null;
+  /** Inside an inspected CONNECT. */
+  readonly below?: Below;
 }
 
 /** Records a request that is refused before the policy is asked; the refusal is 503 where that fails. */
@@ -279,6 +300,7 @@ export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
     rule: null,
     policy: ctx.policy.digest,
     outcome: what.code,
+    ...what.below,
   });
   const { host, port } = what.authority ?? { host: null, port: null };
   const refusal = { id: what.id, host, port, help: ctx.help };

@@ -1,6 +1,6 @@
 // The listener: accepts clients, lets Node's llhttp read their heads, and sends each request down its road: CONNECT to
 // connect.ts, absolute-form to forward.ts, what cannot be parsed to a recorded refusal. Owns slots and head deadlines.
-import http from 'node:http';
+import type http from 'node:http';
 import net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
@@ -14,18 +14,18 @@ import { Door } from './door.ts';
 import type { Arrival, ConnectHead, Engine } from './engine.ts';
 import { Exchanger } from './exchanger.ts';
 import { handleForward } from './forward.ts';
+import { answerMalformed, createHttpServer, type ParseError } from './http-reader.ts';
+import { InspectedHttp } from './inspected-http.ts';
 import { OriginAgent } from './origin-agent.ts';
 import { OriginPool } from './origin-pool.ts';
 import { Reception, type Roads } from './reception.ts';
-import { breakBody, refuseSocket } from './refuse.ts';
+import { refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
 import { refuseMalformed } from './route.ts';
 import { ShortForward, type ShortHost } from './short-forward.ts';
 import type { TlsEntrance } from './tls-entrance.ts';
 import { upgradeRequest } from './upgrade.ts';
 
-// Node looks for heads that are overdue once in this time; a deadline is thus met at most so much late.
-const HEAD_CHECK_MS = 1_000;
 const BACKLOG = 4_096;
 // Connections beyond a limit get their 503 whole as long as not more than this many linger; the rest is cut at once.
 const TURNED_AWAY_MAX = 256;
@@ -53,6 +53,7 @@ export class ProxyServer {
   readonly #carriers: net.Server[] = [];
   readonly #reception: Reception;
   readonly #short: ShortHost;
+  readonly #inspected: InspectedHttp;
   #turnedAway = 0;
 
   constructor(ctx: ProxyContext, engine: Engine) {
@@ -61,6 +62,7 @@ export class ProxyServer {
     this.#agent = new OriginAgent(ctx.limits);
     this.#reception = new Reception(ctx.limits, ctx.meter);
     this.#short = { ctx, origins: new OriginPool(), forwards: 0 };
+    this.#inspected = new InspectedHttp(ctx, engine);
   }
 
   /** Listens on one more socket. Rejects with Node's error. */
@@ -106,6 +108,7 @@ export class ProxyServer {
   closeIdle(): void {
     for (const server of this.#servers) server.closeIdleConnections();
     this.#reception.closeResting();
+    this.#inspected.closeIdle();
   }
 
   /** Client connections of any kind, tunnels included. */
@@ -124,24 +127,13 @@ export class ProxyServer {
     this.#engine.close();
     this.#agent.destroy();
     this.#short.origins.close();
+    this.#inspected.close();
     for (const server of this.#servers) server.closeAllConnections();
   }
 
   #createServer(): { server: http.Server; door: Door; roads: Roads } {
     const { limits } = this.#ctx;
-    const server = http.createServer({
-      maxHeaderSize: limits.head_bytes,
-      headersTimeout: limits.head_timeout_ms,
-      // A body may take as long as it makes progress; upstream_response_timeout_ms bounds a stalled one.
-      requestTimeout: 0,
-      keepAliveTimeout: limits.keep_alive_idle_ms,
-      connectionsCheckingInterval: Math.min(HEAD_CHECK_MS, limits.head_timeout_ms),
-      insecureHTTPParser: false,
-      // Both are checked by us, with a reason; Node would drop surplus fields silently.
-      requireHostHeader: false,
-      noDelay: true,
-    });
-    server.maxHeadersCount = 0;
+    const server = createHttpServer(limits);
     // Slots come before the parser: a connection that is turned away never gets to the listener that would read its head.
     const read = server.listeners('connection');
     server.removeAllListeners('connection');
@@ -266,7 +258,8 @@ export class ProxyServer {
 
   #begin(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void {
     this.#countTunnel(source, client);
-    void handleConnect(this.#ctx, this.#engine.exchange({ id: this.#ctx.nextId(), source, early, head, client }));
+    const exchange = this.#engine.exchange({ id: this.#ctx.nextId(), source, early, head, client });
+    void handleConnect(this.#ctx, exchange, this.#inspected);
   }
 
   #forward(req: http.IncomingMessage, res: http.ServerResponse): void {
@@ -295,75 +288,12 @@ export class ProxyServer {
     });
   }
 
-  /**
-   * What llhttp refuses. The error's raw packet shows what was tried; its first line is recorded, escaped and capped. Node says
-   * it again for each packet that follows: only the first counts, the others are dropped while the answer is on its way.
-   */
-  #malformed(error: NodeJS.ErrnoException & { rawPacket?: Buffer }, socket: ClientSocket): void {
-    const connection = socket[CONNECTION];
-    if (connection?.closed && !socket.destroyed && error.code !== 'ECONNRESET') return;
-    const { code, limit } = malformedCode(error.code ?? '', error.rawPacket);
-    if (limit) this.#ctx.meter.hit(limit);
-    // A connection that never sent a byte asked for nothing: it is closed without an answer and without a record.
-    if (!connection || error.code === 'ECONNRESET' || !socket.writable || socket.bytesRead === connection.headerBytes) {
-      socket.destroy();
-      return;
-    }
-    connection.closed = true;
-    const { response } = connection;
-    // The body of the request that is being answered, not another request: its own exchange ends with it.
-    if (response && !response.req.complete) {
-      return breakBody(response.req, error.code === 'HPE_INVALID_EOF_STATE' ? 'client-gone' : code);
-    }
-    const { method, target } = firstLine(error.rawPacket, socket.bytesRead - connection.headerBytes);
-    const what = { client: connection.client, method, target, detail: null, authority: null };
-    // No second answer may be written into a running one; behind one that closes nothing is a request any more.
-    connection.enter(() => {
-      const refusal = refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code });
-      refuseSocket(socket, serialise(refusalResponse(refusal)));
-      return null;
-    });
+  /** What llhttp refuses. */
+  #malformed(error: ParseError, socket: ClientSocket): void {
+    answerMalformed(this.#ctx, error, socket, ({ client }, what) =>
+      refuseMalformed(this.#ctx, { ...what, client, id: this.#ctx.nextId(), detail: null, authority: null }),
+    );
   }
-}
-
-// A method has at least a first character; TLS, SOCKS and a PROXY header from a stranger do not begin with one.
-const METHOD_START = /^[\r\n]*[!#$%&'*+.^_`|~\dA-Za-z-]/;
-
-function malformedCode(code: string, packet: Buffer | undefined): { code: RequestErrorCode; limit: LimitName | null } {
-  switch (code) {
-    case 'HPE_HEADER_OVERFLOW':
-      return { code: 'head-too-large', limit: 'head_bytes' };
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
-      return { code: 'head-timeout', limit: 'head_timeout_ms' };
-    case 'HPE_INVALID_VERSION':
-    case 'HPE_PAUSED_H2_UPGRADE':
-      return { code: 'http-version', limit: null };
-    case 'HPE_INVALID_METHOD':
-      return {
-        code: METHOD_START.test(packet?.toString('latin1', 0, 64) ?? '') ? 'method-not-allowed' : 'request-malformed',
-        limit: null,
-      };
-    case 'HPE_INVALID_URL':
-      return { code: 'target-malformed', limit: null };
-    default:
-      return { code: 'request-malformed', limit: null };
-  }
-}
-
-const LINE_CHARS_MAX = 4_096;
-const METHOD = /^[A-Za-z]{1,20}$/;
-const REQUEST_LINE = /^[A-Za-z]{1,20} \S+ HTTP\/\d/;
-
-/**
- * What was asked for, as far as the packet shows it. A packet in the midst of a head or a body begins anywhere, perhaps within
- * credentials: of such a one nothing is recorded.
- */
-function firstLine(packet: Buffer | undefined, bytesRead: number): { method: string; target: string } {
-  const text = packet?.toString('latin1', 0, LINE_CHARS_MAX) ?? '';
-  const line = text.split(/[\r\n]/, 1)[0] ?? '';
-  if (packet?.length !== bytesRead && !REQUEST_LINE.test(line)) return { method: '', target: '' };
-  const [method = '', target = ''] = line.split(' ', 2);
-  return METHOD.test(method) ? { method, target } : { method: '', target: line };
 }
 
 function ignore(): void {

@@ -2,10 +2,10 @@
 // well-framed request. The origin takes all bytes raw, so that a second request smuggled inside the first would be seen.
 import { describe, expect, it } from 'vitest';
 import type { RawClient } from '../support/raw-client.ts';
+import { AMBIGUOUS_BODY, AMBIGUOUS_HEADS, CHUNKED, MALFORMED_CHUNKS, SMUGGLED } from './smuggling-cases.ts';
 import { allowing, eventually, type RawOrigin, type Rig, rawOrigin, startRig, turns } from './support.ts';
 
 const HOST = 'web.test';
-const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n';
 
 async function world(): Promise<{ rig: Rig; origin: RawOrigin; base: string }> {
   const origin = await rawOrigin();
@@ -17,44 +17,9 @@ const post = (base: string, fields: string, body: string, version = '1.1'): stri
   `POST ${base}/ HTTP/${version}\r\nHost: x\r\n${fields}\r\n${body}`;
 
 describe('a request head with ambiguous framing', () => {
-  const body = `0\r\n\r\n${SMUGGLED}`;
-  it.each([
-    [
-      'Content-Length, then Transfer-Encoding',
-      `Content-Length: ${body.length}\r\nTransfer-Encoding: chunked\r\n`,
-      '1.1',
-    ],
-    [
-      'Transfer-Encoding, then Content-Length',
-      `Transfer-Encoding: chunked\r\nContent-Length: ${body.length}\r\n`,
-      '1.1',
-    ],
-    ['",chunked"', 'Transfer-Encoding: ,chunked\r\n', '1.1'],
-    ['"xchunked"', 'Transfer-Encoding: xchunked\r\n', '1.1'],
-    ['"chunked, identity"', 'Transfer-Encoding: chunked, identity\r\n', '1.1'],
-    ['"gzip, chunked"', 'Transfer-Encoding: gzip, chunked\r\n', '1.1'],
-    ['"identity"', 'Transfer-Encoding: identity\r\n', '1.1'],
-    ['chunked twice', 'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n', '1.1'],
-    ['a space before the colon', 'Transfer-Encoding : chunked\r\n', '1.1'],
-    ['a folded Transfer-Encoding', 'Transfer-Encoding:\r\n chunked\r\n', '1.1'],
-    ['a vertical tab before chunked', 'Transfer-Encoding: \x0bchunked\r\n', '1.1'],
-    ['a chunked body in HTTP/1.0', 'Transfer-Encoding: chunked\r\n', '1.0'],
-    ['two lengths', `Content-Length: 5\r\nContent-Length: ${body.length}\r\n`, '1.1'],
-    ['the same length twice', 'Content-Length: 5\r\nContent-Length: 5\r\n', '1.1'],
-    ['a list of lengths', 'Content-Length: 5, 5\r\n', '1.1'],
-    ['+0', 'Content-Length: +0\r\n', '1.1'],
-    ['0x5', 'Content-Length: 0x5\r\n', '1.1'],
-    ['an empty length', 'Content-Length:\r\n', '1.1'],
-    ['a negative length', 'Content-Length: -1\r\n', '1.1'],
-    ['a length of thirty digits', `Content-Length: ${'9'.repeat(30)}\r\n`, '1.1'],
-    ['a bare CR in a field', 'X-A: b\rContent-Length: 5\r\n', '1.1'],
-    ['a NUL in a field', 'X-A: b\0c\r\n', '1.1'],
-    ['a line without a colon', 'X-A\r\n', '1.1'],
-    ['an empty field name', ': a\r\n', '1.1'],
-    ['two Host fields', 'Host: y\r\n', '1.1'],
-  ])('is refused: %s', async (_, fields, version) => {
+  it.each(AMBIGUOUS_HEADS)('is refused: %s', async (_, fields, version) => {
     const w = await world();
-    const client = await w.rig.send(post(w.base, fields, body, version));
+    const client = await w.rig.send(post(w.base, fields, AMBIGUOUS_BODY, version));
     expect((await client.readResponse()).status).toBe(400);
     expect(w.origin.connections()).toBe(0);
     expect(w.rig.recorder.allDecided).toHaveLength(1);
@@ -65,21 +30,7 @@ describe('a request head with ambiguous framing', () => {
 });
 
 describe('a chunked upload that is malformed', () => {
-  const malformed: [string, string][] = [
-    ['a size of 0x0', '0x0\r\n\r\n'],
-    ['a size with a sign', '+5\r\nhello\r\n0\r\n\r\n'],
-    ['a size with a space before it', ' 5\r\nhello\r\n0\r\n\r\n'],
-    ['an empty size', '\r\nhello\r\n'],
-    ['a size of twenty digits', `${'f'.repeat(20)}\r\nhello\r\n`],
-    ['a bare LF behind the size', '5\nhello\r\n0\r\n\r\n'],
-    ['a bare LF behind the data', '5\r\nhello\n0\r\n\r\n'],
-    ['an LF in an extension', `5;a\nb\r\nhello\r\n0\r\n\r\n`],
-    ['data longer than its size', '5\r\nhello you\r\n0\r\n\r\n'],
-    ['a bare CR behind the size', '5\rX\nhello\r\n0\r\n\r\n'],
-  ];
-  const CHUNKED = 'Transfer-Encoding: chunked\r\n';
-
-  it.each(malformed)('is cut, never completed: %s', async (_, body) => {
+  it.each(MALFORMED_CHUNKS)('is cut, never completed: %s', async (_, body) => {
     const w = await world();
     const client = await w.rig.send(post(w.base, CHUNKED, '3\r\nabc\r\n'));
     const peer = await w.origin.peer();
@@ -93,7 +44,7 @@ describe('a chunked upload that is malformed', () => {
     expect(rest).not.toMatch(/^0\r\n/m);
   });
 
-  it.each(malformed)('reaches nothing where that is known before the name is resolved: %s', async (_, body) => {
+  it.each(MALFORMED_CHUNKS)('reaches nothing where that is known before the name is resolved: %s', async (_, body) => {
     const w = await world();
     const answer = w.rig.resolver.hold(HOST);
     const client = await w.rig.send(post(w.base, CHUNKED, `3\r\nabc\r\n${body}${SMUGGLED}`));

@@ -8,6 +8,7 @@ import { afterEach, vi } from 'vitest';
 import { loadConfigHere } from '../../src/config/load.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
+import { Inspector } from '../../src/inspect/inspector.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName, type Limits, type Meter } from '../../src/limits.ts';
 import type { Resolution, Resolver } from '../../src/net/resolve.ts';
 import { Policy } from '../../src/policy/decide.ts';
@@ -216,6 +217,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     resolver,
     recorder,
     inner: null,
+    inspector: new Inspector(),
     proofs: new Proofs({ limits, meter, ...noKeys }),
     log: new BoundedLog(pino({ level: 'trace' }, { write: (line: string) => void logged.push(line) })),
     slots: new Slots(limits, meter),

@@ -10,6 +10,7 @@ import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
 import { type AuditLog, type AuditOptions, openAuditLog } from '../../src/audit/log.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
+import { Inspector } from '../../src/inspect/inspector.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName, type Limits, type Meter } from '../../src/limits.ts';
 import { createResolver, type Resolver } from '../../src/net/resolve.ts';
 import type { Decided, Ended, Recorder } from '../../src/policy/record.ts';
@@ -212,6 +213,7 @@ export class World {
       ),
       recorder: this.#recorder(),
       inner: null,
+      inspector: new Inspector(),
       proofs: new Proofs({
         limits: this.limits,
         meter,

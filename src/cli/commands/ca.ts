@@ -22,7 +22,7 @@ const BUNDLE = { mode: 0o644, code: UNWRITABLE } as const;
 const nextKey = (place: CaPlace): string => `${place.key}.next`;
 
 export function caInit(input: Input, ui: Ui, world: World): number {
-  const place = caPlace(input);
+  const place = caPlace(input, world.now());
   const names = namesOf(input, place);
   const days = daysOf(input);
   const given = input.flag('existing-key');
@@ -40,7 +40,7 @@ export function caInit(input: Input, ui: Ui, world: World): number {
 }
 
 export function caShow(input: Input, ui: Ui, world: World): number {
-  const place = caPlace(input);
+  const place = caPlace(input, world.now());
   // A bundle can be looked at where the key is not, on the host of an agent.
   const key = existsSync(place.key) ? readKey(place.key, place.passphraseFile) : null;
   const bundle = readBundle(place.cert, key);
@@ -51,7 +51,7 @@ export function caShow(input: Input, ui: Ui, world: World): number {
 }
 
 export function caRotate(input: Input, ui: Ui, world: World): number {
-  const place = caPlace(input);
+  const place = caPlace(input, world.now());
   const nowMs = world.now();
   const key = readKey(place.key, place.passphraseFile);
   const bundle = readBundle(place.cert, key);
