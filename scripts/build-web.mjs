@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
-import { thirdPartyText } from './third-party.mjs';
+import { BUNDLED, thirdPartyText } from './third-party.mjs';
 
 const FIRST_LOAD_MAX = 60_000;
 const out = join(import.meta.dirname, '..', 'dist', 'admin', 'web');
@@ -17,8 +17,7 @@ await build({
   build: { outDir: out, emptyOutDir: true, target: 'es2023', modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
 });
 
-// What is in the bundle is nowhere else in the product.
-const bundled = ['preact', 'uplot'].map((name) => {
+const bundled = BUNDLED.map((name) => {
   const folder = join('node_modules', name);
   const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   return { name, version, licence: license, folder };

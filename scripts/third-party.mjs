@@ -4,6 +4,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+/** Built into the dashboard, so nowhere else in the product. */
+export const BUNDLED = ['preact', 'uplot'];
+
 /** @returns {{name: string, version: string, licence: string, folder: string}[]} in the order of their names */
 export function thirdPartyPackages() {
   const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8'));

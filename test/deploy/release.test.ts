@@ -1,0 +1,65 @@
+// What is said of a release and of dependencies is so: scripts that pages name are there, every dependency has its reason, versions are exact.
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { DEPLOY } from './manifests.ts';
+
+const ROOT = join(DEPLOY, '..');
+const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
+interface Manifest {
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly engines: { readonly node: string };
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly devDependencies?: Readonly<Record<string, string>>;
+}
+const product: Manifest = JSON.parse(read('package.json'));
+const programs: Manifest = JSON.parse(read('test/programs/package.json'));
+const all = { ...product.dependencies, ...product.devDependencies, ...programs.dependencies };
+
+describe('docs/dependencies.md', () => {
+  const rows = [...read('docs/dependencies.md').matchAll(/^\| ([^|]+) \| ([^|]+) \|(.*)\|$/gm)]
+    .map(([, names = '', what = '', rest = '']) => ({ names: names.trim().split(', '), what, cells: rest.split('|') }))
+    .filter(({ names: [first = ''] }) => !/^(?:package|-+|candidate|http-proxy.*)$/.test(first));
+
+  it('has one row for each dependency, and none for what is not there', () => {
+    expect(rows.flatMap(({ names }) => names).toSorted()).toEqual(Object.keys(all).toSorted());
+  });
+
+  it('says of each that ships what for, why, and what else was looked at', () => {
+    for (const { names, what, cells } of rows.filter(({ names: [first = ''] }) => first in product.dependencies)) {
+      expect(cells).toHaveLength(2);
+      expect([names, [what, ...cells].every((cell) => cell.trim().length > 3)]).toEqual([names, true]);
+    }
+  });
+});
+
+it('versions are exact', () => {
+  expect(Object.entries(all).filter(([, version]) => !/^\d+\.\d+\.\d+$/.test(version))).toEqual([]);
+});
+
+describe('the pages', () => {
+  const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...globSync('docs/*.md', { cwd: ROOT })];
+
+  it.each(pages)('%s names scripts that there are', (page) => {
+    const named = [...read(page).matchAll(/\bnpm run (?:--silent )?([a-z][a-z-]*)/g)].map(([, name = '']) => name);
+    expect(named.filter((name) => !(name in product.scripts))).toEqual([]);
+    const files = [...read(page).matchAll(/\bnode (scripts\/[\w.-]+)/g)].map(([, file = '']) => file);
+    expect(files.filter((file) => !existsSync(join(ROOT, file)))).toEqual([]);
+  });
+
+  it('name the oldest Node.js that the package and its entries name', () => {
+    const [oldest = ''] = /\d+\.\d+/.exec(product.engines.node) ?? [];
+    for (const page of ['README.md', 'CONTRIBUTING.md', 'docs/releases.md', 'docs/deployment.md'])
+      expect([page, read(page).includes(oldest)]).toEqual([page, true]);
+    const [major, minor] = oldest.split('.');
+    expect(read('src/main.ts')).toContain(`const MINIMUM = [${major}, ${minor}]`);
+    expect(read('scripts/single-file-start.mjs')).toContain(
+      `major < ${major} || (major === ${major} && minor < ${minor})`,
+    );
+  });
+
+  it('lead to each other: README names every page of docs/', () => {
+    const missing = pages.filter((page) => page.startsWith('docs/') && !read('README.md').includes(`](${page})`));
+    expect(missing).toEqual([]);
+  });
+});
