@@ -55,7 +55,7 @@ export const policyQuery = z.strictObject({
 });
 
 export const explainQuery = z.strictObject({
-  target: z.string().min(1).max(4_096).describe('HOST, HOST:PORT or http://…'),
+  target: z.string().min(1).max(4_096).describe('HOST, HOST:PORT, http://… or https://…'),
   method: z
     .string()
     .regex(/^[A-Za-z]{1,20}$/)
@@ -89,6 +89,8 @@ const identity = z.object({
   attributes: z.record(z.string(), z.string()),
   claimed: z.record(z.string(), z.string()),
 });
+
+const requestLine = z.strictObject({ text: z.string(), origin: z.string().describe('file:line') });
 
 export const statusAnswer = z.strictObject({
   node: z.string(),
@@ -135,6 +137,17 @@ export const rule = z.strictObject({
   reason: z.string().nullable(),
   owner: z.string().nullable(),
   layer: z.string(),
+  inspect: z
+    .strictObject({
+      allow: z.array(requestLine),
+      deny: z.array(requestLine),
+      max_upload_bytes: count.nullable(),
+      max_response_bytes: count.nullable(),
+      websocket: z.boolean(),
+      upstream_ca: z.string().nullable(),
+    })
+    .nullable()
+    .describe('What may pass below the host; null: it is not inspected.'),
 });
 
 export const policyAnswer = z.strictObject({
@@ -150,6 +163,7 @@ export const explainAnswer = z.strictObject({
   port: z.number(),
   kind: z.enum(['connect', 'forward']),
   method: z.string(),
+  path: z.string().optional().describe('Of an https:// URL; values of the query are left out.'),
   verdict: z.enum(['allow', 'deny', 'observe']),
   reason: z.string(),
   status: z.number().nullable(),
@@ -162,6 +176,8 @@ export const explainAnswer = z.strictObject({
       layer: z.string(),
     })
     .nullable(),
+  inspected: z.boolean().describe('Whether the rule looks below the host.'),
+  line: requestLine.nullable().describe('The line below the rule that decided; null where none did.'),
   protocol: z.string().nullable(),
   nearest: nearest.nullable(),
   hint: z.string().nullable(),

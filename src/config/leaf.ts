@@ -4,7 +4,7 @@
 import { z } from 'zod';
 import type { OperatorErrorCode } from '../errors.ts';
 import { type Cidr, parseCidr } from '../policy/address.ts';
-import { type Authority, parseAuthority, parseHttpTarget } from '../policy/authority.ts';
+import { type Authority, parseAuthority, parseHttpsTarget, parseHttpTarget } from '../policy/authority.ts';
 import { formatIp, type Ip, parseIp } from '../policy/ip.ts';
 import { type Pattern, parsePattern, parseRuleText } from '../policy/pattern.ts';
 import { parsePostgresUrl, type StorePlace } from './store-place.ts';
@@ -355,9 +355,11 @@ export function days(about: string) {
 /** What a policy test asks for. */
 export type TestTarget =
   | { readonly kind: 'connect'; readonly text: string }
-  | { readonly kind: 'forward'; readonly text: string };
+  | { readonly kind: 'forward'; readonly text: string }
+  /** An https:// URL: the CONNECT, and the request inside it. */
+  | { readonly kind: 'below'; readonly text: string };
 
-/** host:port, or an absolute http:// URL; parsed here for its grammar, and once more by the test's run. */
+/** host:port, or an absolute URL; parsed here for its grammar, and once more by the test's run. */
 export function testTarget(about: string) {
   return leaf<TestTarget>('config-value', about, (text) => {
     if (/^http:\/\//i.test(text)) {
@@ -365,9 +367,14 @@ export function testTarget(about: string) {
       if (!target.ok) return { problem: `${JSON.stringify(text)}: ${target.problem}` };
       return { value: { kind: 'forward', text } };
     }
+    if (/^https:\/\//i.test(text)) {
+      const target = parseHttpsTarget(text);
+      if (!target.ok) return { problem: `${JSON.stringify(text)}: ${target.problem}` };
+      return { value: { kind: 'below', text } };
+    }
     const authority = parseAuthority(text);
     if (authority.ok) return { value: { kind: 'connect', text } };
-    const withPort = parseAuthority(`${text.replace(/^https:\/\//i, '').replace(/\/.*$/, '')}:443`);
+    const withPort = parseAuthority(`${text.replace(/\/.*$/, '')}:443`);
     const hint = withPort.ok ? `Did you mean ${withPort.authority.text}?` : 'Write host:port, or http://host/path.';
     return { problem: `${JSON.stringify(text)}: ${authority.problem}`, hint };
   });

@@ -121,15 +121,17 @@ export const denyItem = z.union([
 export const testItem = z
   .strictObject({
     allow: leaf
-      .testTarget('host:port (CONNECT; on port 80 a forwarded GET) or an http:// URL that must be allowed.')
+      .testTarget(
+        'host:port (CONNECT; on port 80 a forwarded GET), an http:// URL, or an https:// URL of an inspected host that must be allowed.',
+      )
       .optional(),
-    deny: leaf.testTarget('host:port or an http:// URL that must be refused where the policy is enforced.').optional(),
-    observe: leaf.testTarget('host:port or an http:// URL that must pass as would-deny.').optional(),
+    deny: leaf.testTarget('host:port or a URL that must be refused where the policy is enforced.').optional(),
+    observe: leaf.testTarget('host:port or a URL that must pass as would-deny.').optional(),
     as: attributes('Who asks: proven attributes. Without it, an anonymous client.').optional(),
     method: z
       .string()
       .regex(/^[A-Z][A-Z-]{0,30}$/, 'a method is written in capitals')
-      .describe('The method: CONNECT, or the method of a forwarded request.')
+      .describe('The method: CONNECT, or the method of a forwarded or inspected request.')
       .optional(),
   })
   .meta({ oneOf: [{ required: ['allow'] }, { required: ['deny'] }, { required: ['observe'] }] });

@@ -2,8 +2,9 @@
 // PURE. A test judges the policy as if it were enforced: observe mode would make every `deny:` fail that it is about.
 // Time must not make a file invalid: a test that fails only because a rule has expired is a warning.
 import { OPERATOR_ERRORS } from '../errors.ts';
-import { type Authority, parseAuthority, parseHttpTarget } from '../policy/authority.ts';
+import { type Authority, parseAuthority, parseHttpsTarget, parseHttpTarget } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
+import { decideRequest, verdictBelow } from '../policy/inspect.ts';
 import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
 import { error, type PathProblem } from './issues.ts';
 import type { TestTarget } from './leaf.ts';
@@ -19,6 +20,13 @@ type Wanted = 'allow' | 'deny' | 'observe';
 export interface TestRequest {
   readonly wanted: Wanted;
   readonly request: PolicyRequest;
+  /** What is asked inside the CONNECT; null where the test is about the host. */
+  readonly below: Inside | null;
+}
+
+interface Inside {
+  readonly method: string;
+  readonly target: string;
 }
 
 /** The requests of well-formed tests. */
@@ -27,8 +35,8 @@ export function testRequests(tests: readonly Placed<TestItem>[], now: number): T
     const wanted = (['allow', 'deny', 'observe'] as const).find((key) => item[key] !== undefined);
     const target = wanted === undefined ? undefined : item[wanted];
     if (wanted === undefined || target === undefined) return [];
-    const request = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
-    return request === null ? [] : [{ wanted, request }];
+    const asked = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
+    return asked === null ? [] : [{ wanted, ...asked }];
   });
 }
 
@@ -58,18 +66,20 @@ function runTest(policy: Policy, item: TestItem, path: readonly PropertyKey[], n
     const code = wants.length > 1 ? 'config-conflict' : 'config-missing-key';
     return [{ problem: error(code, path, `the test has ${found}`, hint), rule: null }];
   }
-  const request = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
-  if (request === null) {
-    const message = `an http:// URL is never asked for by CONNECT`;
+  const asked = requestOf(target, item.method, identityOf(item.as as Attributes | undefined), now);
+  if (asked === null) {
+    const message = `a URL is never asked for by CONNECT`;
     const hint = 'Write host:port, or another method.';
     return [{ problem: error('config-conflict', [...path, 'method'], message, hint), rule: null }];
   }
-  const decision = policy.decide(request);
+  const decision = judge(policy, asked);
   if (holds(wanted, decision)) return [];
   const at = [...path, wanted];
-  const message = `the test wants ${wanted} for ${target.text}, and the policy says ${decisionText(decision)}`;
+  const whole = asked.below !== null && decision.verdict === 'allow' && decision.inspect === null;
+  const said = `${decisionText(decision)}${whole ? '; the rule is not inspected, so paths are not looked at' : ''}`;
+  const message = `the test wants ${wanted} for ${target.text}, and the policy says ${said}`;
   const failure = error('policy-test-failed', at, message, failureHint(decision));
-  const timeless = policy.decide({ ...request, now: BEFORE_ALL });
+  const timeless = judge(policy, { ...asked, request: { ...asked.request, now: BEFORE_ALL } });
   const { rule } = decision;
   if (!holds(wanted, timeless)) return [{ problem: failure, rule }];
   const hint = OPERATOR_ERRORS['lint-expired'].hint;
@@ -81,24 +91,46 @@ function identityOf(attributes: Attributes | undefined): Identity {
   return attributes === undefined ? ANONYMOUS : { kind: 'job', attributes, claimed: {} };
 }
 
-/** The request that a test is about: CONNECT, except on port 80 and for URLs, which are forwarded. */
+/** The decision on the CONNECT, or on what is asked inside it. */
+function judge(policy: Policy, { request, below }: Omit<TestRequest, 'wanted'>): Decision {
+  const decision = policy.decide(request);
+  if (below === null || (decision.verdict !== 'allow' && decision.verdict !== 'observe')) return decision;
+  const { inspect, mode, rule } = decision;
+  if (inspect === null) return decision;
+  // What a test says nothing of is as the rule wants it.
+  const answer = decideRequest(inspect, { ...below, host: request.authority.host, headers: null });
+  const verdict = verdictBelow(answer, mode);
+  if (answer.verdict === 'allow' || verdict === 'allow') return decision;
+  const { reason, nearest } = answer;
+  if (verdict === 'deny') return { verdict, reason, rule, nearest };
+  return { ...decision, verdict, reason, nearest, mode: 'observe' };
+}
+
+/** The request that a test is about: CONNECT, except on port 80 and for http:// URLs, which are forwarded. */
 function requestOf(
   target: TestTarget,
   method: string | undefined,
   identity: Identity,
   now: number,
-): PolicyRequest | null {
+): Omit<TestRequest, 'wanted'> | null {
+  if (target.kind === 'below') {
+    const parsed = parseHttpsTarget(target.text);
+    if (!parsed.ok || method === 'CONNECT') return null;
+    const { authority, path } = parsed;
+    const request = { authority, kind: 'connect', method: 'CONNECT', path: null, identity, now } as const;
+    return { request, below: { method: method ?? 'GET', target: path } };
+  }
   if (target.kind === 'forward') {
     const parsed = parseHttpTarget(target.text);
     if (!parsed.ok || method === 'CONNECT') return null;
-    return forward(parsed.authority, method ?? 'GET', parsed.path, identity, now);
+    return { request: forward(parsed.authority, method ?? 'GET', parsed.path, identity, now), below: null };
   }
   const parsed = parseAuthority(target.text);
   if (!parsed.ok) return null;
   const { authority } = parsed;
   const verb = method ?? (authority.port === 80 ? 'GET' : 'CONNECT');
-  if (verb !== 'CONNECT') return forward(authority, verb, '/', identity, now);
-  return { authority, kind: 'connect', method: 'CONNECT', path: null, identity, now };
+  if (verb !== 'CONNECT') return { request: forward(authority, verb, '/', identity, now), below: null };
+  return { request: { authority, kind: 'connect', method: 'CONNECT', path: null, identity, now }, below: null };
 }
 
 function forward(authority: Authority, method: string, path: string, identity: Identity, now: number): PolicyRequest {

@@ -216,6 +216,7 @@ export function parseHost(raw: string): HostResult {
 }
 
 const SCHEME = 'http://';
+const TLS_SCHEME = 'https://';
 
 /** Why a target is not absolute-form http, in words for the person whose client sent it. */
 function schemeProblem(raw: string): string {
@@ -246,18 +247,28 @@ function badPathAt(raw: string, start: number): number {
  */
 export function parseHttpTarget(raw: string): HttpTarget {
   if (raw.slice(0, SCHEME.length).toLowerCase() !== SCHEME) return fail(schemeProblem(raw));
-  let end = SCHEME.length;
+  return readUrl(raw, SCHEME, 80);
+}
+
+/** Reads an https:// URL that somebody asks about, in the same way; the port is 443 where none stands. */
+export function parseHttpsTarget(raw: string): HttpTarget {
+  if (raw.slice(0, TLS_SCHEME.length).toLowerCase() !== TLS_SCHEME) return fail('it does not begin with https://');
+  return readUrl(raw, TLS_SCHEME, 443);
+}
+
+function readUrl(raw: string, scheme: string, port: number): HttpTarget {
+  let end = scheme.length;
   while (end < raw.length && raw.charCodeAt(end) !== 47 && raw.charCodeAt(end) !== 63) {
     if (raw.charCodeAt(end) === 64)
       return fail(`character "@" at position ${end + 1}: user information is not accepted`);
     end += 1;
   }
-  const bad = badPathAt(raw, SCHEME.length);
+  const bad = badPathAt(raw, scheme.length);
   if (bad >= 0) {
     return fail(`${named(raw.charCodeAt(bad))} at position ${bad + 1}: a URL has visible ASCII without "#" and "\\"`);
   }
-  const result = readAuthority(raw.slice(SCHEME.length, end), 80);
-  if (!result.ok) return fail(`after "${SCHEME}": ${result.problem}`);
+  const result = readAuthority(raw.slice(scheme.length, end), port);
+  if (!result.ok) return fail(`after "${scheme}": ${result.problem}`);
   const rest = raw.slice(end);
   return { ok: true, authority: result.authority, path: rest.startsWith('/') ? rest : `/${rest}` };
 }

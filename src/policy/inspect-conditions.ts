@@ -85,10 +85,11 @@ export function queryMatches(
 /** Whether the header fields meet the conditions of a line. */
 export function fieldsMatch(
   conditions: readonly Condition[],
-  headers: readonly string[],
+  headers: readonly string[] | null,
   strictness: Strictness = 'exact',
 ): Answer {
   if (conditions.length === 0) return true;
+  if (headers === null) return strictness === 'exact';
   return meets(conditions, fieldPairs(headers), foldedField, strictness, 'the field');
 }
 
@@ -127,9 +128,9 @@ export function hasMethod(entry: InspectEntry, method: string): boolean {
 }
 
 /** The method, and those that header fields or the key `_method` name besides. */
-export function withOverrides(method: string, headers: readonly string[], query: string | null): string[] {
+export function withOverrides(method: string, headers: readonly string[] | null, query: string | null): string[] {
   const methods = [method];
-  for (const { name, value } of fieldPairs(headers)) {
+  for (const { name, value } of fieldPairs(headers ?? [])) {
     if (METHOD_FIELDS.has(foldedField(name))) methods.push(value.toUpperCase());
   }
   if (query?.includes('method')) {
@@ -141,7 +142,8 @@ export function withOverrides(method: string, headers: readonly string[], query:
 }
 
 /** True where a header field names another path. */
-export function pathOverridden(headers: readonly string[]): boolean {
+export function pathOverridden(headers: readonly string[] | null): boolean {
+  if (headers === null) return false;
   for (let at = 0; at < headers.length; at += 2) if (PATH_FIELDS.has(foldedField(headers[at] ?? ''))) return true;
   return false;
 }

@@ -3,12 +3,12 @@
 // through, else it is refused as request-ambiguous. A deny wins, and is matched loosely (decoded, whatever the case): it may refuse too much.
 // What is allowed is matched exactly. `Inspection` is plain data that structured clone copies.
 import { DEFAULT_LIMITS } from '../limits.ts';
-import type { CompiledPolicy } from './compile.ts';
+import type { CompiledPolicy, Mode } from './compile.ts';
 import { type Located, locateBucket } from './inspect-bucket.ts';
 import { fieldsMatch, hasMethod, pathOverridden, queryMatches, withOverrides } from './inspect-conditions.ts';
 import { ambiguousText, deniedRequestText, requestNearest } from './inspect-text.ts';
 import { coversAll, type Place, patternMatches, patternMatchesLoosely } from './path-pattern.ts';
-import type { Nearest } from './record.ts';
+import type { Nearest, Verdict } from './record.ts';
 import { globMatches } from './selector.ts';
 import { readTarget, type Target } from './target.ts';
 import { RuleViews } from './view.ts';
@@ -57,8 +57,8 @@ export interface InspectedRequest {
   readonly target: string;
   /** The canonical host: of the CONNECT, and of Host or :authority, which the caller has compared. */
   readonly host: string;
-  /** Names and values in turn, as in rawHeaders. */
-  readonly headers: readonly string[];
+  /** Names and values in turn, as in rawHeaders; null where somebody only asks: what `allow` wants is there then, what `deny` names is not. */
+  readonly headers: readonly string[] | null;
 }
 
 export type RequestReason = 'request-not-allowed' | 'request-denied' | 'request-ambiguous';
@@ -162,6 +162,12 @@ function denies(
   const query = queryMatches(entry.query, target.query, 'any');
   if (query === false || !fieldsMatch(entry.headers, request.headers, 'any')) return 'no';
   return unsure || query !== true ? 'perhaps' : 'yes';
+}
+
+/** What an answer comes to: observe lifts that no line lets it through, and nothing that somebody said or nobody can read. */
+export function verdictBelow(answer: RequestAnswer, mode: Mode): Verdict {
+  if (answer.verdict === 'allow') return 'allow';
+  return mode === 'observe' && answer.reason === 'request-not-allowed' ? 'observe' : 'deny';
 }
 
 /** The patterns of hosts that a policy inspects, each once, as they are written: `github.com`, `*.s3.amazonaws.com`. */

@@ -1,9 +1,11 @@
 // What the policy would answer to one request, and why, as an object: for `sallyport explain` and the admin API. It asks the same
 // `decide` as the proxy and nothing else; names are not resolved, so the address guard has no say here.
 import { requestError } from '../errors.ts';
-import { type Authority, parseAuthority, parseHttpTarget } from '../policy/authority.ts';
+import { type Authority, parseAuthority, parseHttpsTarget, parseHttpTarget } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
-import type { Identity } from '../policy/record.ts';
+import { decideRequest, type Inspection, type RequestAnswer, verdictBelow } from '../policy/inspect.ts';
+import type { Identity, Nearest } from '../policy/record.ts';
+import { shownTarget } from '../policy/shown-target.ts';
 import type { RuleView } from '../policy/view.ts';
 
 export interface Asked {
@@ -11,10 +13,15 @@ export interface Asked {
   readonly kind: 'connect' | 'forward';
   readonly method: string;
   readonly path: string | null;
+  /** What is asked inside the CONNECT; null where nothing is known of that. */
+  readonly below: { readonly method: string; readonly target: string } | null;
 }
 
 export interface Explained {
+  /** On the CONNECT or the forwarded request. */
   readonly decision: Decision;
+  /** On what is asked inside the CONNECT; null where that was not asked about, or is not looked at. */
+  readonly answer: RequestAnswer | null;
   readonly passes: boolean;
   /** What to do about a refusal; null where it passes. */
   readonly hint: string | null;
@@ -23,29 +30,57 @@ export interface Explained {
 }
 
 export function explainRequest(policy: Policy, asked: Asked, identity: Identity, now: number): Explained {
-  const decision = policy.decide({ ...asked, carries: () => true, identity, now });
-  const passes = decision.verdict === 'allow' || decision.verdict === 'observe';
-  const spec = decision.reason === 'allowed' ? null : requestError(decision.reason);
-  const hint = passes && decision.verdict === 'allow' ? null : hintOf(decision, asked, spec?.hint ?? '');
+  const { below, ...request } = asked;
+  const decision = policy.decide({ ...request, carries: () => true, identity, now });
+  const passed = decision.verdict === 'allow' || decision.verdict === 'observe';
+  const answer = passed ? answerOf(decision, asked) : null;
+  const verdict = answer === null || !passed ? decision.verdict : verdictBelow(answer, decision.mode);
+  const passes = passed && verdict !== 'deny';
+  const reason = answer?.verdict === 'deny' ? answer.reason : decision.reason;
+  const spec = reason === 'allowed' ? null : requestError(reason);
+  const nearest = answer?.verdict === 'deny' ? answer.nearest : 'nearest' in decision ? decision.nearest : null;
+  const refused = answer?.verdict === 'deny';
+  const settled = passes && verdict === 'allow' && !refused;
+  const hint = settled
+    ? null
+    : refused
+      ? hintBelow(asked, nearest, spec?.hint ?? '')
+      : hintOf(decision, asked, spec?.hint ?? '');
   const { rule } = decision;
   const json = {
     host: asked.authority.host,
     port: asked.authority.port,
     kind: asked.kind,
-    method: asked.method,
-    verdict: decision.verdict === 'challenge' ? 'deny' : decision.verdict,
-    reason: decision.reason,
+    method: below?.method ?? asked.method,
+    ...(below === null ? {} : { path: shownTarget(below.target) }),
+    verdict: verdict === 'challenge' ? 'deny' : verdict,
+    reason,
     status: passes ? null : (spec?.status ?? null),
     rule:
       rule === null
         ? null
         : { id: rule.id, origin: rule.origin, group: rule.group, pattern: rule.pattern, layer: rule.layer ?? 'base' },
+    inspected: passed && decision.inspect !== null,
+    line: answer === null || answer.entry === null ? null : { text: answer.entry.text, origin: answer.entry.origin },
     protocol: passes ? decision.protocol : null,
-    nearest: 'nearest' in decision ? decision.nearest : null,
+    nearest,
     hint,
     policy: policy.digest,
   };
-  return { decision, passes, hint, json };
+  return { decision, answer, passes, hint, json };
+}
+
+function answerOf(
+  decision: Extract<Decision, { verdict: 'allow' | 'observe' }>,
+  { below, authority }: Asked,
+): RequestAnswer | null {
+  if (below === null || decision.inspect === null) return null;
+  return decideRequest(decision.inspect, { ...below, host: authority.host, headers: null });
+}
+
+function hintBelow({ authority: { host, port } }: Asked, nearest: Nearest | null, fallback: string): string {
+  if (nearest !== null && nearest.fix !== '') return `Add under the rule of ${host}: ${nearest.fix}`;
+  return fallback.replaceAll('{host}', host).replaceAll('{port}', String(port));
 }
 
 /** What to do about it: the fix of the nearest rule, else the line that would allow exactly this, else the registry's hint. */
@@ -64,7 +99,7 @@ function allowLine({ authority: { host, port }, kind }: Asked): string {
   return port === 443 ? host : `{ host: ${host}, ports: [${port}] }`;
 }
 
-/** HOST, HOST:PORT, [V6]:PORT or http://…; the strict parsers of the proxy judge it, nothing here repairs it. */
+/** HOST, HOST:PORT, [V6]:PORT, http://… or https://…; the strict parsers of the proxy judge it, nothing here repairs it. */
 export function parseAsked(
   text: string,
   method: string | null,
@@ -74,8 +109,15 @@ export function parseAsked(
     const target = parseHttpTarget(text);
     if (!target.ok) return target;
     const { authority } = target;
-    if (connect) return { ok: true, asked: { authority, kind: 'connect', method: 'CONNECT', path: null } };
-    return { ok: true, asked: { authority, kind: 'forward', method: method ?? 'GET', path: target.path } };
+    if (connect) return { ok: true, asked: { authority, kind: 'connect', method: 'CONNECT', path: null, below: null } };
+    return { ok: true, asked: { authority, kind: 'forward', method: method ?? 'GET', path: target.path, below: null } };
+  }
+  if (/^https:\/\//i.test(text)) {
+    const target = parseHttpsTarget(text);
+    if (!target.ok) return target;
+    const { authority, path } = target;
+    const below = connect ? null : { method: method ?? 'GET', target: path };
+    return { ok: true, asked: { authority, kind: 'connect', method: 'CONNECT', path: null, below } };
   }
   const parsed = parseAuthority(
     /:\d*$/.test(text) && !isBareV6(text) ? text : `${isBareV6(text) ? `[${text}]` : text}:443`,
@@ -83,8 +125,8 @@ export function parseAsked(
   if (!parsed.ok) return parsed;
   const { authority } = parsed;
   if (method === null || connect)
-    return { ok: true, asked: { authority, kind: 'connect', method: 'CONNECT', path: null } };
-  return { ok: true, asked: { authority, kind: 'forward', method, path: '/' } };
+    return { ok: true, asked: { authority, kind: 'connect', method: 'CONNECT', path: null, below: null } };
+  return { ok: true, asked: { authority, kind: 'forward', method, path: '/', below: null } };
 }
 
 /** An IPv6 address typed without brackets has no port. */
@@ -111,5 +153,21 @@ export function ruleObject(rule: RuleView, now: number) {
     reason: rule.reason,
     owner: rule.owner,
     layer: rule.layer ?? 'base',
+    inspect: rule.inspect === null ? null : inspectObject(rule.inspect),
+  };
+}
+
+/** What may pass below the host, as lines for people; a preset is several lines of one text. */
+function inspectObject(inspect: Inspection) {
+  const lines = (entries: Inspection['allow']) => [
+    ...new Map(entries.map(({ text, origin }) => [`${origin} ${text}`, { text, origin }])).values(),
+  ];
+  return {
+    allow: lines(inspect.allow),
+    deny: lines(inspect.deny),
+    max_upload_bytes: inspect.maxUploadBytes,
+    max_response_bytes: inspect.maxResponseBytes,
+    websocket: inspect.websocket,
+    upstream_ca: inspect.upstreamCa,
   };
 }

@@ -13,6 +13,8 @@ export interface ChangedRule {
   readonly ports: readonly number[] | null;
   readonly protocol: string;
   readonly addresses: readonly string[];
+  /** What may pass below the host, as lines for people; null: it is not inspected. */
+  readonly inspect: readonly string[] | null;
   /** `file:line`. */
   readonly origin: string;
 }
@@ -78,7 +80,16 @@ function shown(rule: RuleSource, ports: readonly number[] | null): ChangedRule {
   const { effect, pattern, addresses, origin } = rule;
   const protocols = new Set((ports ?? []).map((port) => protocolOn(rule, port)));
   const protocol = effect === 'deny' ? 'any' : [...protocols].join(', ');
-  return { effect, host: pattern.text, ports, protocol, addresses: addresses.map((range) => range.text), origin };
+  const inspect = rule.inspect === null ? null : [...new Set(rule.inspect.allow.map(({ text }) => text))];
+  return {
+    effect,
+    host: pattern.text,
+    ports,
+    protocol,
+    addresses: addresses.map((range) => range.text),
+    inspect,
+    origin,
+  };
 }
 
 /** True where whoever the inner selector means, the outer one means too. */

@@ -32,10 +32,11 @@ export function whoText(selector: PolicyChange['for']): string {
   return selector === null ? 'everyone' : selectorText(selector);
 }
 
-export function ruleText({ effect, host, ports, protocol, addresses }: ChangedRule): string {
+export function ruleText({ effect, host, ports, protocol, addresses, inspect }: ChangedRule): string {
   const where = `${host}:${ports === null ? '*' : ports.join(',')}`;
   const into = addresses.length === 0 ? '' : ` into ${addresses.join(', ')}`;
-  return effect === 'deny' ? `deny ${where}` : `${where} (${protocol})${into}`;
+  const inside = inspect === null ? '' : `, inspected: ${inspect.join('; ')}`;
+  return effect === 'deny' ? `deny ${where}` : `${where} (${protocol}${inside})${into}`;
 }
 
 export function renderCheckMarkdown(report: CheckReport): string {

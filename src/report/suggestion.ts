@@ -119,7 +119,10 @@ async function linesOf(
   const { catalog, settings } = loaded;
   const view = createView({ catalog, rules: policy.rules(), expectedDenials: settings.expectedDenials });
   const guarded = loaded.tests
-    .filter(({ wanted, request }) => wanted !== 'allow' && policy.decide(request).reason !== 'host-denied')
+    .filter(
+      ({ wanted, request, below }) =>
+        wanted !== 'allow' && below === null && policy.decide(request).reason !== 'host-denied',
+    )
     .map(({ request: { authority } }) => ({ host: authority.host, port: authority.port }));
   return suggest({
     ...{ rows, catalog, window, jobsMin, scoped, guarded },

@@ -210,8 +210,16 @@ describe('explain', () => {
     ).toMatchObject({ method: 'PUT' });
   });
 
+  it('an https:// URL of a host that is not inspected: its path is not looked at', async () => {
+    const { code, out } = await explain('https://ok.example/x');
+    expect(code).toBe(0);
+    expect(out).toMatch(/^allow CONNECT ok\.example:443\n/);
+    expect(out).toContain('not looked at');
+  });
+
   it.each([
-    'https://ok.example/x',
+    'https://ok.example/x#y',
+    'https://a@ok.example/',
     'ok.example:99999',
     'ok.example:',
     'ok..example',

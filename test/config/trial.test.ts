@@ -75,7 +75,7 @@ describe('a test that is no test', () => {
     ['{}', 'config-missing-key', 'neither allow, deny nor observe'],
     ['{ allow: github.com:443, deny: github.com:443 }', 'config-conflict', 'both allow and deny'],
     ['allow: github.com', 'config-value', 'Did you mean github.com:443?'],
-    ['allow: https://github.com/x', 'config-value', 'Did you mean github.com:443?'],
+    ['allow: github.com/x', 'config-value', 'Did you mean github.com:443?'],
     ['allow: http://user@github.com/', 'config-value', 'http://user@github.com/'],
     ['{ allow: "http://github.com/", method: CONNECT }', 'config-conflict', 'CONNECT'],
     ['{ allow: github.com:80, method: get }', 'config-value', 'capitals'],
@@ -86,5 +86,50 @@ describe('a test that is no test', () => {
     const found = problems.find((one) => one.code === code);
     expect(`${found?.message} ${found?.hint}`).toContain(words);
     expect(found?.at?.line).toBe(11);
+  });
+});
+
+describe('a test of a request below its host', () => {
+  const head = `version: 1
+inspection: { ca: { cert: ca.pem, key: ca.key } }
+allow:
+  - { host: git.example, inspect: true, git: { fetch: "**", push: [acme/*] }, allow: [{ path: /acme/**, headers: { x-a: b } }] }
+  - { host: late.example, inspect: true, read_only: true, expires: 2026-11-23 }
+  - open.example
+tests:
+`;
+
+  it.each([
+    'allow: https://git.example/acme/x',
+    '{ allow: "https://git.example/acme/x/git-receive-pack", method: POST }',
+    '{ deny: "https://git.example/evil/x/git-receive-pack", method: POST }',
+    '{ deny: "https://git.example/acme/x", method: DELETE }',
+    'deny: https://git.example/acme/../x',
+    'deny: https://git.example:8443/acme/x',
+    'deny: https://other.example/acme/x',
+    'allow: https://open.example/anything',
+  ])('that holds: %s', (test) => {
+    const { error } = run(test, head);
+    expect(error).toBeNull();
+  });
+
+  it.each<[string, string[]]>([
+    [
+      'allow: https://git.example/evil',
+      ['deny (request-not-allowed, by git.example at policy.yaml:4)', 'Nearest is GET, HEAD /acme/**'],
+    ],
+    ['deny: https://open.example/x', ['allow, by open.example at policy.yaml:6; the rule is not inspected']],
+    ['{ allow: "https://git.example/acme/x", method: CONNECT }', ['a URL is never asked for by CONNECT']],
+    ['allow: https://git.example/acme/x#y', ['"#" at position']],
+  ])('that fails: %s', (test, words) => {
+    const { error, problems } = run(test, head);
+    expect(error).not.toBeNull();
+    for (const word of words) expect(`${problems[0]?.message} ${problems[0]?.hint}`).toContain(word);
+  });
+
+  it('that held before its rule expired is a warning', () => {
+    const { error, problems } = run('allow: https://late.example/x', head);
+    expect(error).toBeNull();
+    expect(problems.map(({ code }) => code)).toContain('policy-test-failed');
   });
 });

@@ -38,7 +38,9 @@ export async function policy(input: Input, ui: Ui, world: World): Promise<number
       rule.group === null ? rule.id : `${rule.group}: ${rule.id}`,
       rule.origin,
       layerText(rule),
-      [mark, until, selector, rule.addresses.map(({ text }) => text).join(' ')].filter((part) => part !== '').join(' '),
+      [mark, until, selector, rule.addresses.map(({ text }) => text).join(' '), insideText(shown.inspect)]
+        .filter((part) => part !== '')
+        .join(' '),
     ];
   });
   if (rows.length > 0)
@@ -55,6 +57,12 @@ export async function policy(input: Input, ui: Ui, world: World): Promise<number
 function layerText({ layer }: RuleView): string {
   if (layer === null) return 'base';
   return layer === GRANTS_LAYER ? 'grant' : 'pipeline';
+}
+
+function insideText(inspect: ReturnType<typeof ruleObject>['inspect']): string {
+  if (inspect === null) return '';
+  const deny = inspect.deny.map(({ text }) => `not ${text}`);
+  return `inspected: ${[...inspect.allow.map(({ text }) => text), ...deny].join('; ')}`;
 }
 
 /** A rule counts for an identity where its selector matches, or it has none. */

@@ -7,7 +7,7 @@ export const POLICY_COMMANDS = [
   {
     name: 'check',
     summary: 'Validate a policy with all its layers, say what it holds, and what a change of it gives and takes.',
-    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, engine, layers [{file, role (ceiling, pipeline), for, state (current, base-only), rules}], against {name, digest, mode {before, after}, changes [{for (null: everyone), gains and loses [{effect, host, ports (null: every), protocol, addresses, origin}]}]} or null, replay (as of `replay`) or null, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
+    json: 'file, ok, digest, mode, rules (number), groups, listen, admin, audit, usage, engine, layers [{file, role (ceiling, pipeline), for, state (current, base-only), rules}], against {name, digest, mode {before, after}, changes [{for (null: everyone), gains and loses [{effect, host, ports (null: every), protocol, addresses, inspect (lines, or null), origin}]}]} or null, replay (as of `replay`) or null, problems [{code, severity, at {file, line, column} or null, message, hint}]; of a file that is not valid only file, ok, problems',
     about: [
       'With --against it compares with the same policy in a folder or in another commit: what each pipeline, and everyone, gains or loses, by what the rules let through and not by their text. With --log it plays the records against the policy: which refusals would pass now, and what would newly fail.',
       'markdown fits a comment of a pull request; junit shows the base, each layer and the records as test cases.',
@@ -49,7 +49,7 @@ export const POLICY_COMMANDS = [
   {
     name: 'policy',
     summary: 'Print the effective policy, each rule with the line it comes from.',
-    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner, layer}]',
+    json: 'digest, mode, rules [{effect, pattern, ports (null: every), protocol, mode, group, need, rule, origin, for, addresses, expires, expired, reason, owner, layer, inspect {allow and deny [{text, origin}], max_upload_bytes, max_response_bytes, websocket, upstream_ca} or null}]',
     arguments: [],
     options: [CONFIG, AS],
     exits: { 0: 'printed', 1: 'the file is not valid' },
@@ -61,14 +61,15 @@ export const POLICY_COMMANDS = [
   {
     name: 'explain',
     summary: 'Say whether a host would be let through, by which rule, or what comes nearest.',
-    json: 'host, port, kind (connect or forward), method, verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern, layer} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
+    json: 'host, port, kind (connect or forward), method, path (of an https:// URL), verdict (allow, deny, observe), reason, status, rule {id, origin, group, pattern, layer} or null, inspected, line {text, origin} or null, protocol, nearest {pattern, rule, why, fix} or null, hint, policy',
     about: [
       'The port is 443 unless given. An http:// URL asks for plain HTTP forwarding instead of a tunnel. Nothing is resolved or contacted.',
+      'An https:// URL asks for a tunnel and, where the rule of the host is inspected, for that method and path inside it. Header fields that a line of allow wants are taken as there, those that a line of deny names as absent.',
     ],
     arguments: [
       {
         name: 'HOST[:PORT]',
-        about: 'What a client would ask for: host, host:port, or an http:// URL.',
+        about: 'What a client would ask for: host, host:port, or an http:// or https:// URL.',
         required: true,
       },
     ],
@@ -78,7 +79,7 @@ export const POLICY_COMMANDS = [
       {
         name: 'method',
         value: 'METHOD',
-        about: 'Method of a plain HTTP request; GET unless given. CONNECT asks for a tunnel.',
+        about: 'Method of the request; GET unless given. CONNECT asks for a tunnel.',
       },
     ],
     exits: { 0: 'allowed', 1: 'denied (observe mode: would be denied, but passes, is 0), or the file is not valid' },
@@ -86,6 +87,7 @@ export const POLICY_COMMANDS = [
       'sallyport explain my-bucket.s3.us-west-2.amazonaws.com --config config/sallyport.yaml',
       'sallyport explain git.corp.example:22 --as pipeline=deploy-web --config config/sallyport.yaml',
       'sallyport explain http://mirror.example/pool/ --config config/sallyport.yaml',
+      'sallyport explain https://github.com/acme/widget --method POST --config config/sallyport.yaml',
     ],
   },
   {
