@@ -18,7 +18,7 @@ export interface MetricSources {
   readonly audit: { readonly stats: AuditStats };
   readonly storeLag: () => StoreLag;
   /** Null where closed segments are not shipped. */
-  readonly shipping: Pick<Shipping, 'waiting' | 'failures'> | null;
+  readonly shipping: Pick<Shipping, 'waiting' | 'failures' | 'lagMs'> | null;
   /** Why the proxy is not ready, or null. */
   readonly notReady: () => string | null;
   /** The global mode in force. */
@@ -194,6 +194,12 @@ function shippingSeries(page: Page, { shipping }: MetricSources): void {
   );
   page.gauge('audit_ship_failures', 'Attempts to ship that failed since one succeeded.', [], (put) =>
     put(shipping.failures),
+  );
+  page.gauge(
+    'audit_ship_lag_seconds',
+    'Time since all closed files and the checkpoint were in their second place.',
+    [],
+    (put) => put(shipping.lagMs / 1_000),
   );
 }
 

@@ -1,29 +1,49 @@
-// The thread that ships: a round, a wait, a round. Packing hundreds of MB is nothing for the thread of the data plane.
+// The thread that ships: a round, a wait, a round. Packing hundreds of MB is nothing for the thread of the data plane, nor is a store that hangs.
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { readKey } from '../catalog/signing-key.ts';
-import { Shipper } from './ship.ts';
-import type { FromShipper, ShipperData } from './shipping.ts';
+import { SallyportError } from '../errors.ts';
+import { openPlace } from './open-place.ts';
+import { Shipper, type SignedTo } from './ship.ts';
+import type { FromShipper, ShipperData, ToShipper } from './shipping.ts';
 
 if (parentPort === null) throw new Error('ship-worker runs in a worker thread only');
 const port = parentPort;
-const { file, node, dir, key, intervalMs } = workerData as ShipperData;
+const { file, node, ship, checkpoints, limits } = workerData as ShipperData;
 const say = (message: FromShipper): void => port.postMessage(message);
 const stop = new AbortController();
-port.on('message', () => stop.abort());
+let why = 'ended' as ToShipper;
+port.on('message', (message: ToShipper) => {
+  why = message;
+  stop.abort();
+});
 
-const signer = key === null ? null : readKey(key.file, key.pem, 'private');
-const shipper = new Shipper({ file, node, dir, key: signer, now: () => new Date() });
+const now = (): Date => new Date();
+const opened = (to: ShipperData['ship']): SignedTo | null =>
+  to && {
+    place: openPlace(to.place, { file, limits, env: process.env, now }),
+    key: to.key && readKey(to.key.file, to.key.pem, 'private'),
+  };
+const shipper = new Shipper({
+  file,
+  node,
+  ship: opened(ship),
+  checkpoints: opened(checkpoints),
+  rosterMax: limits.ship_roster_max,
+  now,
+});
 
 for (let last = false; ; ) {
   try {
-    say({ type: 'round', ...(await shipper.round()) });
+    say({ type: 'round', ...(await shipper.round(last && why === 'ended')) });
   } catch (error) {
-    say({ type: 'failed', why: error instanceof Error ? error.message : String(error) });
+    const code = error instanceof SallyportError ? `${error.code}: ` : '';
+    say({ type: 'failed', why: code + (error instanceof Error ? error.message : String(error)) });
   }
   if (last) break;
-  await setTimeout(intervalMs, undefined, { signal: stop.signal }).catch(() => {});
-  // Once more at the end, for what was closed since.
+  await setTimeout(limits.ship_interval_ms, undefined, { signal: stop.signal }).catch(() => {});
+  // Once more at the end, for what was closed since; where another process has taken over, that one does it.
   last = stop.signal.aborted;
+  if (last && why === 'replaced') break;
 }
 port.close();

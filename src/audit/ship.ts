@@ -1,6 +1,6 @@
-// Closed segments of the audit log, packed with gzip, in a folder of a second place: DIR/NODE/, where `audit verify` and `audit query` read them
-// as they are. A file there is whole, or is not there: it is written under another name, forced to the disk, read back, then renamed. Beside
-// them stands the checkpoint. It never touches the log itself, and what fails is tried again at the next round.
+// Closed segments of one audit log, packed with gzip, in a second place, in the folder of the node, where `audit verify` and `audit query`
+// read them as they are; and the checkpoint, there and in the place that is for checkpoints alone. It never touches the log itself, never
+// writes over what it has shipped, and what fails is tried again at the next round.
 import { createHash, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -8,18 +8,27 @@ import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { isFinished, segmentPath } from './branch.ts';
-import { CHECKPOINT_FILE, type Checkpoint, checkpointText, parseCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointName, checkpointText, parseCheckpoint } from './checkpoint.ts';
 import { listHistory } from './history.ts';
 import { lineHash, parseLine } from './parse.ts';
+import { RosterBook } from './roster.ts';
+import { nodeFolder, type SecondPlace } from './second-place.ts';
+
+export interface SignedTo {
+  readonly place: SecondPlace;
+  /** Signs the checkpoint. */
+  readonly key: KeyObject | null;
+}
 
 export interface ShipOptions {
   /** The log. */
   readonly file: string;
   readonly node: string;
-  /** The second place; each node has a folder in it. */
-  readonly dir: string;
-  /** Signs the checkpoint. */
-  readonly key: KeyObject | null;
+  /** Where closed segments go; null: nowhere. */
+  readonly ship: SignedTo | null;
+  /** Where checkpoints go besides; null: nowhere. */
+  readonly checkpoints: SignedTo | null;
+  readonly rosterMax: number;
   readonly now: () => Date;
 }
 
@@ -28,54 +37,76 @@ export interface Round {
   readonly shipped: readonly string[];
   /** Closed files that are not there yet. */
   readonly waiting: number;
+  /** Logs of other nodes were left out of the roster. */
+  readonly rosterFull: boolean;
 }
 
+/** Others' checkpoints are looked at so often only: it is a request for each of them. */
+const ROSTER_ROUNDS = 10;
+
 /** A file's content and size, as the second place has them. */
-interface Known {
-  readonly sha256: string;
-  readonly bytes: number;
-}
+type Known = Checkpoint['files'][string];
 
 export class Shipper {
   readonly #options: ShipOptions;
   readonly #folder: string;
+  readonly #book: RosterBook;
   #known: Map<string, Known> | null = null;
   #last: Checkpoint['last'] = null;
+  #rounds = 0;
 
   constructor(options: ShipOptions) {
     this.#options = options;
-    this.#folder = nodeFolder(options.dir, options.node);
+    this.#folder = nodeFolder(options.node);
+    this.#book = new RosterBook({ node: options.node, log: path.basename(options.file) }, options.rosterMax);
   }
 
   /**
-   * Ships what is closed and not there yet, then writes the checkpoint.
-   * @throws what the file system says; the next round goes on where this one ended
+   * Ships what is closed and not there yet, then writes the checkpoints.
+   * @param stopped the process has ended, as far as the log goes
+   * @throws what a place or the file system says, of several the first; the next round goes on where this one ended
    */
-  async round(): Promise<Round> {
-    await fs.promises.mkdir(this.#folder, { recursive: true, mode: 0o750 });
-    this.#known ??= this.#readKnown();
-    const known = this.#known;
+  async round(stopped = false): Promise<Round> {
+    const { ship, checkpoints } = this.#options;
     const shipped: string[] = [];
+    const faults: unknown[] = [];
+    let waiting = 0;
+    let rosterFull = false;
+    const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((error) => void faults.push(error));
+    if (ship !== null)
+      await attempt(async () => {
+        waiting = await this.#ship(ship.place, shipped);
+        rosterFull = await this.#look(ship.place, checkpoints === null);
+        await this.#checkpoint(ship, stopped);
+      });
+    // In other hands, so what is wrong with the one place says nothing of the other.
+    if (checkpoints !== null)
+      await attempt(async () => {
+        rosterFull = (await this.#look(checkpoints.place, true)) || rosterFull;
+        await this.#checkpoint(checkpoints, stopped);
+      });
+    if (faults.length > 0) throw faults[0];
+    return { shipped, waiting, rosterFull };
+  }
+
+  /** @returns how many wait still */
+  async #ship(place: SecondPlace, shipped: string[]): Promise<number> {
+    const there = await place.list(this.#folder);
+    this.#known ??= new Map(Object.entries((await this.#earlier(place))?.files ?? {}));
     const closed = await closedFiles(this.#options.file);
     for (const { file, name } of closed) {
-      if (known.has(name) && fs.existsSync(this.#place(name))) continue;
-      const there = await this.#ship(file, name);
+      if (this.#known.has(name) && there.has(`${name}.gz`)) continue;
+      const packed = await this.#pack(place, file, name);
       // Renamed or packed by somebody else meanwhile: it is found again at the next round.
-      if (there === null) continue;
-      known.set(name, there);
+      if (packed === null) continue;
+      this.#known.set(name, packed);
       shipped.push(name);
     }
-    await this.#checkpoint(known);
-    return { shipped, waiting: closed.filter(({ name }) => !known.has(name)).length };
+    return closed.filter(({ name }) => !this.#known?.has(name)).length;
   }
 
-  #place(name: string): string {
-    return path.join(this.#folder, `${name}.gz`);
-  }
-
-  async #ship(file: string, name: string): Promise<Known | null> {
-    const place = this.#place(name);
-    const part = `${place}.part-${process.pid}`;
+  async #pack(place: SecondPlace, file: string, name: string): Promise<Known | null> {
+    const part = place.part(this.#folder, `${name}.gz`);
     const hash = createHash('sha256');
     let bytes = 0;
     const count = async function* (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
@@ -96,67 +127,50 @@ export class Shipper {
       throw error;
     }
     const sha256 = hash.digest('hex');
-    if ((await contentHash(part)) !== sha256) {
-      fs.rmSync(part, { force: true });
-      throw new Error(`${place} does not come back as it was written`);
-    }
-    await fs.promises.rename(part, place);
+    await place.put(this.#folder, `${name}.gz`, part, sha256);
     return { sha256, bytes };
   }
 
-  async #checkpoint(known: ReadonlyMap<string, Known>): Promise<void> {
-    const { file, node, key, now } = this.#options;
+  async #look(place: SecondPlace, isRosters: boolean): Promise<boolean> {
+    if (!isRosters || this.#rounds++ % ROSTER_ROUNDS !== 0) return false;
+    const full = this.#book.recall((await this.#earlier(place))?.roster ?? {});
+    return (await this.#book.look(place)) || full;
+  }
+
+  async #checkpoint({ place, key }: SignedTo, stopped: boolean): Promise<void> {
+    const { file, node, now } = this.#options;
     this.#last = lastPlace(file) ?? this.#last;
+    const log = path.basename(file);
     const checkpoint: Checkpoint = {
       format: 1,
       node,
       time: now().toISOString(),
-      log: path.basename(file),
+      log,
       last: this.#last,
-      files: Object.fromEntries(known),
+      stopped,
+      files: Object.fromEntries(this.#known ?? []),
+      roster: this.#book.roster,
     };
-    const next = path.join(this.#folder, `${CHECKPOINT_FILE}.part-${process.pid}`);
-    await fs.promises.writeFile(next, checkpointText(checkpoint, key), { mode: 0o640, flush: true });
-    await fs.promises.rename(next, path.join(this.#folder, CHECKPOINT_FILE));
+    await place.write(this.#folder, checkpointName(log), checkpointText(checkpoint, key));
   }
 
-  /** What an earlier process has shipped, as its checkpoint says; a folder without one is shipped anew. */
-  #readKnown(): Map<string, Known> {
-    const place = path.join(this.#folder, CHECKPOINT_FILE);
-    const found = fs.existsSync(place) ? parseCheckpoint(fs.readFileSync(place, 'utf8')) : null;
-    return new Map(Object.entries(found?.files ?? {}));
+  /** What is there of an earlier round or process; a place without it is shipped to anew. */
+  async #earlier(place: SecondPlace): Promise<Checkpoint | null> {
+    const text = await place.read(this.#folder, checkpointName(path.basename(this.#options.file)));
+    return text === null ? null : parseCheckpoint(text);
   }
-}
-
-/** The folder of a node: its name, with whatever is no plain character escaped, so that no name leads elsewhere. */
-export function nodeFolder(dir: string, node: string): string {
-  return path.join(
-    dir,
-    node.replace(/[^A-Za-z0-9._-]|^\.+/g, (found) => encodeURIComponent(found).replaceAll('.', '%2E')),
-  );
-}
-
-/** SHA-256 of what a gzip file holds. */
-export async function contentHash(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(fs.createReadStream(file), createGunzip(), async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) hash.update(chunk);
-  });
-  return hash.digest('hex');
 }
 
 /**
- * Rotated segments, and branches that are ended; FILE itself is written still. Their names in the second place are made from the lines in
- * them: logrotate gives a file another name each day.
+ * Rotated segments that another one follows, and branches that are ended. The newest segment is written still, also while it has its new name
+ * and the proxy has not been told. Their names in the second place are made from the lines in them: logrotate gives a file another name each day.
  */
 async function closedFiles(file: string): Promise<{ readonly file: string; readonly name: string }[]> {
   const { segments, branches } = await listHistory(file);
-  const closed = segments
-    .filter((segment) => path.resolve(segment.path) !== path.resolve(file))
-    .map((segment) => ({
-      file: segment.path,
-      name: `${path.basename(segmentPath(file, segment.firstSeq))}-${hashOf(segment)}`,
-    }));
+  const closed = segments.slice(0, -1).map((segment) => ({
+    file: segment.path,
+    name: `${path.basename(segmentPath(file, segment.firstSeq))}-${hashOf(segment)}`,
+  }));
   const ended = branches.filter((branch) => branch.path.endsWith('.gz') || isFinished(branch.path));
   return [...closed, ...ended.map((branch) => ({ file: branch.path, name: path.basename(branch.name) }))];
 }

@@ -1,19 +1,23 @@
-// Says whether the second place has the whole logs of all nodes: each folder is a node, whose files must be those of its checkpoint and whose
-// chain must be complete up to what the checkpoint says was closed by then. A node that is expected and has no folder is missing.
-
+// Says whether the second place has the whole logs of all nodes: each checkpoint there is of a log, whose files must be those it names and
+// whose chain must be complete up to what had been closed by then; and each log that another node's checkpoint speaks of must be there, as
+// new as it was seen. A node that is expected, or was seen, and of which nothing is there is missing.
 import type { KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditProblem } from './check.ts';
-import { CHECKPOINT_FILE, type Checkpoint, isSigned, parseCheckpoint } from './checkpoint.ts';
-import { contentHash, nodeFolder } from './ship.ts';
-import { type Verification, verifyAudit } from './verify.ts';
+import { type Checkpoint, checkpointName, isSigned, logOfCheckpoint, parseCheckpoint } from './checkpoint.ts';
+import type { Covered } from './coverage.ts';
+import type { Window } from './history.ts';
+import { queryAudit } from './query.ts';
+import { contentHash, nodeFolder } from './second-place.ts';
+import { verifyAudit } from './verify.ts';
 
-export interface ShippedNode {
+export interface ShippedLog extends Omit<Covered, 'heartbeat_ms'> {
   readonly node: string;
+  readonly log: string;
   readonly folder: string;
   /** Null where there is no checkpoint that can be believed. */
-  readonly checkpoint: Pick<Checkpoint, 'time' | 'last'> | null;
+  readonly checkpoint: Pick<Checkpoint, 'time' | 'last' | 'stopped'> | null;
   /** Last line that is here, and how many lines the node had written besides at the checkpoint. */
   readonly last: number | null;
   readonly behind: number;
@@ -23,64 +27,161 @@ export interface ShippedNode {
   readonly complete: boolean;
 }
 
-/**
- * @param dir the second place
- * @param keys public keys of checkpoints; with none given signatures are not looked at
- * @param expected nodes that must be there
- */
-export async function verifyShipped(
-  dir: string,
-  keys: readonly KeyObject[],
-  expected: readonly string[],
-): Promise<ShippedNode[]> {
-  const folders = fs
-    .readdirSync(dir, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => path.join(dir, entry.name))
-    .sort();
-  const nodes: ShippedNode[] = [];
-  for (const folder of folders) nodes.push(await verifyNode(folder, keys));
-  for (const node of expected) {
-    const folder = nodeFolder(dir, node);
-    if (!folders.includes(folder)) nodes.push(missing(node, folder, 'the node has no folder here'));
-  }
-  return nodes;
+export interface Shipped {
+  readonly logs: readonly ShippedLog[];
+  /** Nodes that are expected, or were seen by others in that time, and of which nothing is here. */
+  readonly missing: readonly string[];
 }
 
-async function verifyNode(folder: string, keys: readonly KeyObject[]): Promise<ShippedNode> {
-  const file = path.join(folder, CHECKPOINT_FILE);
-  const checkpoint = fs.existsSync(file) ? parseCheckpoint(fs.readFileSync(file, 'utf8')) : null;
-  const named = path.basename(folder);
-  if (checkpoint === null) return missing(named, folder, 'there is no checkpoint, or it cannot be read');
-  if (keys.length > 0 && !isSigned(checkpoint, keys))
-    return missing(named, folder, 'the checkpoint is not signed by a key that was given');
-  if (path.basename(nodeFolder('', checkpoint.node)) !== named)
-    return missing(named, folder, `the checkpoint is of node ${checkpoint.node}`);
-  const chain = await verifyAudit(path.join(folder, checkpoint.log));
-  const problems = [
-    ...chain.problems,
-    ...(await fileProblems(folder, checkpoint)),
-    ...endProblems(folder, checkpoint, chain),
+export interface ShippedQuestion {
+  /** The second place, and that of checkpoints where it is another one. */
+  readonly dir: string;
+  readonly checkpoints: string;
+  /** Public keys of checkpoints; with none given signatures are not looked at. */
+  readonly keys: readonly KeyObject[];
+  /** Nodes that must be there. */
+  readonly expected: readonly string[];
+  /** Null: all there is. */
+  readonly window: Window | null;
+}
+
+/** The checkpoint of a log as it lies there, or why it is not believed. */
+interface Found {
+  readonly folder: string;
+  readonly log: string;
+  readonly checkpoint: Checkpoint | string;
+}
+
+export async function verifyShipped(question: ShippedQuestion): Promise<Shipped> {
+  const { dir, checkpoints, keys, expected, window } = question;
+  const folders = [...new Set([...foldersIn(dir), ...foldersIn(checkpoints)])].sort();
+  const found = folders.flatMap((folder) => checkpointsIn(checkpoints, folder, keys));
+  const believed = found.flatMap(({ checkpoint }) => (typeof checkpoint === 'string' ? [] : [checkpoint]));
+  const seen = new Roster(believed);
+  const logs: ShippedLog[] = [];
+  for (const one of found) logs.push(await verifyLog(one, question, seen));
+  const here = new Set(folders);
+  const missing = [
+    ...expected.filter((node) => !here.has(nodeFolder(node))),
+    ...seen.within(window).filter((folder) => !here.has(folder)),
   ];
+  // Of a node that is there, a log may still be gone as a whole.
+  for (const { folder, log } of seen.logs(window))
+    if (here.has(folder) && !found.some((one) => one.folder === folder && one.log === log))
+      logs.push(
+        unknown(folder, log, path.join(checkpoints, folder), 'other nodes have seen this log, and it is not here'),
+      );
+  return { logs, missing: [...new Set(missing)].sort() };
+}
+
+function foldersIn(dir: string): string[] {
+  const entries = fs.readdirSync(dir, { withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
+}
+
+function checkpointsIn(dir: string, folder: string, keys: readonly KeyObject[]): Found[] {
+  const at = path.join(dir, folder);
+  const names = fs.existsSync(at) ? fs.readdirSync(at).sort() : [];
+  const logs = names.flatMap((name) => logOfCheckpoint(name) ?? []);
+  if (logs.length === 0) return [{ folder, log: '', checkpoint: 'there is no checkpoint' }];
+  return logs.map((log) => {
+    const read = parseCheckpoint(fs.readFileSync(path.join(at, checkpointName(log)), 'utf8'));
+    const believed = (): Checkpoint | string => {
+      if (read === null) return 'the checkpoint cannot be read';
+      if (keys.length > 0 && !isSigned(read, keys)) return 'the checkpoint is not signed by a key that was given';
+      return nodeFolder(read.node) === folder && read.log === log
+        ? read
+        : `the checkpoint is of ${read.log} of node ${read.node}`;
+    };
+    return { folder, log, checkpoint: believed() };
+  });
+}
+
+/** What all checkpoints together say of other logs. */
+class Roster {
+  readonly #entries = new Map<string, { first: string; last: string; seq: number | null }>();
+
+  constructor(checkpoints: readonly Checkpoint[]) {
+    for (const { roster } of checkpoints) {
+      for (const [name, entry] of Object.entries(roster)) {
+        const known = this.#entries.get(name);
+        if (known === undefined || known.last < entry.last) this.#entries.set(name, entry);
+      }
+    }
+  }
+
+  /** Logs that were there in this time. */
+  logs(window: Window | null): { readonly folder: string; readonly log: string }[] {
+    return [...this.#entries].flatMap(([name, { first, last }]) => {
+      if (window !== null && (Date.parse(last) < window.from || Date.parse(first) >= window.to)) return [];
+      const [folder = '', log = ''] = name.split('/');
+      return [{ folder, log }];
+    });
+  }
+
+  within(window: Window | null): string[] {
+    return this.logs(window).map(({ folder }) => folder);
+  }
+
+  /** Why the checkpoint is older than one that another node has seen; null where it is not. */
+  newer(folder: string, { log, time, last }: Checkpoint): string | null {
+    const entry = this.#entries.get(`${folder}/${log}`);
+    if (entry === undefined || (entry.last <= time && (entry.seq ?? 0) <= (last?.seq ?? 0))) return null;
+    return `the checkpoint is from ${time}; another node has seen one from ${entry.last}: an older one was put back`;
+  }
+}
+
+async function verifyLog(
+  { folder, log, checkpoint }: Found,
+  question: ShippedQuestion,
+  seen: Roster,
+): Promise<ShippedLog> {
+  const { dir, checkpoints, window } = question;
+  const at = path.join(dir, folder);
+  if (typeof checkpoint === 'string') return unknown(folder, log, path.join(checkpoints, folder), checkpoint);
+  const file = path.join(at, log);
+  const chain = await verifyAudit(file);
+  const asked =
+    window === null ? chain : await queryAudit({ file, window, matches: () => false, take: async () => true });
+  if (asked === null) throw new Error('a reading that takes nothing was ended');
+  const first = 'first' in asked ? (asked.first?.seq ?? null) : null;
   const last = chain.to?.seq ?? null;
+  const old = seen.newer(folder, checkpoint);
+  const place = path.join(checkpoints, folder, checkpointName(log));
+  const problems = [
+    ...asked.problems,
+    ...(await fileProblems(at, checkpoint, first)),
+    ...(last !== null && last > (checkpoint.last?.seq ?? 0)
+      ? [{ file: place, line: 0, why: `it is older than line ${last}, which is here` }]
+      : []),
+    ...(old === null ? [] : [{ file: place, line: 0, why: old }]),
+  ];
+  const { silences, silence_count, stopped } = asked;
   return {
     node: checkpoint.node,
-    folder,
-    checkpoint: { time: checkpoint.time, last: checkpoint.last },
+    log,
+    folder: at,
+    checkpoint: { time: checkpoint.time, last: checkpoint.last, stopped: checkpoint.stopped },
     last,
     until: chain.to?.time ?? null,
     behind: Math.max(0, (checkpoint.last?.seq ?? 0) - (last ?? 0)),
+    ...{ silences, silence_count, stopped },
     problems,
-    complete: problems.length === 0,
+    complete: problems.length === 0 && silence_count === 0,
   };
 }
 
-async function fileProblems(folder: string, { files }: Checkpoint): Promise<AuditProblem[]> {
+/** @param from number of the first line that is asked for: what retention has deleted before it is not missed; null: all is asked for */
+async function fileProblems(folder: string, { log, files }: Checkpoint, from: number | null): Promise<AuditProblem[]> {
   const problems: AuditProblem[] = [];
+  const numbers = Object.keys(files).flatMap((name) => segmentNumber(log, name) ?? []);
+  // The last segment that begins before it may have its first line.
+  const least = from === null ? 0 : Math.max(0, ...numbers.filter((number) => number <= from));
   for (const [name, { sha256 }] of Object.entries(files)) {
     const place = path.join(folder, `${name}.gz`);
     const found = await contentHash(place).catch((error: NodeJS.ErrnoException) => error);
     if (typeof found !== 'string') {
+      if (found.code === 'ENOENT' && (segmentNumber(log, name) ?? least) < least) continue;
       const why =
         found.code === 'ENOENT' ? 'it was shipped and is not here' : `it cannot be unpacked: ${found.message}`;
       problems.push({ file: place, line: 0, why });
@@ -89,13 +190,14 @@ async function fileProblems(folder: string, { files }: Checkpoint): Promise<Audi
   return problems;
 }
 
-/** The chain cannot go further than the checkpoint, which is written after each round, unless that was put back. */
-function endProblems(folder: string, { last }: Checkpoint, { to }: Verification): AuditProblem[] {
-  if (to === null || to.seq <= (last?.seq ?? 0)) return [];
-  return [{ file: path.join(folder, CHECKPOINT_FILE), line: 0, why: `it is older than line ${to.seq}, which is here` }];
+/** The number of a shipped segment's first line; null for a branch. */
+function segmentNumber(log: string, name: string): number | null {
+  const [, digits] = /^\.(\d{12,})-[0-9a-f]{8}$/.exec(name.slice(log.length)) ?? [];
+  return digits === undefined || !name.startsWith(log) ? null : Number(digits);
 }
 
-function missing(node: string, folder: string, why: string): ShippedNode {
+function unknown(node: string, log: string, folder: string, why: string): ShippedLog {
   const problems = [{ file: folder, line: 0, why }];
-  return { node, folder, checkpoint: null, last: null, until: null, behind: 0, problems, complete: false };
+  const nothing = { checkpoint: null, last: null, until: null, behind: 0 };
+  return { node, log, folder, ...nothing, silences: [], silence_count: 0, stopped: [], problems, complete: false };
 }

@@ -6,7 +6,7 @@ import { inert } from '../report/inert.ts';
 import type { Ui } from './ui.ts';
 
 /** Silences, and when it was stopped in good order. */
-export function coverageLines({ silences, silence_count, stopped }: Covered): string[] {
+export function coverageLines({ silences, silence_count, stopped }: Omit<Covered, 'heartbeat_ms'>): string[] {
   const lines = silences.map((span) => `  ${silenceText(span)}`);
   if (silence_count > silences.length) lines.push(`  … and ${silence_count - silences.length} more silences`);
   for (const { from, to } of stopped)
@@ -26,7 +26,7 @@ export function statementLines({ from, to, verdict, nodes, missing }: Statement,
   return lines;
 }
 
-const VERDICTS: Readonly<Record<Statement['verdict'], string>> = {
+export const VERDICTS: Readonly<Record<Statement['verdict'], string>> = {
   complete: 'complete',
   gaps: 'gaps',
   'missing-nodes': 'missing nodes',

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { type Logger, pino } from 'pino';
 import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
+import type { Shipping } from '../audit/shipping.ts';
 import type { Settings } from '../config/config.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
 import { ClientBook } from '../identity/identify.ts';
@@ -148,7 +149,7 @@ async function run(parts: Parts): Promise<number> {
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const mode = () => holder.mode;
-  const shipping = startShip(settings, log);
+  const shipping = startShip(settings, log, meter);
   const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log });
   const entrance = tls?.entrance ?? null;
   const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
@@ -161,7 +162,8 @@ async function run(parts: Parts): Promise<number> {
     // After the start is recorded: grants are recorded too when they come.
     projection = fleet.start(log, (found) => holder.setGrants(found));
     const { env } = options;
-    const ended = obey({ ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, env });
+    const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs };
+    const ended = obey({ ...parties, shipping, env });
     holder.watch();
     tls?.watch();
     inspection.watch();
@@ -185,9 +187,10 @@ async function run(parts: Parts): Promise<number> {
     jobs.close();
     sight.close();
     ctx.resolver.close();
-    await shipping?.stop();
     heartbeat.stop();
     note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
+    // After the last line, which its last checkpoint has.
+    await shipping?.stop('ended');
     if (projection) await stopProjection(projection, log);
   }
 }
@@ -300,12 +303,13 @@ interface Running {
   readonly listeners: Listeners;
   readonly projection: Projection;
   readonly jobs: JobService;
+  readonly shipping: Shipping | null;
   readonly env: ServeOptions['env'];
 }
 
 /** Obeys the signals; resolves when the proxy has drained. */
 function obey(running: Running): Promise<void> {
-  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, env } = running;
+  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, shipping, env } = running;
   // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
   process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
@@ -328,7 +332,8 @@ function obey(running: Running): Promise<void> {
         listeners.stopAdmin();
         // It may have been told to stop while the new process became ready: then both drain.
         if (!drain) begin('upgrade');
-        // The new process counts this one's branch of the log too.
+        // The new process ships, and counts this one's branch of the log too.
+        void shipping?.stop('replaced');
         void stopProjection(projection, log);
       },
     });

@@ -1,30 +1,42 @@
-// The shipping of closed audit segments as the policy file says it; what it did stands in the operational log.
+// The shipping of closed audit segments and of checkpoints as the policy file says it; what it did stands in the operational log.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
+import { openPlace } from '../audit/open-place.ts';
 import { type Shipping, startShipping } from '../audit/shipping.ts';
 import { readKey } from '../catalog/signing-key.ts';
 import type { Settings } from '../config/config.ts';
+import { placeText, type SignedPlace } from '../config/second-place.ts';
 import { SallyportError } from '../errors.ts';
+import type { Meter } from '../limits.ts';
 
-/** @returns null where `audit.ship` is not given @throws SallyportError `signing-key` where its key is none: before anything is served */
-export function startShip({ audit, node, limits }: Settings, log: Logger): Shipping | null {
-  if (audit.ship === null) return null;
-  const { dir, key } = audit.ship;
-  const data = {
-    file: audit.file,
-    node,
-    dir,
-    key: key === null ? null : keyOf(key),
-    intervalMs: limits.ship_interval_ms,
-  };
-  return startShipping(data, {
-    onShipped: (names) => log.info({ names, dir }, 'closed segments of the audit log were shipped'),
-    onProblem: (why) =>
-      why === null
-        ? log.info({ dir }, 'the audit log is shipped again')
-        : log.error({ why, dir }, 'closed segments of the audit log could not be shipped; they stay where they are'),
-  });
+/**
+ * @returns null where neither `audit.ship` nor `audit.checkpoints` is given
+ * @throws SallyportError `signing-key`, `ship-failed` where a key or certificates cannot be read: before anything is served
+ */
+export function startShip({ audit, node, limits }: Settings, log: Logger, meter: Meter): Shipping | null {
+  const { file, ship, checkpoints } = audit;
+  const given = [ship, checkpoints].filter((one) => one !== null);
+  if (given.length === 0) return null;
+  for (const { place } of given) openPlace(place, { file, limits, env: {}, now: () => new Date() });
+  const to = given.map(({ place }) => placeText(place));
+  return startShipping(
+    { file, node, ship: ship && withKey(ship), checkpoints: checkpoints && withKey(checkpoints), limits },
+    {
+      onShipped: (names) => log.info({ names, to }, 'closed segments of the audit log were shipped'),
+      onProblem: (why) =>
+        why === null
+          ? log.info({ to }, 'the audit log is shipped again')
+          : log.error({ why, to }, 'closed segments of the audit log could not be shipped; they stay where they are'),
+      onRosterFull: () => meter.hit('ship_roster_max'),
+    },
+  );
 }
+
+function withKey({ place, key }: SignedPlace): SignedPlaceData {
+  return { place, key: key === null ? null : keyOf(key) };
+}
+
+type SignedPlaceData = { readonly place: SignedPlace['place']; readonly key: { file: string; pem: string } | null };
 
 function keyOf(file: string): { file: string; pem: string } {
   try {

@@ -32,7 +32,7 @@ export interface Seen {
   readonly engine: Engine;
   readonly audit: { readonly stats: AuditStats };
   readonly fleet: Pick<Fleet, 'lag' | 'standing'>;
-  readonly shipping: Pick<Shipping, 'waiting' | 'failures'> | null;
+  readonly shipping: Pick<Shipping, 'waiting' | 'failures' | 'lagMs'> | null;
   readonly notReady: () => string | null;
   readonly mode: () => Mode;
   readonly settings: Settings;

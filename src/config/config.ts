@@ -13,6 +13,7 @@ import type { AdminListen, Endpoint } from './leaf.ts';
 import type { PolicyPlace } from './load-source.ts';
 import type { Parsed } from './parse.ts';
 import type { ENGINES, LOG_LEVELS, ON_RELOAD } from './schema.ts';
+import { placeOf, type SignedPlace } from './second-place.ts';
 import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
@@ -61,7 +62,9 @@ export interface Settings {
     /** 0: never. */
     readonly rotateBytes: number;
     /** Where closed segments are copied; `key` is a file. */
-    readonly ship: { readonly dir: string; readonly key: string | null } | null;
+    /** Where closed segments are copied, and where checkpoints go besides. */
+    readonly ship: SignedPlace | null;
+    readonly checkpoints: SignedPlace | null;
   };
   readonly usage: {
     readonly store: StorePlace;
@@ -151,7 +154,8 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
       whenFull: raw.audit?.when_full ?? 'refuse',
       sync: raw.audit?.sync ?? 'interval',
       rotateBytes: raw.audit?.rotate_bytes ?? 0,
-      ship: raw.audit?.ship === undefined ? null : { dir: raw.audit.ship.dir, key: raw.audit.ship.key ?? null },
+      ship: placeOf(raw.audit?.ship),
+      checkpoints: placeOf(raw.audit?.checkpoints),
     },
     usage: {
       store: storeOf(raw.usage),
@@ -170,7 +174,10 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     policy: raw.policy ?? null,
     policyFile: input.policyFile,
   };
-  return { settings: deepFreeze(settings), problems: [...relations(settings), ...passwordProblems(raw.usage)] };
+  return {
+    settings: deepFreeze(settings),
+    problems: [...relations(settings), ...passwordProblems(raw.usage), ...placeProblems(raw.audit)],
+  };
 }
 
 /** Where clients reach the proxy, plain and over TLS. */
@@ -261,6 +268,14 @@ function passwordProblems(usage: Parsed['raw']['usage']): PathProblem[] {
   if (typeof place === 'string') return [error('config-conflict', path, 'usage.store is a file and needs no password')];
   if (place.password === null) return [];
   return [error('config-conflict', path, 'usage.store has a password in its URL already', 'Remove it from the URL.')];
+}
+
+function placeProblems(audit: Parsed['raw']['audit']): PathProblem[] {
+  return (['ship', 'checkpoints'] as const).flatMap((key) => {
+    const given = audit?.[key];
+    if (given === undefined || (given.dir === undefined) !== (given.s3 === undefined)) return [];
+    return [error('config-conflict', ['audit', key], `audit.${key} names one place: dir or s3`)];
+  });
 }
 
 /** Two listeners on one address: the second would fail at start, after the first has taken traffic. */

@@ -220,6 +220,19 @@ export function line(about: string, charactersMax = 300) {
   });
 }
 
+/** A text of one shape that `read` knows; null: it is none. */
+export function text<T>(
+  about: string,
+  read: (text: string) => T | null,
+  otherwise: { readonly problem: string; readonly hint: string },
+) {
+  return leaf<T>('config-value', about, (given) => {
+    const value = read(given);
+    // Not quoted: somebody may have written a password into it.
+    return value === null ? otherwise : { value };
+  });
+}
+
 const PLACEHOLDERS = ['host', 'port', 'pipeline', 'job'] as const;
 
 export function requestUrl(about: string) {

@@ -8,6 +8,7 @@ import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
 import { inspectionKey, inspectKeys } from './inspect-schema.ts';
 import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
+import { placeKey } from './second-place.ts';
 import { policyKey } from './source-schema.ts';
 
 export const MODES = ['enforce', 'observe'] as const;
@@ -278,13 +279,12 @@ export const SHAPE = {
         .union([z.literal(0), z.int().min(1_048_576).max(1_099_511_627_776)])
         .describe('Size at which the file is rotated by the proxy itself, 1 MiB at least; 0: never. Default 0.')
         .optional(),
-      ship: z
-        .strictObject({
-          dir: leaf.filePath('A folder of a second place, such as a mounted share; each node has a folder in it.'),
-          key: leaf.filePath('An Ed25519 private key in PEM that signs the checkpoints.').optional(),
-        })
-        .describe('Closed segments are copied there, packed with gzip, with a checkpoint of how far the log had come.')
-        .optional(),
+      ship: placeKey(
+        'Closed segments are copied there, packed with gzip, with a checkpoint of how far the log had come.',
+      ).optional(),
+      checkpoints: placeKey(
+        'The checkpoints are written there too, in other hands than the log and its copies: dir or s3, and key.',
+      ).optional(),
     })
     .describe('The record of every request.')
     .optional(),

@@ -6,9 +6,11 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Checkpoint, checkpointText, isSigned, parseCheckpoint } from '../../src/audit/checkpoint.ts';
-import { nodeFolder, Shipper } from '../../src/audit/ship.ts';
+import { FolderPlace } from '../../src/audit/folder-place.ts';
+import { nodeFolder } from '../../src/audit/second-place.ts';
+import { Shipper } from '../../src/audit/ship.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { verifyShipped } from '../../src/audit/verify-shipped.ts';
+import { type Shipped, verifyShipped } from '../../src/audit/verify-shipped.ts';
 import { ScratchLog } from '../support/audit.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 
@@ -30,15 +32,17 @@ const shipper = (over: Partial<ConstructorParameters<typeof Shipper>[0]> = {}): 
   new Shipper({
     file,
     node: 'proxy-1',
-    dir,
-    key: KEY.privateKey,
+    ship: { place: new FolderPlace(dir), key: KEY.privateKey },
+    checkpoints: null,
+    rosterMax: 1_000,
     now: () => new Date('2026-11-26T12:00:00Z'),
     ...over,
   });
-const folder = (): string => nodeFolder(dir, 'proxy-1');
+const folder = (): string => join(dir, 'proxy-1');
 const there = (): string[] => fs.readdirSync(folder()).sort();
-const check = async (...expected: string[]) =>
-  (await verifyShipped(dir, [KEY.publicKey], expected)) as [Awaited<ReturnType<typeof verifyShipped>>[number]];
+const verify = (expected: readonly string[] = [], over = {}): Promise<Shipped> =>
+  verifyShipped({ dir, checkpoints: dir, keys: [KEY.publicKey], expected, window: null, ...over });
+const check = async (...expected: string[]) => (await verify(expected)).logs;
 const why = async (...expected: string[]): Promise<string[]> =>
   (await check(...expected)).flatMap(({ problems }) => problems.map((one) => one.why));
 
@@ -61,14 +65,16 @@ describe('a round', () => {
     const first = await ship.round();
     expect(first.shipped).toHaveLength(closed().length);
     expect(first).toMatchObject({ waiting: 0 });
-    expect(there()).toEqual([...first.shipped.map((name) => `${name}.gz`), 'checkpoint.json'].sort());
+    expect(there()).toEqual([...first.shipped.map((name) => `${name}.gz`), 'audit.jsonl.checkpoint.json'].sort());
     const packed = first.shipped.map((name) =>
       gunzipSync(fs.readFileSync(join(folder(), `${name}.gz`))).toString('latin1'),
     );
     const plain = closed().map((name) => fs.readFileSync(join(file, '..', name), 'latin1'));
     expect(packed).toEqual(plain);
     expect((await ship.round()).shipped).toEqual([]);
-    const checkpoint = parseCheckpoint(fs.readFileSync(join(folder(), 'checkpoint.json'), 'utf8')) as Checkpoint;
+    const checkpoint = parseCheckpoint(
+      fs.readFileSync(join(folder(), 'audit.jsonl.checkpoint.json'), 'utf8'),
+    ) as Checkpoint;
     expect(isSigned(checkpoint, [KEY.publicKey])).toBe(true);
     const all = await verifyAudit(file);
     expect(checkpoint).toMatchObject({ node: 'proxy-1', last: { seq: all.to?.seq } });
@@ -133,6 +139,32 @@ describe('a round', () => {
     log.close();
   });
 
+  it('waits with a file that was renamed until the proxy goes on in another one', async () => {
+    const log = written();
+    const ship = shipper();
+    const before = await ship.round();
+    // As logrotate does it: what is written until SIGUSR2 comes goes on into the renamed file.
+    fs.renameSync(file, `${file}.1`);
+    expect(await ship.round()).toMatchObject({ shipped: [], waiting: 0 });
+    log.decided(decidedRecord({ id: 'late', verdict: 'deny' }));
+    log.reopen();
+    expect((await ship.round()).shipped).toHaveLength(1);
+    expect(there()).toHaveLength(before.shipped.length + 2);
+    expect(await check()).toMatchObject([{ complete: true }]);
+    log.close();
+  });
+
+  it('leaves what has the name of a segment and something else in it, and says so', async () => {
+    written().close();
+    const { shipped } = await shipper().round();
+    const place = join(folder(), `${shipped[0]}.gz`);
+    fs.writeFileSync(place, gzipSync('forged'));
+    fs.rmSync(join(folder(), 'audit.jsonl.checkpoint.json'));
+    await expect(shipper().round()).rejects.toMatchObject({ code: 'ship-conflict' });
+    expect(gunzipSync(fs.readFileSync(place)).toString()).toBe('forged');
+    expect(there().filter((name) => name.includes('.part'))).toEqual([]);
+  });
+
   it('ships again what the second place has lost, and leaves no half of a file', async () => {
     const log = written();
     const ship = shipper();
@@ -154,7 +186,7 @@ describe('a round', () => {
 describe('a verification of the second place', () => {
   let shipped: readonly string[];
   const place = (index: number): string => join(folder(), `${shipped[index]}.gz`);
-  const checkpointFile = (): string => join(folder(), 'checkpoint.json');
+  const checkpointFile = (): string => join(folder(), 'audit.jsonl.checkpoint.json');
   const rewrite = (change: (of: Checkpoint) => Checkpoint, key = KEY.privateKey): void => {
     const of = parseCheckpoint(fs.readFileSync(checkpointFile(), 'utf8')) as Checkpoint;
     fs.writeFileSync(checkpointFile(), checkpointText(change(of), key));
@@ -208,7 +240,7 @@ describe('a verification of the second place', () => {
     [
       'the checkpoint of another node was put there',
       () => rewrite((of) => ({ ...of, node: 'proxy-9' })),
-      /is of node proxy-9/,
+      /is of audit\.jsonl of node proxy-9/,
     ],
   ])('finds that %s', async (_what, damage, expected) => {
     expect(await check()).toMatchObject([{ complete: true }]);
@@ -217,15 +249,13 @@ describe('a verification of the second place', () => {
   });
 
   it('misses a node that is expected', async () => {
-    expect(await why('proxy-1', 'proxy-2')).toEqual(['the node has no folder here']);
+    expect(await verify(['proxy-1', 'proxy-2'])).toMatchObject({ missing: ['proxy-2'], logs: [{ complete: true }] });
   });
 });
 
 it('a node’s name leads nowhere else', () => {
   for (const node of ['..', '.', '../up', 'a/b', '/etc', 'a\0b', 'ä', 'a b']) {
-    const at = nodeFolder('/second', node);
-    expect(at.slice(0, 8)).toBe('/second/');
-    expect(at.slice(8)).toMatch(/^[A-Za-z0-9%_-][A-Za-z0-9%._-]*$/);
+    expect(nodeFolder(node)).toMatch(/^[A-Za-z0-9%_-][A-Za-z0-9%._-]*$/);
   }
-  expect(nodeFolder('/second', 'proxy-1.example')).toBe('/second/proxy-1.example');
+  expect(nodeFolder('proxy-1.example')).toBe('proxy-1.example');
 });

@@ -12,6 +12,7 @@ import { parseMetrics, type Series, sampleOf } from '../support/metrics.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, auditLines, PROCESSES_MS } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
+import { tempDir } from '../support/temp.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
 const ENGINE = (process.env['SALLYPORT_ENGINE'] ?? 'auto') as 'auto' | 'js' | 'native';
@@ -29,6 +30,7 @@ beforeAll(async () => {
     {
       allow: [rule(HOST, 'any'), rule(CHECKED, 'tls'), { group: 'github' }],
       limits: { tunnels_max: 2, head_timeout_ms: 300 },
+      audit: { ship: { dir: tempDir('second') } },
     },
     { [HOST]: ['127.0.0.1'], [CHECKED]: ['127.0.0.1'] },
   );

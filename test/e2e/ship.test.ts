@@ -49,7 +49,7 @@ it('closed segments get to the second place, also after it was away, and the CLI
     const later = await verify('--key', `${key}.pub`, '--node', 'proxy-1', '--node', 'proxy-2', '--to', '2099-01-01');
     expect(later.code).toBe(1);
     expect(later.stdout).toContain('nothing is known of the time after');
-    expect(later.stdout).toContain('proxy-2: no lines');
+    expect(later.stdout).toContain('missing: proxy-2: ');
     const foreign = join(keys, 'foreign.pem');
     await run(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', foreign]);
     await run(['openssl', 'pkey', '-in', foreign, '-pubout', '-out', `${foreign}.pub`]);

@@ -1,59 +1,112 @@
-// `sallyport audit verify --shipped DIR`: the logs of all nodes in their second place, one line each, and what is missing.
-import { readFileSync, statSync } from 'node:fs';
-import { type ShippedNode, verifyShipped } from '../../audit/verify-shipped.ts';
+// `sallyport audit verify --shipped DIR|s3://…`: the logs of all nodes in their second place, what is missing, and the verdict.
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Window } from '../../audit/history.ts';
+import { mirrorPlace } from '../../audit/mirror.ts';
+import { type Shipped, type ShippedLog, verifyShipped } from '../../audit/verify-shipped.ts';
 import { readKey } from '../../catalog/signing-key.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { type Input, moment } from '../input.ts';
+import { coverageLines, VERDICTS } from '../audit-statement.ts';
+import { bucketAt } from '../bucket.ts';
+import { type Input, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
+import { windowOf } from '../window.ts';
 
-export async function auditVerifyShipped(dir: string, input: Input, ui: Ui, world: World): Promise<number> {
-  if (!statSync(dir, { throwIfNoEntry: false })?.isDirectory())
-    throw new SallyportError('config-unreadable', `${dir} is no folder`, {
-      hint: 'Name the folder of audit.ship.dir.',
-    });
+export async function auditVerifyShipped(place: string, input: Input, ui: Ui, world: World): Promise<number> {
   const keys = input.list('key').map((file) => readKey(file, textOf(file), 'public'));
-  const to = input.text('to');
-  const toMs = to === null ? null : moment(to, 'to', world.now());
-  const found = await verifyShipped(dir, keys, input.list('node'));
-  const nodes = found.map((node) => (toMs === null ? node : untilThen(node, toMs)));
-  // A folder in which nothing is must not be called complete.
-  const complete = nodes.length > 0 && nodes.every((node) => node.complete);
-  if (ui.json) ui.object({ dir, complete, nodes });
-  else show(dir, nodes, complete, keys.length > 0, ui);
-  return complete ? EXIT.ok : EXIT.failed;
+  const { from, to } = windowOf(input, world.now(), null);
+  const asked = input.text('from') !== null || input.text('to') !== null;
+  const scratch = mkdtempSync(join(tmpdir(), 'sallyport-verify-'));
+  try {
+    const dir = await here(place, input.text('into') ?? join(scratch, 'shipped'), input, ui, world);
+    const second = input.text('checkpoints');
+    const checkpoints = second === null ? dir : await here(second, join(scratch, 'checkpoints'), input, ui, world);
+    const window: Window | null = asked ? { from, to } : null;
+    ui.progress(`reading ${dir}`);
+    const found = await verifyShipped({ dir, checkpoints, keys, expected: input.list('node'), window });
+    ui.settle();
+    const logs = found.logs.map((log) => (window === null ? log : untilThen(log, to)));
+    const statement = stated(logs, found.missing);
+    const time = { from: asked && Number.isFinite(from) ? iso(from) : null, to: asked ? iso(to) : null };
+    if (ui.json) ui.object({ place, ...time, ...statement });
+    else show(place, statement, keys.length > 0, ui);
+    return statement.complete ? EXIT.ok : EXIT.failed;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
-/** Of the time after its checkpoint nothing is known, and what the node had written besides may be from before `to`. */
-function untilThen(node: ShippedNode, toMs: number): ShippedNode {
-  if (node.checkpoint === null) return node;
-  const at = (why: string): ShippedNode => ({
-    ...node,
+interface Statement extends Shipped {
+  readonly verdict: keyof typeof VERDICTS;
+  readonly complete: boolean;
+}
+
+/** A place in which nothing is must not be called complete. */
+function stated(logs: readonly ShippedLog[], missing: Shipped['missing']): Statement {
+  const whole = logs.length > 0 && logs.every((log) => log.complete);
+  const verdict = missing.length > 0 ? 'missing-nodes' : whole ? 'complete' : 'gaps';
+  return { verdict, complete: verdict === 'complete', logs, missing };
+}
+
+/** The folder itself, or a copy of the bucket. */
+async function here(place: string, into: string, input: Input, ui: Ui, world: World): Promise<string> {
+  if (!place.startsWith('s3://')) {
+    if (statSync(place, { throwIfNoEntry: false })?.isDirectory()) return place;
+    throw new SallyportError('config-unreadable', `${place} is no folder`, {
+      hint: 'Name the folder of audit.ship.dir, or s3://BUCKET/PREFIX.',
+    });
+  }
+  if (existsSync(into) && readdirSync(into).length > 0)
+    throw usage(`--into ${JSON.stringify(into)} is not empty`, 'Name a folder that is empty, or not there yet.');
+  mkdirSync(into, { recursive: true });
+  await mirrorPlace(bucketAt(place, into, input, ui, world), into, (name) => ui.progress(`fetching ${name}`));
+  return into;
+}
+
+/** Of the time after its checkpoint nothing is known unless it had stopped, and what it had written besides may be from before `to`. */
+function untilThen(log: ShippedLog, toMs: number): ShippedLog {
+  const { checkpoint } = log;
+  if (checkpoint === null) return log;
+  const at = (why: string): ShippedLog => ({
+    ...log,
     complete: false,
-    problems: [...node.problems, { file: node.folder, line: 0, why }],
+    problems: [...log.problems, { file: log.folder, line: 0, why }],
   });
-  if (Date.parse(node.checkpoint.time) < toMs)
-    return at(`its checkpoint is from ${node.checkpoint.time}: nothing is known of the time after`);
-  if (node.behind > 0 && (node.until === null || Date.parse(node.until) < toMs))
+  if (!checkpoint.stopped && Date.parse(checkpoint.time) < toMs)
+    return at(`its checkpoint is from ${checkpoint.time}: nothing is known of the time after`);
+  if (log.behind > 0 && (log.until === null || Date.parse(log.until) < toMs))
     return at(
-      `${node.behind} lines up to ${node.checkpoint.last?.seq} were not closed at the checkpoint: they stand in the node's own file`,
+      `${log.behind} lines up to ${checkpoint.last?.seq} were not closed at the checkpoint: they stand in the node's own file`,
     );
-  return node;
+  return log;
 }
 
-function show(dir: string, nodes: readonly ShippedNode[], complete: boolean, signed: boolean, ui: Ui): void {
-  for (const { node, checkpoint, last, behind, problems, complete: whole } of nodes) {
+function show(place: string, { logs, missing, verdict }: Statement, signed: boolean, ui: Ui): void {
+  for (const log of logs) {
+    const { node, checkpoint, last, behind, problems, complete } = log;
     const to = last === null ? 'no lines' : `to line ${last}`;
     const more = behind > 0 ? `, ${behind} more in its own file` : '';
+    const ended = checkpoint?.stopped === true ? ', stopped then' : '';
     ui.line(
-      `${whole ? ui.paint('green', 'complete') : ui.paint('red', 'not complete')}: ${inert(node)}: ${to}${more}${checkpoint ? `, checkpoint of ${checkpoint.time}` : ''}`,
+      `${complete ? ui.paint('green', 'complete') : ui.paint('red', 'not complete')}: ${inert(node)}: ${to}${more}${checkpoint ? `, checkpoint of ${checkpoint.time}${ended}` : ''}`,
     );
     for (const { file, line, why } of problems) ui.line(`  ${inert(file)}${line > 0 ? `:${line}` : ''}: ${inert(why)}`);
+    for (const line of coverageLines(log)) ui.line(line);
   }
-  if (nodes.length === 0)
-    ui.line(`${ui.paint('red', 'not complete')}: ${inert(dir)}: no node has shipped anything here`);
-  if (complete && !signed) ui.line('  signatures were not looked at: give --key');
+  for (const node of missing)
+    ui.line(`${ui.paint('red', 'missing')}: ${inert(node)}: it is expected, or was seen, and nothing of it is here`);
+  const text = ui.paint(verdict === 'complete' ? 'green' : 'red', VERDICTS[verdict]);
+  ui.line(
+    logs.length === 0 ? `${text}: ${inert(place)}: no node has shipped anything here` : `${text}: ${inert(place)}`,
+  );
+  if (!signed) ui.line('  signatures were not looked at: give --key');
+}
+
+function iso(ms: number): string {
+  return new Date(ms).toISOString();
 }
 
 function textOf(file: string): string {

@@ -6,11 +6,12 @@ export const AUDIT_COMMANDS = [
     name: 'audit verify',
     summary:
       'Check that audit logs are complete: every line, its number and its hash; and of a time, that every node was there.',
-    json: 'of one log: file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open, heartbeat_ms, silences [{from, to}], silence_count, stopped [{from, to}]; of a time, of several logs, or with --node: from, to, verdict (complete, gaps, missing-nodes), complete, nodes [{node, log, complete, files, lines, first, last, problems, problem_count, unopened, heartbeat_ms, silences, silence_count, stopped}], missing; with --shipped: dir, complete, nodes [{node, folder, checkpoint {time, last {seq, hash}} or null, last, behind, problems, complete}]',
+    json: 'of one log: file, complete, files, lines, from and to {seq, time}, problems [{file, line, why}], problem_count, open, heartbeat_ms, silences [{from, to}], silence_count, stopped [{from, to}]; of a time, of several logs, or with --node: from, to, verdict (complete, gaps, missing-nodes), complete, nodes [{node, log, complete, files, lines, first, last, problems, problem_count, unopened, heartbeat_ms, silences, silence_count, stopped}], missing; with --shipped: place, from, to, verdict, complete, logs [{node, log, folder, checkpoint {time, last {seq, hash}, stopped} or null, last, behind, until, problems, silences, silence_count, stopped, complete}], missing',
     about: [
       'A silence is a gap too: a proxy writes at least a heartbeat each limits.audit_heartbeat_ms, so twice that without a line and without a stop note means that it was not running, or not recording.',
       'With --from or --to it says whether the logs are complete for that time, reads no more than that takes, and expects each node to have spoken up to its end. --log may stand several times, and may name a folder: then all logs in it and in the folders of nodes in it.',
-      'With --shipped it looks into the second place of audit.ship instead: each node there must have the files of its checkpoint, a whole chain, and a checkpoint that is signed by a key that was given.',
+      'With --shipped it looks into the second place of audit.ship instead: each node there must have the files of its checkpoint, a whole chain, and a checkpoint that is signed by a key that was given. Checkpoints name the logs of the other nodes too, so a node of which everything was removed is missing by the word of the others.',
+      'A bucket is asked with the endpoint and the credentials of the policy file that --config names, else with those of the environment: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, AWS_ACCESS_KEY_ID or AWS_SHARED_CREDENTIALS_FILE and their like.',
     ],
     arguments: [],
     options: [
@@ -19,7 +20,18 @@ export const AUDIT_COMMANDS = [
       { name: 'from', value: 'WHEN', about: `Only from then on: ${WHEN}. All there is unless given.` },
       { name: 'to', value: 'WHEN', about: 'Only before then, written the same way; now where --from is given alone.' },
       { name: 'node', value: 'NAME', repeat: true, about: 'A node that must be there.' },
-      { name: 'shipped', value: 'DIR', about: 'The folder that the nodes ship to.' },
+      { name: 'shipped', value: 'PLACE', about: 'Where the nodes ship to: a folder, or s3://BUCKET/PREFIX.' },
+      {
+        name: 'checkpoints',
+        value: 'PLACE',
+        about: 'With --shipped: where audit.checkpoints has them, which then count instead of those beside the files.',
+      },
+      {
+        name: 'into',
+        value: 'DIR',
+        about:
+          'With s3://: fetch the files into this empty folder and leave them there, to be asked with `audit query`.',
+      },
       {
         name: 'key',
         value: 'FILE',
@@ -31,8 +43,9 @@ export const AUDIT_COMMANDS = [
     examples: [
       'sallyport audit verify --config config/sallyport.yaml',
       'sallyport audit verify --log data/audit.jsonl',
-      'sallyport audit verify --from 2026-03-01 --to 2026-04-01 --log /srv/audit/proxy-1/audit.jsonl --log /srv/audit/proxy-2/audit.jsonl --node proxy-1 --node proxy-2',
+      'sallyport audit verify --from 2026-03-01 --to 2026-04-01 --log /srv/audit --node proxy-1 --node proxy-2',
       'sallyport audit verify --shipped /mnt/audit --key checkpoints.pub --node proxy-1 --node proxy-2 --to 24h',
+      'sallyport audit verify --shipped s3://acme-audit/egress --checkpoints /mnt/checkpoints --key checkpoints.pub --from 4w',
     ],
   },
   {
