@@ -4,11 +4,13 @@
 const VALUE = '…';
 /** A key that looks like a name; anything else may be a secret that stands alone. */
 const KEY = /^[A-Za-z0-9_.[\]-]{1,40}$/;
+/** Says whether Git fetches or pushes, and is one of two. */
+const GIT_SERVICE = /^service=git-(?:upload|receive)-pack$/;
 /** Tokens that say of themselves what they are: GitHub, GitLab, Slack, AWS, Google, npm, JWT. */
 const TOKEN =
   /(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AKIA|ASIA|AIza|npm_)[\w-]{12,}|eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?/g;
 
-/** The path without secrets that are known by their shape, and `?key=…&other=…`. Showing it again changes nothing. */
+/** The path without secrets that are known by their shape, and `?key=…&other=…`; Git's service keeps its value. Showing it again changes nothing. */
 export function shownTarget(target: string): string {
   const mark = target.search(/[?#]/);
   const path = shownPath(mark < 0 ? target : target.slice(0, mark));
@@ -30,5 +32,6 @@ function shownPair(pair: string): string {
   const name = equals < 0 ? pair : pair.slice(0, equals);
   // A short key that stands alone is a switch (`?acl`, `?uploads`); a longer one may be a secret.
   if (equals < 0) return KEY.test(name) && name.length <= 20 ? name : VALUE;
+  if (GIT_SERVICE.test(pair)) return pair;
   return `${KEY.test(name) ? name.replace(TOKEN, VALUE) : VALUE}=${equals === pair.length - 1 ? '' : VALUE}`;
 }

@@ -1,8 +1,9 @@
 // Whether one request on an inspected connection may pass, by the policy in force when it comes: the host again, then what the rule
 // says below it. Writes its decided record, as route.ts does for the requests that it leads.
 import type { RequestErrorCode } from '../errors.ts';
-import { decideRequest, type Inspection } from '../policy/inspect.ts';
+import { decideRequest, type Inspection, verdictBelow } from '../policy/inspect.ts';
 import type { Below, Nearest } from '../policy/record.ts';
+import { shownTarget } from '../policy/shown-target.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import type { Facts, Passing } from './open-requests.ts';
 import { type Ask, letIn, type Routed, refuse } from './route.ts';
@@ -23,7 +24,7 @@ export type Admitted = Routed & { readonly inspection?: Inspection | null };
 
 /** What its records say besides those of other requests. */
 export function belowOf({ open }: InspectedConnection, target: string): Below {
-  return { tunnel: open.id, path: target };
+  return { tunnel: open.id, path: shownTarget(target) };
 }
 
 /** Decides and records. */
@@ -45,7 +46,7 @@ export async function admit(connection: InspectedConnection, asked: InspectedAsk
     return refuse(ctx, ask, identity, { reason: decision.reason, decision, more: inside });
   const found = below(connection, decision, asked);
   const more: Below = found.line === null ? inside : { ...inside, line: found.line };
-  if (found.reason !== null && decision.mode !== 'observe') {
+  if (found.reason !== null && !(decision.mode === 'observe' && found.lifts)) {
     const { rule } = decision;
     const denied = { verdict: 'deny', reason: found.reason, rule, nearest: found.nearest } as const;
     return refuse(ctx, ask, identity, { reason: found.reason, decision: denied, detail: found.detail, more });
@@ -88,9 +89,11 @@ interface Found {
   readonly detail: string;
   /** Of the line that let it through or refused it. */
   readonly line: string | null;
+  /** Whether observe mode lets it pass all the same. */
+  readonly lifts: boolean;
 }
 
-const FREE: Found = { reason: null, nearest: null, detail: '', line: null };
+const FREE: Found = { reason: null, nearest: null, detail: '', line: null, lifts: true };
 
 /** What the rule says to the request; nothing where it is not a rule with inspection any more. */
 function below({ ctx, open }: InspectedConnection, decision: Passing, asked: InspectedAsk): Found {
@@ -99,10 +102,13 @@ function below({ ctx, open }: InspectedConnection, decision: Passing, asked: Ins
   const { method, target, headers } = asked;
   const answer = decideRequest(inspect, { method, target, headers, host: open.authority.host }, ctx.limits);
   const line = answer.entry?.origin ?? null;
-  if (answer.verdict === 'deny')
-    return { reason: answer.reason, nearest: answer.nearest, detail: answer.nearest?.why ?? '', line };
+  if (answer.verdict === 'deny') {
+    const { reason, nearest } = answer;
+    const lifts = verdictBelow(answer, 'observe') === 'observe';
+    return { reason, nearest, detail: nearest?.why ?? '', line, lifts };
+  }
   if (!asked.websocket || inspect.websocket) return { ...FREE, line };
-  return { reason: 'request-not-allowed', nearest: null, detail: NO_WEBSOCKET, line };
+  return { reason: 'request-not-allowed', nearest: null, detail: NO_WEBSOCKET, line, lifts: true };
 }
 
 const NO_WEBSOCKET = 'a WebSocket needs `websocket: true` on the rule';

@@ -1,6 +1,7 @@
 // After a swap of the policy: what was let through before is decided again, with what it asked for and who asked, and is cut or
 // kept. Thousands of tunnels take longer than a client should wait, so this goes in slices, between which all else runs.
 import type { RequestErrorCode } from '../errors.ts';
+import { decideRequest, type Inspection } from '../policy/inspect.ts';
 import type { ProxyContext } from './context.ts';
 import type { OpenRequest } from './open-requests.ts';
 
@@ -59,10 +60,28 @@ function refusedNow(ctx: ProxyContext, open: OpenRequest): RequestErrorCode | nu
   const carries = (): boolean => true;
   const decision = policy.decide({ authority, kind, path, carries, identity, method: facts.method, now: Date.now() });
   if (decision.verdict === 'deny' || decision.verdict === 'challenge') return decision.reason;
+  const below = refusedBelow(ctx, open, decision.inspect);
+  if (below !== null) return below;
   // Before the dial any of the addresses may become the one.
   for (const address of open.address === undefined ? open.addresses : [open.address]) {
     const check = policy.checkAddress(decision, authority, address);
     if (!check.ok) return check.reason;
   }
   return null;
+}
+
+/**
+ * Of what is open inside an inspected CONNECT: what the rule says to it now. A CONNECT that nobody looks into goes on past a rule that
+ * wants it looked into, so it is refused; the other way round its requests are decided when they come.
+ */
+function refusedBelow(
+  { limits }: ProxyContext,
+  { authority, path, facts, decision }: OpenRequest,
+  inspect: Inspection | null,
+): RequestErrorCode | null {
+  if (inspect === null) return null;
+  if (facts.tunnel === undefined) return decision.inspect === null ? 'request-not-allowed' : null;
+  const request = { method: facts.method, target: path ?? '', host: authority.host, headers: null };
+  const answer = decideRequest(inspect, request, limits);
+  return answer.verdict === 'deny' ? answer.reason : null;
 }

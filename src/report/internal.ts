@@ -43,7 +43,7 @@ async function readFile(
         const refused = text.includes('"reason":"address-prohibited"');
         if (state !== 'whole' || !(refused || text.includes('"verdict":"observe"'))) continue;
         const line = parseLine(text);
-        if (line === null || line.event !== 'decided') continue;
+        if (line === null || line.event !== 'decided' || line.tunnel !== undefined) continue;
         const time = Date.parse(line.time);
         if (time >= from && time <= to) take(line, time);
       }

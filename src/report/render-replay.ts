@@ -86,7 +86,7 @@ function words(replay: ShownReplay): string[] {
   if (replay.ready) lines.push('judged as if everything were enforced');
   if (replay.not_judged > 0)
     lines.push(
-      `not judged: ${replay.not_judged} (refused for another reason than a rule, or by a path that is not recorded)`,
+      `not judged: ${replay.not_judged} (refused for another reason than a rule, or by what is not recorded: paths of plain HTTP, values of queries, header fields)`,
     );
   if (replay.overflow > 0) lines.push(`${replay.overflow} requests are counted above and in no row: too many names`);
   if (replay.ready && replay.pipelines_overflow > 0)
@@ -98,8 +98,9 @@ function words(replay: ShownReplay): string[] {
 }
 
 function cells(row: ReplayRow): string[] {
-  const { host, port, kind, pipeline, step, claimed, requests, jobs, reason, rule } = row;
-  return [`${host}:${port}`, kind, said(pipeline, claimed), step, String(requests), String(jobs), reason, rule ?? ''];
+  const { host, port, kind, request, pipeline, step, claimed, requests, jobs, reason, rule } = row;
+  const what = request === '' ? `${host}:${port}` : `${host}:${port} ${request}`;
+  return [what, kind, said(pipeline, claimed), step, String(requests), String(jobs), reason, rule ?? ''];
 }
 
 function readyCells({ pipeline, claimed, state, requests, jobs, hosts }: Readiness): string[] {

@@ -8,6 +8,8 @@ import { type Authority, parseAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
 import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
+import { shownPath } from '../policy/shown-target.ts';
+import { wouldPass } from './replay-inside.ts';
 
 export interface ReplayOptions {
   /** ms since the epoch: the time at which rules are judged. */
@@ -23,7 +25,9 @@ export interface ReplayOptions {
 export interface ReplayRow {
   readonly host: string;
   readonly port: number;
-  readonly kind: 'connect' | 'forward';
+  readonly kind: 'connect' | 'forward' | 'inside';
+  /** Method and path of one inside an inspected CONNECT; '' for others. */
+  readonly request: string;
   /** '' where it is not known. */
   readonly pipeline: string;
   readonly step: string;
@@ -79,7 +83,12 @@ const OF_RULES: ReadonlySet<string> = new Set([
   'ip-literal-not-allowed',
   'credentials-required',
   'metadata-prohibited',
+  'request-not-allowed',
+  'request-denied',
+  'request-ambiguous',
 ]);
+/** Characters of a method and path that are shown. */
+const REQUEST_MAX = 200;
 
 interface Sum {
   requests: number;
@@ -191,7 +200,8 @@ export class Replayer {
 
   #judge(facts: Facts): Judged {
     const { identity, host, port } = facts;
-    const kind = facts.method === 'CONNECT' ? 'connect' : 'forward';
+    const inside = facts.tunnel !== undefined;
+    const kind = inside || facts.method === 'CONNECT' ? 'connect' : 'forward';
     const claimed = isUnproven(identity);
     const who = identity.kind === 'claimed' ? identity.claimed : identity.attributes;
     const pipeline = this.#pipelineOf(who.pipeline ?? '', claimed);
@@ -202,24 +212,37 @@ export class Replayer {
     // The path is not in the record.
     if (decision === null || (decision.rule !== null && decision.rule.paths !== null))
       return { ...base, change: 'none', fails: false, row: null };
-    const passes = decision.verdict === 'allow' || (decision.verdict === 'observe' && !this.#options.enforce);
+    const passes = this.#passes(decision, facts);
+    if (passes === null) return { ...base, change: 'none', fails: false, row: null };
     if (passes === passed) return { ...base, change: 'same', fails: false, row: null };
     const change = passes ? 'pass' : 'fail';
     const shown = {
       host: host ?? '',
       port: port ?? 0,
-      kind,
+      kind: inside ? ('inside' as const) : kind,
+      request: inside ? `${facts.method} ${shownPath(facts.path ?? '')}`.slice(0, REQUEST_MAX) : '',
       pipeline: who.pipeline ?? '',
       step: who.step ?? '',
       claimed,
-      reason: decision.reason,
+      reason: inside && decision.verdict === 'allow' && !passes ? 'request-not-allowed' : decision.reason,
       rule: decision.rule === null ? null : decision.rule.id,
     } as const;
     return { ...base, change, fails: change === 'fail', row: this.#rowOf(change, shown) };
   }
 
+  /** Null where the record does not tell. */
+  #passes(decision: Decision, { tunnel, method, path, host }: Facts): boolean | null {
+    const { enforce } = this.#options;
+    if (decision.verdict !== 'allow' && (decision.verdict !== 'observe' || enforce)) return false;
+    if (tunnel === undefined || decision.inspect === null) return true;
+    const below = wouldPass(decision.inspect, method, path ?? '', host ?? '');
+    // What is denied or ambiguous is refused in observe mode too, and the record may not tell which it is.
+    return below === false && decision.mode === 'observe' && !enforce ? null : below;
+  }
+
   #decide(facts: Facts, kind: 'connect' | 'forward'): Decision | null {
-    const { identity, host, port, method } = facts;
+    const { identity, host, port } = facts;
+    const method = kind === 'connect' ? 'CONNECT' : facts.method;
     if (host === null || port === null) return null;
     let key = `${kind} ${method} ${host} ${port} ${identity.kind}`;
     // A claim proves nothing, so all claims are answered alike.

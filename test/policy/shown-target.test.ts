@@ -7,6 +7,8 @@ describe('a target in a record', () => {
   it.each([
     ['/acme/widget', '/acme/widget'],
     ['/acme/x?token=s3cret&page=2', '/acme/x?token=…&page=…'],
+    ['/acme/x/info/refs?service=git-receive-pack', '/acme/x/info/refs?service=git-receive-pack'],
+    ['/acme/x/info/refs?service=git-receive-pack1', '/acme/x/info/refs?service=…'],
     ['/acme/x?', '/acme/x?'],
     ['/acme/x?acl', '/acme/x?acl'],
     ['/acme/x?a=', '/acme/x?a='],

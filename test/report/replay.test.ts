@@ -228,3 +228,50 @@ describe('Replayer', () => {
     }
   });
 });
+
+describe('requests inside an inspected CONNECT', () => {
+  const inspected = (...lines: unknown[]) => ({
+    inspection: { ca: { cert: 'a', key: 'b' } },
+    allow: [{ host: 'github.com', inspect: true, git: { push: ['acme/*'] }, allow: lines }],
+  });
+  const inside = (what: string, over: Partial<Decided> = {}) => {
+    const [method = '', path = ''] = what.split(' ');
+    return decided({ host: 'github.com', tunnel: 't', method, path, ...over });
+  };
+  const refused = { verdict: 'deny', reason: 'request-not-allowed', outcome: 'request-not-allowed' } as const;
+  const change = (what: string, rules: Readonly<Record<string, unknown>>, over: Partial<Decided> = {}) => {
+    const { newly_fail, newly_pass, not_judged, requests } = replay(rules, [inside(what, over)]);
+    expect(requests).toBe(1);
+    if (not_judged > 0) return 'not judged';
+    const [row] = [...newly_fail, ...newly_pass];
+    if (row === undefined) return 'same';
+    expect(row).toMatchObject({ kind: 'inside', request: what.split('?')[0] });
+    return newly_fail.length > 0 ? `fails ${row.reason}` : 'passes';
+  };
+
+  it.each([
+    ['GET /acme/x', 'same'],
+    ['GET /evil/x', 'fails request-not-allowed'],
+    ['POST /acme/x', 'fails request-not-allowed'],
+    ['GET /acme/../x', 'fails request-not-allowed'],
+    ['GET /tab?page=2', 'not judged'],
+    ['GET /tab', 'fails request-not-allowed'],
+    ['GET /acme/x?page=2', 'same'],
+    ['GET /evil?page=2', 'fails request-not-allowed'],
+    ['GET /acme/x/info/refs?service=git-receive-pack', 'same'],
+    ['GET /evil/x/info/refs?service=git-receive-pack', 'fails request-not-allowed'],
+    ['GET /acme/ghp_0123456789abcdef', 'not judged'],
+  ])('let through before: %s: %s', (what, answer) => {
+    const rules = inspected({ path: '/acme/**' }, { path: '/tab', query: { page: '*' } });
+    expect(change(what, rules)).toBe(answer);
+  });
+
+  it('refused before and allowed now pass, also where the host is not inspected any more', () => {
+    expect(change('POST /x', inspected({ path: '/x', methods: ['POST'] }), refused)).toBe('passes');
+    expect(change('POST /x', inspected({ path: '/y' }), refused)).toBe('same');
+    expect(change('POST /x', { allow: ['github.com'] }, refused)).toBe('passes');
+    expect(change('POST /x', { allow: ['other.example'] }, refused)).toBe('same');
+    expect(change('POST /x', { allow: ['other.example'] })).toBe('fails host-not-allowed');
+    expect(change('POST /x', inspected({ path: '/x', methods: ['POST'], headers: { a: 'b' } }))).toBe('not judged');
+  });
+});

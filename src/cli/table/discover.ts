@@ -94,10 +94,10 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'replay',
     summary: 'Replay the audit log against a proposed policy: what would newly fail, what would newly pass.',
-    json: 'policy (digest of the proposed one), from (null: the beginning), to, logs, damaged_lines, missing_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind, pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}], pipelines_overflow',
+    json: 'policy (digest of the proposed one), from (null: the beginning), to, logs, damaged_lines, missing_lines, unread_files, ready, requests, newly_fail and newly_pass [{host, port, kind (connect, forward, inside), request (method and path of one inside an inspected CONNECT, or empty), pipeline, step, claimed, reason, rule, requests, jobs (up to 1,000), first_seen, last_seen (ms)}], newly_fail_requests, newly_pass_requests, not_judged, overflow, pipelines [{pipeline, claimed, state (safe, would-fail, not-seen), requests, jobs, hosts}], pipelines_overflow',
     about: [
       'Each request in the log is decided again with its identity, target and method, as of now: a rule that has expired since then lets nothing through. What observe mode lets pass passes here too; --ready judges as if everything were enforced.',
-      'Only rules are replayed: names are not resolved, and paths of plain HTTP, which the log does not have, are counted as not judged.',
+      'Only rules are replayed: names are not resolved, and what would be decided by paths of plain HTTP, values of queries or header fields, which the log does not have, is counted as not judged. A host that was not inspected has no paths in the log.',
     ],
     arguments: [],
     options: [
