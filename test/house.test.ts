@@ -69,6 +69,11 @@ describe('the house', () => {
     expect(page('docs/errors.md')).toBe(renderErrorsDoc());
   });
 
+  it('README.md leads to every page of docs/', () => {
+    const pages = [...tree.keys()].filter((path) => /^docs\/[^/]+\.md$/.test(path));
+    expect(pages.filter((path) => !page('README.md').includes(`](${path})`))).toEqual([]);
+  });
+
   it('every code is used in src/', () => expect(unusedCodes(tree, Object.keys(CODES))).toEqual([]));
 
   it('every code is reached by some test', () => expect(unreachedCodes(tree, Object.keys(CODES))).toEqual([]));

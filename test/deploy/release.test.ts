@@ -57,9 +57,4 @@ describe('the pages', () => {
       `major < ${major} || (major === ${major} && minor < ${minor})`,
     );
   });
-
-  it('lead to each other: README names every page of docs/', () => {
-    const missing = pages.filter((page) => page.startsWith('docs/') && !read('README.md').includes(`](${page})`));
-    expect(missing).toEqual([]);
-  });
 });
