@@ -2,10 +2,10 @@
 // whose chain must be complete up to what had been closed by then; and each log that another node's checkpoint speaks of must be there, as
 // new as it was seen. A node that is expected, or was seen, and of which nothing is there is missing.
 import type { KeyObject } from 'node:crypto';
-import fs from 'node:fs';
 import path from 'node:path';
 import type { AuditProblem } from './check.ts';
-import { type Checkpoint, checkpointName, isSigned, logOfCheckpoint, parseCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointName } from './checkpoint.ts';
+import { type Found, foldersIn, readCheckpoints, type Seen } from './checkpoint-folder.ts';
 import type { Covered } from './coverage.ts';
 import type { Window } from './history.ts';
 import { queryAudit } from './query.ts';
@@ -45,22 +45,12 @@ export interface ShippedQuestion {
   readonly window: Window | null;
 }
 
-/** The checkpoint of a log as it lies there, or why it is not believed. */
-interface Found {
-  readonly folder: string;
-  readonly log: string;
-  readonly checkpoint: Checkpoint | string;
-}
-
 export async function verifyShipped(question: ShippedQuestion): Promise<Shipped> {
   const { dir, checkpoints, keys, expected, window } = question;
-  const folders = [...new Set([...foldersIn(dir), ...foldersIn(checkpoints)])].sort();
-  const found = folders.flatMap((folder) => checkpointsIn(checkpoints, folder, keys));
-  const believed = found.flatMap(({ checkpoint }) => (typeof checkpoint === 'string' ? [] : [checkpoint]));
-  const seen = new Roster(believed);
+  const { found, seen } = readCheckpoints(checkpoints, keys, foldersIn(dir));
   const logs: ShippedLog[] = [];
   for (const one of found) logs.push(await verifyLog(one, question, seen));
-  const here = new Set(folders);
+  const here = new Set(found.map(({ folder }) => folder));
   const missing = [
     ...expected.filter((node) => !here.has(nodeFolder(node))),
     ...seen.within(window).filter((folder) => !here.has(folder)),
@@ -74,67 +64,10 @@ export async function verifyShipped(question: ShippedQuestion): Promise<Shipped>
   return { logs, missing: [...new Set(missing)].sort() };
 }
 
-function foldersIn(dir: string): string[] {
-  const entries = fs.readdirSync(dir, { withFileTypes: true });
-  return entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
-}
-
-function checkpointsIn(dir: string, folder: string, keys: readonly KeyObject[]): Found[] {
-  const at = path.join(dir, folder);
-  const names = fs.existsSync(at) ? fs.readdirSync(at).sort() : [];
-  const logs = names.flatMap((name) => logOfCheckpoint(name) ?? []);
-  if (logs.length === 0) return [{ folder, log: '', checkpoint: 'there is no checkpoint' }];
-  return logs.map((log) => {
-    const read = parseCheckpoint(fs.readFileSync(path.join(at, checkpointName(log)), 'utf8'));
-    const believed = (): Checkpoint | string => {
-      if (read === null) return 'the checkpoint cannot be read';
-      if (keys.length > 0 && !isSigned(read, keys)) return 'the checkpoint is not signed by a key that was given';
-      return nodeFolder(read.node) === folder && read.log === log
-        ? read
-        : `the checkpoint is of ${read.log} of node ${read.node}`;
-    };
-    return { folder, log, checkpoint: believed() };
-  });
-}
-
-/** What all checkpoints together say of other logs. */
-class Roster {
-  readonly #entries = new Map<string, { first: string; last: string; seq: number | null }>();
-
-  constructor(checkpoints: readonly Checkpoint[]) {
-    for (const { roster } of checkpoints) {
-      for (const [name, entry] of Object.entries(roster)) {
-        const known = this.#entries.get(name);
-        if (known === undefined || known.last < entry.last) this.#entries.set(name, entry);
-      }
-    }
-  }
-
-  /** Logs that were there in this time. */
-  logs(window: Window | null): { readonly folder: string; readonly log: string }[] {
-    return [...this.#entries].flatMap(([name, { first, last }]) => {
-      if (window !== null && (Date.parse(last) < window.from || Date.parse(first) >= window.to)) return [];
-      const [folder = '', log = ''] = name.split('/');
-      return [{ folder, log }];
-    });
-  }
-
-  within(window: Window | null): string[] {
-    return this.logs(window).map(({ folder }) => folder);
-  }
-
-  /** Why the checkpoint is older than one that another node has seen; null where it is not. */
-  newer(folder: string, { log, time, last }: Checkpoint): string | null {
-    const entry = this.#entries.get(`${folder}/${log}`);
-    if (entry === undefined || (entry.last <= time && (entry.seq ?? 0) <= (last?.seq ?? 0))) return null;
-    return `the checkpoint is from ${time}; another node has seen one from ${entry.last}: an older one was put back`;
-  }
-}
-
 async function verifyLog(
   { folder, log, checkpoint }: Found,
   question: ShippedQuestion,
-  seen: Roster,
+  seen: Seen,
 ): Promise<ShippedLog> {
   const { dir, checkpoints, window } = question;
   const at = path.join(dir, folder);

@@ -1,6 +1,8 @@
-// Which audit log a command reads: the one that the policy names, or --log.
-import { readdirSync, statSync } from 'node:fs';
+// Which audit log a command reads: the one that the policy names, or --log; and which keys it believes.
+import type { KeyObject } from 'node:crypto';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readKey } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
 import { type Input, usage } from './input.ts';
 import { loadFor } from './load.ts';
@@ -36,4 +38,19 @@ export function logsAt(place: string): string[] {
 function logsIn(folder: string): string[] {
   const names = readdirSync(folder).flatMap((name) => /^[^.].*?\.jsonl(?=$|[.-])/.exec(name)?.[0] ?? []);
   return [...new Set(names)].map((name) => join(folder, name));
+}
+
+/** The keys that `--key` names. @throws SallyportError `signing-key`, `config-unreadable` */
+export function publicKeys(input: Input): KeyObject[] {
+  return input.list('key').map((file) => readKey(file, textOf(file), 'public'));
+}
+
+function textOf(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new SallyportError('config-unreadable', `${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
+      cause,
+    });
+  }
 }

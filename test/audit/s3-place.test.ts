@@ -217,7 +217,7 @@ it('is read back over many pages, and verified as a folder is; what is not ours 
     store.objects.set(key, Buffer.from('x'));
   const dir = join(scratch.directory, 'mirror');
   const fetched: string[] = [];
-  await mirrorPlace(place(), dir, (name) => fetched.push(name));
+  await mirrorPlace(place(), dir, { wanted: () => true, fetched: (name) => fetched.push(name) });
   expect(fs.readdirSync(dir).sort()).toEqual(['a<&>b', 'proxy%2F2%20%C3%BC', 'proxy-1']);
   expect(store.wrong).toEqual([]);
   fs.rmSync(join(dir, 'a<&>b'), { recursive: true });

@@ -1,8 +1,11 @@
 // `sallyport audit verify` of a time and of several nodes, as it is typed: what is said, in both forms, and the exit code.
-import { mkdirSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { FolderPlace } from '../../src/audit/folder-place.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
+import { Shipper } from '../../src/audit/ship.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { tempDir } from '../support/temp.ts';
 import { NOW, type } from './console.ts';
@@ -94,6 +97,57 @@ describe('sallyport audit verify of several nodes', () => {
     expect(await type(['audit', 'verify', '--log', empty])).toMatchObject({ code: 1 });
     const both = await type(['audit', 'verify', '--log', empty, '--config', 'x.yaml']);
     expect([both.code, both.err]).toMatchObject([2, expect.stringContaining('both name an audit log')]);
+  });
+});
+
+describe('sallyport audit verify of logs and their checkpoints', () => {
+  /** Two nodes that have written checkpoints, and seen each other's. */
+  async function signed() {
+    const dir = tempDir('nodes');
+    const place = join(tempDir('checkpoints'), 'here');
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    const key = join(tempDir('key'), 'key.pub');
+    writeFileSync(key, publicKey.export({ type: 'spki', format: 'pem' }));
+    const files = ['proxy-1', 'proxy-2'].map((name) => node(dir, name, every(30, 0)));
+    const to = { place: new FolderPlace(place), key: privateKey };
+    for (const name of ['proxy-1', 'proxy-2', 'proxy-1'])
+      await new Shipper({
+        ...{ file: join(dir, name, 'audit.jsonl'), node: name, ship: null, checkpoints: to, rosterMax: 9 },
+        now: () => new Date(NOW),
+      }).round();
+    const verify = (...args: string[]) =>
+      type(['audit', 'verify', '--log', dir, '--checkpoints', place, '--key', key, ...args]);
+    return { dir, place, files, verify };
+  }
+
+  it('says that a log was cut off at its end, and that it is another one', async () => {
+    const { verify, files } = await signed();
+    const [file = ''] = files;
+    expect(await verify()).toMatchObject({ code: 0, err: '' });
+    const lines = readFileSync(file, 'latin1').split('\n');
+    writeFileSync(file, `${lines.slice(0, 10).join('\n')}\n`);
+    const cut = await verify();
+    expect(cut).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/has line 31, which is not in it: it was cut off/),
+    });
+    // Whole in itself, and not what was signed.
+    rmSync(file);
+    node(join(file, '..', '..'), 'proxy-1', every(40, 0));
+    expect(await verify()).toMatchObject({ code: 1, out: expect.stringContaining('or is another log') });
+  });
+
+  it('misses a node that others have seen, and believes no other key', async () => {
+    const { verify, dir, place } = await signed();
+    rmSync(join(dir, 'proxy-2'), { recursive: true });
+    const { code, out } = await verify('--json');
+    expect([code, JSON.parse(out)]).toMatchObject([1, { verdict: 'missing-nodes', missing: ['proxy-2'] }]);
+    const other = join(tempDir('key'), 'other.pub');
+    writeFileSync(other, generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }));
+    const strange = await type(['audit', 'verify', '--log', dir, '--checkpoints', place, '--key', other]);
+    expect(strange).toMatchObject({ code: 1, out: expect.stringContaining('not signed by a key that was given') });
+    rmSync(join(place, 'proxy-1'), { recursive: true });
+    expect((await verify()).out).toContain('there is no checkpoint of it');
   });
 });
 

@@ -1,29 +1,27 @@
 // `sallyport audit verify --shipped DIR|s3://…`: the logs of all nodes in their second place, what is missing, and the verdict.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Window } from '../../audit/history.ts';
-import { mirrorPlace } from '../../audit/mirror.ts';
 import { type Shipped, type ShippedLog, verifyShipped } from '../../audit/verify-shipped.ts';
-import { readKey } from '../../catalog/signing-key.ts';
-import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
+import { publicKeys } from '../audit-file.ts';
 import { coverageLines, VERDICTS } from '../audit-statement.ts';
-import { bucketAt } from '../bucket.ts';
-import { type Input, usage } from '../input.ts';
+import { checkpointsOf, folderOf } from '../bucket.ts';
+import type { Input } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 import { windowOf } from '../window.ts';
 
 export async function auditVerifyShipped(place: string, input: Input, ui: Ui, world: World): Promise<number> {
-  const keys = input.list('key').map((file) => readKey(file, textOf(file), 'public'));
+  const keys = publicKeys(input);
   const { from, to } = windowOf(input, world.now(), null);
   const asked = input.text('from') !== null || input.text('to') !== null;
   const scratch = mkdtempSync(join(tmpdir(), 'sallyport-verify-'));
   try {
-    const dir = await here(place, input.text('into') ?? join(scratch, 'shipped'), input, ui, world);
+    const dir = await folderOf(place, input.text('into') ?? join(scratch, 'shipped'), { input, ui, world });
     const second = input.text('checkpoints');
-    const checkpoints = second === null ? dir : await here(second, join(scratch, 'checkpoints'), input, ui, world);
+    const checkpoints = second === null ? dir : await checkpointsOf(second, scratch, { input, ui, world });
     const window: Window | null = asked ? { from, to } : null;
     ui.progress(`reading ${dir}`);
     const found = await verifyShipped({ dir, checkpoints, keys, expected: input.list('node'), window });
@@ -49,21 +47,6 @@ function stated(logs: readonly ShippedLog[], missing: Shipped['missing']): State
   const whole = logs.length > 0 && logs.every((log) => log.complete);
   const verdict = missing.length > 0 ? 'missing-nodes' : whole ? 'complete' : 'gaps';
   return { verdict, complete: verdict === 'complete', logs, missing };
-}
-
-/** The folder itself, or a copy of the bucket. */
-async function here(place: string, into: string, input: Input, ui: Ui, world: World): Promise<string> {
-  if (!place.startsWith('s3://')) {
-    if (statSync(place, { throwIfNoEntry: false })?.isDirectory()) return place;
-    throw new SallyportError('config-unreadable', `${place} is no folder`, {
-      hint: 'Name the folder of audit.ship.dir, or s3://BUCKET/PREFIX.',
-    });
-  }
-  if (existsSync(into) && readdirSync(into).length > 0)
-    throw usage(`--into ${JSON.stringify(into)} is not empty`, 'Name a folder that is empty, or not there yet.');
-  mkdirSync(into, { recursive: true });
-  await mirrorPlace(bucketAt(place, into, input, ui, world), into, (name) => ui.progress(`fetching ${name}`));
-  return into;
 }
 
 /** Of the time after its checkpoint nothing is known unless it had stopped, and what it had written besides may be from before `to`. */
@@ -107,14 +90,4 @@ function show(place: string, { logs, missing, verdict }: Statement, signed: bool
 
 function iso(ms: number): string {
   return new Date(ms).toISOString();
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('config-unreadable', `${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
-      cause,
-    });
-  }
 }

@@ -1,13 +1,19 @@
 // `sallyport audit verify|repair`: says whether the audit log is complete; sets a broken tail aside. The work is in audit/.
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readCheckpoints } from '../../audit/checkpoint-folder.ts';
 import type { Window } from '../../audit/history.ts';
 import { type NodeStatement, stateAll, stateLog } from '../../audit/nodes.ts';
 import { repairAudit } from '../../audit/repair.ts';
+import { nodeFolder } from '../../audit/second-place.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
+import { heldToCheckpoint } from '../../audit/verify-checkpoint.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { auditFile, logsAt, noAuditLog } from '../audit-file.ts';
+import { auditFile, logsAt, noAuditLog, publicKeys } from '../audit-file.ts';
 import { coverageLines, statementLines } from '../audit-statement.ts';
+import { checkpointsOf, type Typed } from '../bucket.ts';
 import { type Input, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 import { windowOf } from '../window.ts';
@@ -23,18 +29,42 @@ export async function auditVerify(input: Input, ui: Ui, world: World): Promise<n
   const expected = input.list('node');
   const window = windowTyped(input, world);
   const [only] = logs;
-  if (window === null && expected.length === 0 && logs.length === 1 && only !== undefined) return verifyOne(only, ui);
+  const second = input.text('checkpoints');
+  if (window === null && expected.length === 0 && second === null && logs.length === 1 && only !== undefined)
+    return verifyOne(only, ui);
   const asked = window ?? { from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY };
   const nodes: NodeStatement[] = [];
   for (const log of logs) {
     ui.progress(`reading ${log}`);
     nodes.push(await stateLog(log, { window: asked, ...(window ? { until: Math.min(window.to, world.now()) } : {}) }));
   }
+  const held = second === null ? { nodes, seen: [] } : await heldTo(second, nodes, asked, { input, ui, world });
   ui.settle();
-  const found = stateAll(nodes, asked, expected);
+  const found = stateAll(held.nodes, asked, [...expected, ...held.seen]);
   if (ui.json) ui.object(found);
   else for (const line of statementLines(found, ui)) ui.line(line);
   return found.complete ? EXIT.ok : EXIT.failed;
+}
+
+/** What the checkpoints of a place say of these logs, and which nodes they have seen besides. */
+async function heldTo(
+  place: string,
+  nodes: readonly NodeStatement[],
+  window: Window,
+  typed: Typed,
+): Promise<{ nodes: NodeStatement[]; seen: string[] }> {
+  const keys = publicKeys(typed.input);
+  const scratch = mkdtempSync(join(tmpdir(), 'sallyport-verify-'));
+  try {
+    const dir = await checkpointsOf(place, scratch, typed);
+    const { found, seen } = readCheckpoints(dir, keys);
+    const held: NodeStatement[] = [];
+    for (const node of nodes) held.push(await heldToCheckpoint(node, found));
+    const here = new Set(nodes.map(({ node }) => nodeFolder(node ?? '')));
+    return { nodes: held, seen: seen.within(window).filter((folder) => !here.has(folder)) };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
 }
 
 /** Null where no time is asked for. */

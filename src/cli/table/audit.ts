@@ -24,7 +24,8 @@ export const AUDIT_COMMANDS = [
       {
         name: 'checkpoints',
         value: 'PLACE',
-        about: 'With --shipped: where audit.checkpoints has them, which then count instead of those beside the files.',
+        about:
+          'Where audit.checkpoints has them: each log is held to its own, and nodes that they name must be there; with --shipped instead of those beside the files.',
       },
       {
         name: 'into',
@@ -36,7 +37,7 @@ export const AUDIT_COMMANDS = [
         name: 'key',
         value: 'FILE',
         repeat: true,
-        about: 'With --shipped: an Ed25519 public key in PEM that signs checkpoints.',
+        about: 'An Ed25519 public key in PEM that signs checkpoints.',
       },
     ],
     exits: { 0: 'complete', 1: 'a line is damaged, missing or altered, a node was silent, or a node is missing' },
