@@ -7,7 +7,7 @@ import type { Overrides } from '../config/load.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
-import type { Dimension } from '../report/breakdown.ts';
+import type { Dimension } from '../report/dimension.ts';
 import { AdminError } from './admin-error.ts';
 
 export interface ReportWorkerData {

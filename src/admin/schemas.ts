@@ -1,7 +1,7 @@
 // The shapes of the admin API: queries are read by them, answers are documented by them, and tests hold the real answers to
 // them. Answers of the report and of suggest are those of the commands with --json; their outer members stand here.
 import { z } from 'zod';
-import { DIMENSIONS } from '../report/breakdown.ts';
+import { DIMENSIONS } from '../report/dimension.ts';
 import { parseMoment } from '../report/moment.ts';
 
 const text = z.string().max(1_024);

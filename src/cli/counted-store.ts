@@ -1,7 +1,7 @@
 // The usage store as a command reads it: caught up with the audit log first, so that it says what the log says.
 import type { Settings } from '../config/config.ts';
 import { inert } from '../report/inert.ts';
-import { projectOnce } from '../usage/project.ts';
+import { projectOnce } from '../usage/project-once.ts';
 import type { ProjectionProblem } from '../usage/projector.ts';
 import { openStore, type Store } from '../usage/store.ts';
 import type { Ui } from './ui.ts';

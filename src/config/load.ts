@@ -38,6 +38,8 @@ const FILE_VARIABLE = 'SALLYPORT_CONFIG';
 
 /** A bound for the thread that parses: a configuration that needs more is a mistake, and must not end the proxy. */
 const WORKER_MEMORY_MB = 2_048;
+/** Of it, what is new: V8 would let it grow to a hundred, and gives nothing back for seconds after the thread has ended. */
+const WORKER_YOUNG_MB = 16;
 
 export interface LoadOptions {
   /** The file as it was named; null: the built-in policy (group buildkite-agent), with the overrides. */
@@ -95,7 +97,7 @@ export async function loadConfig(options: LoadOptions, memoryMb: number = WORKER
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./load-worker.${extension}`, import.meta.url), {
     workerData: options,
-    resourceLimits: { maxOldGenerationSizeMb: memoryMb },
+    resourceLimits: { maxOldGenerationSizeMb: memoryMb, maxYoungGenerationSizeMb: WORKER_YOUNG_MB },
   });
   const answer = await new Promise<WorkerAnswer>((resolve, reject) => {
     const died = (why: string, cause?: unknown): void => {

@@ -82,5 +82,5 @@ export class OriginAgent extends http.Agent {
 
 /** The pool key of an authority with its checked addresses. */
 export function poolKey(authorityText: string, addresses: readonly string[]): string {
-  return `${authorityText}|${[...addresses].sort().join(',')}`;
+  return `${authorityText}|${addresses.length === 1 ? addresses[0] : [...addresses].sort().join(',')}`;
 }

@@ -248,16 +248,19 @@ function refusalOf(ctx: ProxyContext, ask: Ask, identity: Identity, code: Reques
   };
 }
 
+type Draft<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** What is there of it: one object and no spreads, since it is made for each request. */
 function optional(fields: {
   dropped?: readonly string[] | undefined;
   nearest?: Nearest | null;
   userAgent?: string | undefined;
 }): Partial<Decided> {
-  return {
-    ...(fields.dropped && fields.dropped.length > 0 ? { dropped: fields.dropped } : {}),
-    ...(fields.nearest ? { nearest: fields.nearest } : {}),
-    ...(fields.userAgent ? { user_agent: fields.userAgent } : {}),
-  };
+  const some: Draft<Partial<Decided>> = {};
+  if (fields.dropped && fields.dropped.length > 0) some.dropped = fields.dropped;
+  if (fields.nearest) some.nearest = fields.nearest;
+  if (fields.userAgent) some.user_agent = fields.userAgent;
+  return some;
 }
 
 function write(ctx: ProxyContext, record: Decided): boolean {
@@ -326,7 +329,7 @@ export function recordEnd(
   if (!ctx.open.remove(open)) return;
   const { facts, address } = open;
   try {
-    ctx.recorder.ended({
+    const record: Draft<Ended> = {
       ...facts,
       verdict: end.verdict ?? facts.verdict,
       reason: end.reason ?? facts.reason,
@@ -334,9 +337,10 @@ export function recordEnd(
       bytes_up: end.bytesUp,
       bytes_down: end.bytesDown,
       duration_ms: Math.round((performance.now() - open.startedMs) * 10) / 10,
-      ...(address === undefined ? {} : { address: endpoint(address, facts.port) }),
-      ...(end.status === undefined ? {} : { status: end.status }),
-    });
+    };
+    if (address !== undefined) record.address = endpoint(address, facts.port);
+    if (end.status !== undefined) record.status = end.status;
+    ctx.recorder.ended(record);
   } catch (error) {
     ctx.log.error(
       { err: error, request: facts.id },

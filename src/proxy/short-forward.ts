@@ -84,9 +84,21 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     if (!read.ok || isInner(read.authority) || !this.#arrival.talk(this)) return false;
     const id = ctx.nextId();
     this.bytesUp = this.bytesDown = 0;
-    const fresh = { open: null, dial: null, origin: null, answer: null, left: 0 };
-    const flags = { keeps: false, waits: false, last: false, reused: false, retried: false };
-    this.#now = { id, request, read, ...fresh, ...flags };
+    this.#now = {
+      id,
+      request,
+      read,
+      open: null,
+      dial: null,
+      origin: null,
+      answer: null,
+      left: 0,
+      keeps: false,
+      waits: false,
+      last: false,
+      reused: false,
+      retried: false,
+    };
     this.#host.forwards++;
     const routing = route(ctx, askOf({ id, client: this.#client, startedMs }, request.head, read));
     if (routing instanceof Promise) void routing.then((routed) => this.#guard(() => this.#routed(id, routed)));

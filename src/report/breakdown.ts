@@ -2,10 +2,8 @@
 // One pass over an index gives the sums of each actor; what an actor is called comes after that.
 import { type RawBuilder, sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
+import type { Dimension } from './dimension.ts';
 import { conditions, END_SUMS, type EndSums, endSums, type Filter, type PipelineRow, type Raw } from './query.ts';
-
-export const DIMENSIONS = ['pipeline', 'step', 'job', 'agent', 'client'] as const;
-export type Dimension = (typeof DIMENSIONS)[number];
 
 export interface BreakdownRow extends EndSums {
   /** '' where none is known, and by agent and client. */

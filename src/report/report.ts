@@ -4,7 +4,8 @@
 import type { Nearest, Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
-import { type Breakdown, type Dimension, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
+import { type Breakdown, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
+import type { Dimension } from './dimension.ts';
 import { type Direct, readDirect } from './direct.ts';
 import { type Drift, readDrift } from './drift.ts';
 import { type GrantRow, readGrantRows } from './grants.ts';

@@ -8,7 +8,7 @@ import type { Limits } from '../limits.ts';
 import type { Grant } from '../policy/grant.ts';
 import type { Instance } from './instances.ts';
 import type { Keep } from './keep.ts';
-import { type ProjectionOptions, type ProjectionProblem, Projector } from './projector.ts';
+import type { ProjectionOptions, ProjectionProblem } from './projector.ts';
 
 /** Worker to main. */
 export type FromWorker =
@@ -57,26 +57,8 @@ export interface StoreLag {
 /** After this the worker is ended where it is; the checkpoint makes that safe. */
 export const STOP_MS = 5_000;
 const RESTART_MS = 30_000;
-
-/**
- * Counts everything that is in the log now, in this thread. Safe while the proxy's worker does the same.
- * @returns lines read, damaged ones included
- * @throws SallyportError `store-damaged`, `store-unreadable`
- */
-export async function projectOnce(options: ProjectionOptions): Promise<{ lines: number }> {
-  const projector = new Projector(options);
-  let lines = 0;
-  try {
-    for (let more = true; more; ) {
-      const step = await projector.step();
-      lines += step.lines;
-      more = step.more;
-    }
-  } finally {
-    await projector.close();
-  }
-  return { lines };
-}
+/** Lines are read, counted and forgotten: more of a young generation is memory that the proxy never gets back. */
+const WORKER_YOUNG_MB = 8;
 
 /** Starts the worker. Never throws: what goes wrong, now or later, goes to onProblem, and is tried again. */
 export function startProjection(options: WorkerOptions): Projection {
@@ -156,7 +138,8 @@ class WorkerProjection implements Projection {
     };
     // The same file serves the source (Node strips the types) and the build.
     const entry = new URL(`./project-worker${extname(import.meta.url)}`, import.meta.url);
-    const worker = new Worker(entry, { workerData, name: 'usage' });
+    const resourceLimits = { maxYoungGenerationSizeMb: WORKER_YOUNG_MB };
+    const worker = new Worker(entry, { workerData, name: 'usage', resourceLimits });
     worker.unref();
     this.#worker = worker;
     this.#exited = new Promise((resolve) => worker.once('exit', () => resolve()));

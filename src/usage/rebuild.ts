@@ -6,7 +6,7 @@ import { listSegments } from '../audit/read.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
 import { addGrant, readGrants, revokeGrant } from './grants.ts';
-import { projectOnce } from './project.ts';
+import { projectOnce } from './project-once.ts';
 import type { ProjectionProblem } from './projector.ts';
 import { openStore, type Store, storeError } from './store.ts';
 import { forgetNodes } from './write.ts';

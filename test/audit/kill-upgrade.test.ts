@@ -10,7 +10,7 @@ import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { tempDir } from '../support/temp.ts';

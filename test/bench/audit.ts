@@ -8,7 +8,7 @@ import path from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 

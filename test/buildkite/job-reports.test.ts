@@ -7,7 +7,7 @@ import { JobReports } from '../../src/buildkite/job-reports.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
 import { parsePattern } from '../../src/policy/pattern.ts';
 import type { Identity } from '../../src/policy/record.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { decidedRecord } from '../support/records.ts';
 import { ScratchUsage } from '../support/usage.ts';
 

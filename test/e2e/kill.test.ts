@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { echo, startOrigin } from '../support/origin.ts';
 import { readAudit } from '../support/proxy-process.ts';

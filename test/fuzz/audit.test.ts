@@ -9,7 +9,7 @@ import { repairAudit } from '../../src/audit/repair.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import fc from '../support/property.ts';
 import { decidedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage } from '../support/usage.ts';

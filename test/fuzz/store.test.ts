@@ -6,7 +6,7 @@ import { loadCatalog } from '../../src/catalog/load.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { buildReport } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore } from '../../src/usage/store.ts';
 import fc from '../support/property.ts';

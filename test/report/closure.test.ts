@@ -12,7 +12,7 @@ import { type Decision, METADATA_NAMES, Policy } from '../../src/policy/decide.t
 import { parsePattern } from '../../src/policy/pattern.ts';
 import { ANONYMOUS, type Identity } from '../../src/policy/record.ts';
 import { buildSuggestion, type Suggestion } from '../../src/report/suggestion.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import fc from '../support/property.ts';
 import { appendEvents, claimed, type Event, START, writeHistory } from './history.ts';

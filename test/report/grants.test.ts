@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Grant } from '../../src/policy/grant.ts';
 import { LAPSE_MS, readGrantRows } from '../../src/report/grants.ts';
 import { addGrant, revokeGrant } from '../../src/usage/grants.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage } from '../support/usage.ts';

@@ -13,7 +13,7 @@ import { ANONYMOUS, type Decided, type Ended, type Identity } from '../../src/po
 import { buildReport, type Filter, type HostRow, type Parts, type Report } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';
 import { importFlows } from '../../src/usage/flow-import.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { type PolicyFile, tempDir, writePolicy } from '../support/temp.ts';
 

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Identity } from '../../src/policy/record.ts';
-import type { Dimension } from '../../src/report/breakdown.ts';
+import type { Dimension } from '../../src/report/dimension.ts';
 import { findingsOf } from '../../src/report/findings.ts';
 import type { Filter, Report } from '../../src/report/report.ts';
 import { claimed, type Event, hostRow, reportOf, START, writeHistory } from './history.ts';

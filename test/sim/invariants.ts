@@ -9,7 +9,7 @@ import { OUTCOMES, REQUEST_ERRORS } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { DecidedLine, EndedLine, Line } from '../../src/policy/record.ts';
 import { buildReport } from '../../src/report/report.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import type { World } from './world.ts';
 

@@ -5,7 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { branchPath } from '../../src/audit/branch.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage } from '../support/usage.ts';

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';

@@ -7,7 +7,7 @@ import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { parseCidr } from '../../src/policy/address.ts';
 import { type FlowOptions, importFlows } from '../../src/usage/flow-import.ts';
 import { Keeper } from '../../src/usage/keep.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { tempDir } from '../support/temp.ts';

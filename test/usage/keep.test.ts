@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { StorePlace } from '../../src/config/store-place.ts';
 import { readFacts, readTargets, readTotals } from '../../src/report/query.ts';
 import { Keeper } from '../../src/usage/keep.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';

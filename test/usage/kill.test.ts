@@ -6,7 +6,7 @@ import { expect, it, vi } from 'vitest';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { PROCESSES_MS } from '../support/proxy-process.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';

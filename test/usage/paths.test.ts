@@ -17,7 +17,7 @@ import { createView } from '../../src/report/view.ts';
 import { exportUsage } from '../../src/usage/export.ts';
 import { importUsage } from '../../src/usage/import.ts';
 import { Keeper } from '../../src/usage/keep.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore, type Store } from '../../src/usage/store.ts';
 import { OVERFLOW } from '../../src/usage/tally.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';

@@ -9,7 +9,8 @@ import type { PostgresPlace, StorePlace } from '../../src/config/store-place.ts'
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { readFacts } from '../../src/report/query.ts';
-import { type Projection, projectOnce, startProjection } from '../../src/usage/project.ts';
+import { type Projection, startProjection } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { type ProjectionProblem, Projector } from '../../src/usage/projector.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore } from '../../src/usage/store.ts';

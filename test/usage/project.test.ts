@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { repairAudit } from '../../src/audit/repair.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
 import type { Identity } from '../../src/policy/record.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { openStore } from '../../src/usage/store.ts';
 import fc from '../support/property.ts';

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { StorePlace } from '../../src/config/store-place.ts';
 import { exportUsage } from '../../src/usage/export.ts';
 import { importUsage } from '../../src/usage/import.ts';
-import { projectOnce } from '../../src/usage/project.ts';
+import { projectOnce } from '../../src/usage/project-once.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';
 import { decidedRecord } from '../support/records.ts';

@@ -1,6 +1,6 @@
 // The frame: who may look (the token), which page, which window of time, and whether the proxy still answers.
 import { useEffect, useState } from 'preact/hooks';
-import type { Dimension } from '../../report/breakdown.ts';
+import type { Dimension } from '../../report/dimension.ts';
 import { UNAUTHORIZED } from './api.ts';
 import { LivePage, useLive } from './live.tsx';
 import { HealthPage, type Status, SuggestPage, TunnelsPage } from './pages.tsx';

@@ -1,5 +1,7 @@
 // Who asked for how much: by pipeline, step, job, agent or client. A pipeline's or job's name narrows the usage page to it.
-import type { BreakdownRow, Dimension } from '../../report/breakdown.ts';
+
+import type { BreakdownRow } from '../../report/breakdown.ts';
+import type { Dimension } from '../../report/dimension.ts';
 import { Answer, Empty } from './parts.tsx';
 import { bytes, inert, when } from './show.ts';
 import type { ReportAnswer } from './usage.tsx';

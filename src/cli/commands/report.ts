@@ -6,7 +6,7 @@ import { listHistory } from '../../audit/history.ts';
 import { findConfigFile, type LoadedHere, loadConfigHere } from '../../config/load.ts';
 import { SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
-import { DIMENSIONS } from '../../report/breakdown.ts';
+import { DIMENSIONS } from '../../report/dimension.ts';
 import { FAIL_ON, type FailOn, type Finding, findingsOf } from '../../report/findings.ts';
 import { inert } from '../../report/inert.ts';
 import { renderCsv } from '../../report/render-csv.ts';
