@@ -2,6 +2,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/cli/args.ts';
 import { DEPLOY } from './manifests.ts';
 
 const ROOT = join(DEPLOY, '..');
@@ -56,5 +57,10 @@ describe('the pages', () => {
     expect(read('scripts/single-file-start.mjs')).toContain(
       `major < ${major} || (major === ${major} && minor < ${minor})`,
     );
+  });
+
+  it('README.md names every command', () => {
+    const table = read('README.md');
+    expect(COMMANDS.map(({ name }) => name).filter((name) => !new RegExp(`\`${name}[ \`]`).test(table))).toEqual([]);
   });
 });
