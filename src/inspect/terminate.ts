@@ -6,7 +6,7 @@ import type { RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 
 export type Protocol = 'h2' | 'http/1.1';
-const SPOKEN: readonly string[] = ['http/1.1'] satisfies Protocol[];
+const SPOKEN: readonly string[] = ['h2', 'http/1.1'] satisfies Protocol[];
 
 /** What of a client's offers is understood here, in its order. */
 export function spokenOf(offers: readonly string[]): Protocol[] {
@@ -80,7 +80,11 @@ export function secureClient(
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
   return shake(socket, raw, 'secure', timeoutMs, done, {
-    agreed: () => protocol,
+    agreed: () => {
+      // As tls.Server does on sockets of its own; HTTP/2 waits for it.
+      Object.assign(socket, { secureConnecting: false });
+      return protocol;
+    },
     failed: (error) => {
       if (error?.code && REJECTIONS.test(error.code)) return { code: 'client-rejected-ca', detail: error.code };
       // It has sent a hello that was good, has seen our certificate and has left without a word, as Node does.

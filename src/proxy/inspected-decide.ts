@@ -1,9 +1,11 @@
 // Whether one request on an inspected connection may pass, by the policy in force when it comes: the host again, then what the rule
 // says below it. Writes its decided record, as route.ts does for the requests that it leads.
 import type { RequestErrorCode } from '../errors.ts';
+import { type Authority, parseAuthority } from '../policy/authority.ts';
 import { decideRequest, type Inspection, verdictBelow } from '../policy/inspect.ts';
 import type { Below, Nearest } from '../policy/record.ts';
 import { shownTarget } from '../policy/shown-target.ts';
+import type { HeadProblem } from './head.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import type { Facts, Passing } from './open-requests.ts';
 import { type Ask, letIn, type Routed, refuse } from './route.ts';
@@ -113,8 +115,19 @@ function below({ ctx, open }: InspectedConnection, decision: Passing, asked: Ins
 
 const NO_WEBSOCKET = 'a WebSocket needs `websocket: true` on the rule';
 
+/** What a Host field leaves out. */
+export const DEFAULT_PORT = 443;
+
+/** Host, or :authority, against what the connection was opened for. */
+export function authorityProblem(text: string, authority: Authority): HeadProblem | null {
+  const asked = parseAuthority(/:\d+$/.test(text) && !text.endsWith(']') ? text : `${text}:${DEFAULT_PORT}`);
+  if (!asked.ok) return { code: 'host-header', detail: asked.problem };
+  if (asked.authority.text === authority.text) return null;
+  return { code: 'authority-mismatch', detail: `the connection is for ${authority.text}` };
+}
+
 /** The same as route.ts wants it. */
-export function askOf({ open, client }: InspectedConnection, asked: InspectedAsk): Ask {
+function askOf({ open, client }: InspectedConnection, asked: InspectedAsk): Ask {
   return {
     id: asked.id,
     client,

@@ -6,25 +6,33 @@ import type { Engine } from './engine.ts';
 import type { InspectedReader } from './inspected.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import { InspectedHttp1 } from './inspected-http1.ts';
+import { InspectedHttp2 } from './inspected-http2.ts';
 
 export class InspectedHttp implements InspectedReader {
+  readonly #ctx: ProxyContext;
   readonly #http1: InspectedHttp1;
+  readonly #http2: InspectedHttp2;
 
   constructor(ctx: ProxyContext, engine: Engine) {
+    this.#ctx = ctx;
     const uploads = new UploadBudgets(ctx.limits, ctx.meter);
     this.#http1 = new InspectedHttp1(ctx, engine, uploads);
+    this.#http2 = new InspectedHttp2(ctx, uploads);
   }
 
   serve(connection: InspectedConnection, trust: tls.SecureContext): void {
-    this.#http1.serve(connection, trust);
+    if (connection.protocol === 'h2') this.#http2.serve(connection, trust);
+    else this.#http1.serve(connection, trust);
   }
 
   /** Closes the connections between two requests. */
   closeIdle(): void {
     this.#http1.closeIdle();
+    if (this.#ctx.closing) this.#http2.closeIdle();
   }
 
   close(): void {
     this.#http1.close();
+    this.#http2.close();
   }
 }

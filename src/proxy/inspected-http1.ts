@@ -4,7 +4,6 @@ import type http from 'node:http';
 import type tls from 'node:tls';
 import type { RequestErrorCode } from '../errors.ts';
 import type { UploadBudgets } from '../inspect/upload-budgets.ts';
-import { parseAuthority } from '../policy/authority.ts';
 import { Budget } from './budget.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import type { ProxyContext } from './context.ts';
@@ -16,7 +15,7 @@ import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts
 import { answerMalformed, createHttpServer } from './http-reader.ts';
 import { InspectedAgent } from './inspected-agent.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
-import { admit, belowOf } from './inspected-decide.ts';
+import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './inspected-decide.ts';
 import { refuseRequest } from './refuse.ts';
 import { recordEnd, refuseMalformed } from './route.ts';
 import { upgradeRequest } from './upgrade.ts';
@@ -218,19 +217,6 @@ function requestProblem(
   if (detached && fieldCount(raw, 'content-length') + fieldCount(raw, 'transfer-encoding') > 0)
     return no('request-malformed', 'a request with Upgrade must not carry a body');
   return null;
-}
-
-const DEFAULT_PORT = 443;
-
-/** Host, or :authority, against what the connection was opened for. */
-export function authorityProblem(
-  text: string,
-  authority: InspectedConnection['open']['authority'],
-): HeadProblem | null {
-  const asked = parseAuthority(/:\d+$/.test(text) && !text.endsWith(']') ? text : `${text}:${DEFAULT_PORT}`);
-  if (!asked.ok) return { code: 'host-header', detail: asked.problem };
-  if (asked.authority.text === authority.text) return null;
-  return { code: 'authority-mismatch', detail: `the connection is for ${authority.text}` };
 }
 
 function ignore(): void {

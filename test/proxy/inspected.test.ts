@@ -226,7 +226,7 @@ describe('the origin', () => {
     expect(none.alpnProtocol).toBe(false);
     await expect(secure({ ALPNProtocols: ['acme/1'] })).rejects.toThrow();
     expect(await rig.recorder.endedAt(1)).toMatchObject({ verdict: 'deny', outcome: 'client-tls' });
-    expect(seen).toEqual([['http/1.1']]);
+    expect(seen).toEqual([['h2', 'http/1.1']]);
   });
 });
 
