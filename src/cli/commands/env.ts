@@ -7,6 +7,7 @@ import { endpointText, type Settings } from '../../config/config.ts';
 import { EXIT } from '../args.ts';
 import type { ToolInput } from '../env-text.ts';
 import { type Tool, toolText } from '../env-tools.ts';
+import { trustText } from '../env-trust.ts';
 import { type Input, usage } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -17,8 +18,9 @@ export function env(input: Input, ui: Ui, world: World): number {
   const given = input.text('proxy');
   const proxy = given === null ? proxyOf(loaded.settings) : parseProxy(given);
   const facts: ToolInput = { ...proxy, noProxy: noProxyOf(loaded.catalog.neverProxy, proxy.host) };
-  const text = toolText(tool, facts);
-  if (ui.json) ui.object({ for: tool, proxy: facts.url, no_proxy: facts.noProxy, text });
+  const bundle = loaded.settings.inspection?.ca.cert ?? null;
+  const text = toolText(tool, facts) + (bundle === null ? '' : trustText(tool, bundle));
+  if (ui.json) ui.object({ for: tool, proxy: facts.url, no_proxy: facts.noProxy, ca: bundle, text });
   else ui.raw(text);
   return EXIT.ok;
 }

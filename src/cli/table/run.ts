@@ -56,9 +56,10 @@ export const RUN_COMMANDS = [
   {
     name: 'env',
     summary: 'Print what makes a tool use the proxy: variables, files and commands.',
-    json: 'for, proxy, no_proxy (list), text',
+    json: 'for, proxy, no_proxy (list), ca (the bundle of inspection, or null), text',
     about: [
       'NO_PROXY holds the instance metadata addresses literally: through a proxy they would answer for the proxy.',
+      'Where the policy has a CA of inspection, the text says how the tool comes to trust it.',
     ],
     arguments: [],
     options: [
