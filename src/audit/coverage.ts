@@ -16,7 +16,7 @@ export interface Covered {
   /** Neither a line nor a stop note; the first hundred. */
   readonly silences: readonly Span[];
   readonly silence_count: number;
-  /** Ended in good order; the first hundred. */
+  /** Ended in good order, for longer than a silence may last; the first hundred. */
   readonly stopped: readonly Span[];
 }
 
@@ -107,7 +107,9 @@ export class Coverage {
     if (this.#silences.length < SPANS_MAX) this.#silences.push(gap);
   }
 
+  /** A restart takes no longer than a silence may; only what does is worth a line. */
   #note(gap: Gap): void {
+    if (this.#every !== null && gap.to - gap.from <= 2 * this.#every) return;
     if (gap.to > gap.from && this.#touches(gap) && this.#stopped.length < SPANS_MAX) this.#stopped.push(spanOf(gap));
   }
 

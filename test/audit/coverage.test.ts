@@ -70,6 +70,15 @@ describe('a silence', () => {
     });
   });
 
+  it('of a restart is not worth a word', async () => {
+    const log = open();
+    start(log);
+    note(log, 'stop');
+    now = at(2);
+    start(log);
+    expect(await verifyAudit(scratch.file)).toMatchObject({ complete: true, silences: [], stopped: [] });
+  });
+
   it('means nothing in a log that has no heartbeats', async () => {
     speak(open(), 0, 600);
     expect(await verifyAudit(scratch.file)).toMatchObject({ complete: true, silences: [], heartbeat_ms: null });

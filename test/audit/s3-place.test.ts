@@ -12,6 +12,7 @@ import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { ScratchLog } from '../support/audit.ts';
 import { BucketStore } from '../support/bucket-store.ts';
 import { decidedRecord } from '../support/records.ts';
+import { certificateFor, testCa } from '../support/tls.ts';
 
 const ENV = { AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: 'secret/+key' };
 
@@ -199,6 +200,20 @@ describe('who is not let in', () => {
     expect(error).not.toContain('hush');
     expect(error).not.toContain('AKIDTEST');
   });
+});
+
+it('speaks TLS with a store of an own authority, and with no other', async () => {
+  await store.close();
+  store = await BucketStore.start(certificateFor(['127.0.0.1']));
+  write();
+  await expect(shipper(place({}, ENV, { ship_attempts_max: 1 })).round()).rejects.toMatchObject({
+    code: 'ship-failed',
+    message: expect.stringMatching(/certificate/),
+  });
+  expect(store.asked).toEqual([]);
+  await shipper(place({ caFile: testCa().caFile })).round();
+  expect([store.wrong, unpacked()]).toEqual([[], plain()]);
+  expect(() => place({ caFile: '/nowhere/ca.pem' })).toThrow(/\/nowhere\/ca\.pem cannot be read: ENOENT/);
 });
 
 it('signs the token of a session', async () => {

@@ -124,7 +124,10 @@ it('a proxy that is killed in the middle of an upload ships that segment when it
 }, async () => {
   const store = await BucketStore.start();
   const { key, pub } = await keysIn(tempDir('keys'));
-  const env = { AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: store.secret };
+  // Nobody is there: what is shipped goes through no proxy, not even through one that Node itself would take.
+  const nowhere = 'http://127.0.0.1:9';
+  const proxies = { HTTP_PROXY: nowhere, http_proxy: nowhere, ALL_PROXY: nowhere, NODE_USE_ENV_PROXY: '1' };
+  const env = { AWS_ACCESS_KEY_ID: 'AKIDTEST', AWS_SECRET_ACCESS_KEY: store.secret, ...proxies };
   const world = await startWorld(policy(Number(new URL(store.endpoint).port), key), {}, env);
   const folder = dirname(world.auditFile);
   const halves = (): string[] => readdirSync(folder).filter((name) => name.includes('.ship-'));

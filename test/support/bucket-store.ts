@@ -2,7 +2,9 @@
 // hashes of each upload and the conditions, and fails as it is told to. s3rver, which others wrote, checks none of these.
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Certificate } from './tls.ts';
 
 /** What happens to the next request that it is for. */
 export type Fault =
@@ -32,20 +34,23 @@ export class BucketStore {
   token: string | null = null;
   pageKeys = 1_000;
   readonly #server: http.Server;
+  readonly #scheme: 'http' | 'https';
   #waiting: (() => void)[] = [];
 
-  private constructor() {
-    this.#server = http.createServer((request, response) => void this.#serve(request, response));
+  private constructor(tls: Certificate | null) {
+    const serve: http.RequestListener = (request, response) => void this.#serve(request, response);
+    this.#scheme = tls === null ? 'http' : 'https';
+    this.#server = tls === null ? http.createServer(serve) : https.createServer(tls, serve);
   }
 
-  static async start(port = 0): Promise<BucketStore> {
-    const store = new BucketStore();
-    await new Promise<void>((resolve) => store.#server.listen(port, '127.0.0.1', resolve));
+  static async start(tls: Certificate | null = null): Promise<BucketStore> {
+    const store = new BucketStore(tls);
+    await new Promise<void>((resolve) => store.#server.listen(0, '127.0.0.1', resolve));
     return store;
   }
 
   get endpoint(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return `${this.#scheme}://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   /** The next request of this method meets it. */
