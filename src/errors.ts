@@ -194,6 +194,7 @@ export const OPERATOR_ERRORS = {
   'admin-busy': { source: 'operator', title: 'The admin listener does as much at once as it may.', hint: 'Try it again in a moment; see the limits that begin with admin_.' },
   'admin-failed': { source: 'operator', title: 'The admin listener could not answer.', hint: 'The operational log of the proxy has the cause.' },
   'admin-unreachable': { source: 'operator', title: 'The admin listener of the proxy cannot be reached.', hint: 'Check that the proxy runs with this policy file on this host, and that `admin` has an address with a port there.' },
+  'worker-failed': { source: 'operator', title: 'A worker did not become ready, so none serves.', hint: 'Mend what the worker itself has said before; `workers: 1` runs the proxy without workers.' },
   'upgrade-failed': { source: 'operator', title: 'The new process did not become ready; the old one goes on.', hint: 'Mend what the message names; the operational log has the whole of it.' },
   'upgrade-running': { source: 'operator', title: 'An upgrade is under way already, or the process is ending.', hint: 'Wait until it is over: the audit log and the operational log say how it ended.' },
   'upgrade-unsupported': { source: 'operator', title: 'This process cannot be replaced in place: its supervisor would take its end for the end of the service.', hint: 'Replace it by another instance and let this one drain; docs/operations.md says how.' },

@@ -106,6 +106,28 @@ export const DEFAULT_LIMITS: Limits = Object.freeze(
   Object.fromEntries(LIMIT_NAMES.map((name) => [name, LIMIT_SPECS[name].default])) as Record<LimitName, number>,
 );
 
+/**
+ * What a process holds of something that all workers have together: each gets its part, so that together they hold no more than the
+ * policy file says. Caches, times and sizes are each worker's own.
+ */
+const DIVIDED = [
+  'connections_max',
+  'client_connections_max',
+  'client_rate_per_s',
+  'client_tunnels_max',
+  'tunnels_max',
+  'dns_pending_max',
+  'client_dns_pending_max',
+  'verifications_pending_max',
+  'job_reports_pending_max',
+] as const satisfies readonly LimitName[];
+
+/** The limits of one of so many workers: rounded down, but at least 1. */
+export function dividedLimits(limits: Limits, workers: number): Limits {
+  const parts = DIVIDED.map((name) => [name, Math.max(1, Math.floor(limits[name] / workers))]);
+  return Object.freeze({ ...limits, ...(Object.fromEntries(parts) as Partial<Limits>) });
+}
+
 /** Relations that must hold between limits; each returns a sentence when broken. */
 const RELATIONS: readonly {
   readonly names: readonly [LimitName, LimitName];

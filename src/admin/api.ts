@@ -1,21 +1,24 @@
 // The routes of the admin API and what each asks of the proxy. They read what the data plane has in memory, in bounded pieces;
 // what reads the store is asked of another thread.
+import type { IncomingMessage } from 'node:http';
 import type { AuditStats } from '../audit/stats.ts';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
+import { canonicalAddress } from '../policy/address.ts';
 import { ANONYMOUS, ATTRIBUTES, type Attributes, type Identity } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
 import { explainRequest, parseAsked, ruleObject } from '../report/explanation.ts';
 import type { StoreLag } from '../usage/project.ts';
 import { AdminError } from './admin-error.ts';
-import { EVENT_STREAM, type EventStreams } from './event-stream.ts';
+import type { EventStreams } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
 import { openApi } from './openapi.ts';
 import type { RecordCounts } from './record-counts.ts';
 import type { Reports } from './reports.ts';
 import { type Route, Router, route } from './router.ts';
-import * as shapes from './schemas.ts';
+import { PAGES } from './routes.ts';
 import { cutOpen, listOpen } from './tunnels.ts';
+import { ASKED_FOR } from './worker-pages.ts';
 
 export interface ApiParts {
   readonly ctx: ProxyContext;
@@ -31,17 +34,14 @@ export interface ApiParts {
   readonly node: string;
   readonly version: string;
   readonly startedMs: number;
+  /** Whether a primary asks, which says for whom. */
+  readonly primary: boolean;
 }
 
 export function createApi(parts: ApiParts): Router {
   const routes: Route[] = [...stateRoutes(parts), ...policyRoutes(parts), ...openRoutes(parts), ...storeRoutes(parts)];
   const openapi = route({
-    method: 'GET',
-    path: '/v1/openapi.json',
-    about: 'This document.',
-    query: shapes.NO_QUERY,
-    answer: null,
-    type: 'application/json',
+    ...PAGES.openapi,
     handle: () => ({ json: document }),
   });
   const document = openApi([...routes, openapi], parts.version);
@@ -52,30 +52,15 @@ function stateRoutes(parts: ApiParts): Route[] {
   const { metrics, streams } = parts;
   return [
     route({
-      method: 'GET',
-      path: '/metrics',
-      about: "Prometheus' text format.",
-      query: shapes.NO_QUERY,
-      answer: null,
-      type: 'text/plain',
+      ...PAGES.metrics,
       handle: async () => ({ text: await metrics.render(), type: metrics.contentType }),
     }),
     route({
-      method: 'GET',
-      path: '/v1/status',
-      about: 'Health, mode, policy, limits and what they counted.',
-      query: shapes.NO_QUERY,
-      answer: shapes.statusAnswer,
+      ...PAGES.status,
       handle: () => ({ json: status(parts) }),
     }),
     route({
-      method: 'GET',
-      path: '/v1/events',
-      about:
-        'Records as they are made: server-sent events `decided`, `ended` and `note`, besides `hello` and `dropped`.',
-      query: shapes.eventsQuery,
-      answer: null,
-      type: EVENT_STREAM,
+      ...PAGES.events,
       handle: ({ query, req, res }) => {
         const { denied, host, pipeline, last } = query;
         const header = req.headers['last-event-id'];
@@ -90,11 +75,7 @@ function stateRoutes(parts: ApiParts): Route[] {
 function policyRoutes({ ctx, mode }: ApiParts): Route[] {
   return [
     route({
-      method: 'GET',
-      path: '/v1/policy',
-      about: 'The policy in force, rule by rule, each with its origin.',
-      query: shapes.policyQuery,
-      answer: shapes.policyAnswer,
+      ...PAGES.policy,
       handle: ({ query: { offset, limit } }) => {
         const { policy } = ctx;
         const total = policy.ruleCount;
@@ -104,11 +85,7 @@ function policyRoutes({ ctx, mode }: ApiParts): Route[] {
       },
     }),
     route({
-      method: 'GET',
-      path: '/v1/explain',
-      about: 'What the policy in force answers to a request, and why; names are not resolved.',
-      query: shapes.explainQuery,
-      answer: shapes.explainAnswer,
+      ...PAGES.explain,
       handle: ({ query: { target, method, as } }) => {
         const parsed = parseAsked(target, method ?? null);
         if (!parsed.ok) throw new AdminError(400, 'admin-request', `target: ${parsed.problem}`);
@@ -118,24 +95,17 @@ function policyRoutes({ ctx, mode }: ApiParts): Route[] {
   ];
 }
 
-function openRoutes({ ctx }: ApiParts): Route[] {
+function openRoutes(parts: ApiParts): Route[] {
+  const { ctx } = parts;
   return [
     route({
-      method: 'GET',
-      path: '/v1/tunnels',
-      about: 'What is open now.',
-      query: shapes.tunnelsQuery,
-      answer: shapes.tunnelsAnswer,
+      ...PAGES.tunnels,
       handle: async ({ query }) => ({ json: await listOpen(ctx.open, query) }),
     }),
     route({
-      method: 'DELETE',
-      path: '/v1/tunnels/{id}',
-      about: 'Cuts what is open; recorded as a `cut` note and with the outcome `killed`.',
-      query: shapes.NO_QUERY,
-      answer: shapes.tunnel,
+      ...PAGES.cut,
       handle: ({ param, req }) => {
-        const by = `admin ${req.socket.remoteAddress ?? 'unix'}`;
+        const by = `admin ${askedFor(req, parts.primary) ?? req.socket.remoteAddress ?? 'unix'}`;
         return { json: cutOpen(ctx.open, param, { recorder: ctx.recorder, policy: ctx.policy.digest, by }) };
       },
     }),
@@ -149,22 +119,14 @@ function storeRoutes({ ctx, reports }: ApiParts): Route[] {
   });
   return [
     route({
-      method: 'GET',
-      path: '/v1/report',
-      about: 'What was used, never used and refused in a window.',
-      query: shapes.reportQuery,
-      answer: shapes.reportAnswer,
+      ...PAGES.report,
       handle: ({ query: { from, to, pipeline = null, job = null, by = null } }) => {
         if (from > to) throw new AdminError(400, 'admin-request', 'the window ends before it begins');
         return ask({ kind: 'report', from, to, pipeline, job, by });
       },
     }),
     route({
-      method: 'GET',
-      path: '/v1/suggest',
-      about: 'The smallest policy that the window needs, as a patch of the policy file.',
-      query: shapes.suggestQuery,
-      answer: shapes.suggestAnswer,
+      ...PAGES.suggest,
       handle: ({ query: { from, to, pipeline = null, min_builds, scoped, unused_after } }) =>
         ask({ kind: 'suggest', from, to, pipeline, jobsMin: min_builds, scoped, unusedDays: unused_after }),
     }),
@@ -201,6 +163,12 @@ function status(parts: ApiParts): object {
       about: LIMIT_SPECS[name].about,
     })),
   };
+}
+
+/** The address that a primary asks for; null where nobody else may say such things. */
+function askedFor(req: IncomingMessage, primary: boolean): string | null {
+  const said = req.headers[ASKED_FOR];
+  return primary && typeof said === 'string' ? canonicalAddress(said) : null;
 }
 
 /** `KEY=VALUE,KEY=VALUE`, taken as proven: what a job with these attributes would be answered. */

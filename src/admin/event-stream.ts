@@ -43,7 +43,7 @@ export class EventStreams {
     }
     const { events, missed, restarted } = this.#begin(request);
     const stream = new EventStream(res, this.#feed.boot, this.#limits.admin_stream_bytes, this.#meter);
-    stream.say('hello', { ...this.#hello(), restarted });
+    stream.say('hello', { ...this.#hello(), at: `${this.#feed.boot}-${this.#feed.last}`, restarted });
     if (missed > 0) stream.say('dropped', { events: missed });
     for (const event of events) stream.send(event);
     const stop = this.#feed.watch((event) => {

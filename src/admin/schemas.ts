@@ -39,7 +39,11 @@ export const eventsQuery = z.strictObject({
   denied: flag.describe('Only what was refused, or would have been.'),
   host: globOrNone,
   pipeline: globOrNone,
-  after: text.optional().describe('Id of the last event that the reader has; the header Last-Event-ID says the same.'),
+  after: z
+    .string()
+    .max(8_192)
+    .optional()
+    .describe('Id of the last event that the reader has; the header Last-Event-ID says the same.'),
   last: whole('Without `after`: so many of the last events that fit come first.', 0, 10_000, 0),
 });
 
@@ -118,6 +122,20 @@ export const statusAnswer = z.strictObject({
   store: z.strictObject({ lag_bytes: count, lag_seconds: z.number().nullable() }),
   dns: z.strictObject({ hits: count, misses: count, merged: count, failures: count, pending: count, entries: count }),
   limits: z.array(z.strictObject({ name: z.string(), value: count, hits: count, about: z.string() })),
+  workers: z
+    .array(
+      z.strictObject({
+        worker: count.describe('Counts from 1.'),
+        state: z.enum(['starting', 'ready', 'waiting', 'ended']).describe('waiting: it died, and is started anew.'),
+        pid: count,
+        policy: z.string().describe('Digest of the policy that is in force there.'),
+        not_ready: z.string().nullable(),
+      }),
+    )
+    .optional()
+    .describe(
+      'Where the proxy runs with workers: how each stands. The sums of the other members are over all of them.',
+    ),
 });
 
 export const rule = z.strictObject({

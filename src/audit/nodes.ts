@@ -29,7 +29,6 @@ interface Asked {
 
 /** What one log says of a time. */
 export async function stateLog(log: string, { window, until }: Asked): Promise<NodeStatement> {
-  const { segments, branches } = await listHistory(log);
   const found = await queryAudit({
     file: log,
     window,
@@ -38,7 +37,12 @@ export async function stateLog(log: string, { window, until }: Asked): Promise<N
     ...(until === undefined ? {} : { until }),
   });
   if (found === null) throw new Error('a reading that takes nothing was ended');
-  const { matched: _, ...rest } = found;
+  return asNode(log, found);
+}
+
+/** What a reading of a log found, as the statement of its node. */
+export async function asNode(log: string, { matched: _, ...rest }: Completeness): Promise<NodeStatement> {
+  const { segments, branches } = await listHistory(log);
   const name = (segments[0] ?? branches[0])?.first.node ?? null;
   const nothing: AuditProblem[] =
     name === null && rest.complete ? [{ file: log, line: 0, why: 'there is no log here, or no line in it' }] : [];

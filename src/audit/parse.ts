@@ -19,6 +19,7 @@ const NOTES: ReadonlySet<unknown> = new Set([
   'gap',
   'job',
   'heartbeat',
+  'worker',
 ]);
 const VERDICTS: ReadonlySet<unknown> = new Set(['allow', 'deny', 'observe']);
 const KINDS: ReadonlySet<unknown> = new Set(['anonymous', 'claimed', 'address', 'user', 'certificate', 'job']);

@@ -4,7 +4,7 @@
 import { LRUCache } from 'lru-cache';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
-import type { Lease, Leases } from '../identity/leases.ts';
+import type { Lease, LeaseDesk, Leases } from '../identity/leases.ts';
 import type { Proofs } from '../identity/proofs.ts';
 import { parseBasic } from '../identity/proxy-authorization.ts';
 import type { Limits } from '../limits.ts';
@@ -32,6 +32,8 @@ export interface ReportOrder {
 
 export interface JobApiParts {
   readonly proofs: Proofs;
+  /** Where leases begin and end; `proofs.leases` where this process serves alone. */
+  readonly desk: LeaseDesk;
   readonly limits: Limits;
   /** Whether tokens are taken at all. */
   readonly on: () => boolean;
@@ -93,7 +95,7 @@ export class JobApi implements InnerService {
     return this.#parts.proofs.leases;
   }
 
-  #lease({ request, client, job, identity }: Asked, lease: Lease): InnerAnswer {
+  async #lease({ request, client, job, identity }: Asked, lease: Lease): Promise<InnerAnswer> {
     const { agent } = lease.attributes;
     const others = this.#leases
       .at(client.address)
@@ -101,7 +103,7 @@ export class JobApi implements InnerService {
     const until = new Date(lease.untilMs).toISOString();
     if (!this.#noted(request, { act: 'lease', job, until, shared: others.length > 0 }))
       return { ...refused('audit-unavailable'), identity };
-    const done = this.#leases.begin(lease);
+    const done = await this.#parts.desk.begin(lease);
     if (done === null) return { ...refused('leases-full'), identity };
     const all = this.#leases.at(client.address);
     const own = all.find((one) => one.job === job) ?? lease;
@@ -116,9 +118,9 @@ export class JobApi implements InnerService {
   }
 
   /** Idempotent: a lease that is not there has been given back. */
-  #release({ request, client, job, identity }: Asked): InnerAnswer {
+  async #release({ request, client, job, identity }: Asked): Promise<InnerAnswer> {
     if (!this.#noted(request, { act: 'release', job })) return { ...refused('audit-unavailable'), identity };
-    this.#leases.end(job, client.address);
+    await this.#parts.desk.end(job, client.address);
     return { ok: true, status: 204, type: '', body: '' };
   }
 

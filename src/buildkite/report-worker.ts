@@ -29,7 +29,6 @@ async function close(): Promise<void> {
 
 /** Other nodes that share the store and have not counted what was there at the time of the order. */
 async function missingNodes(on: Store, { own, waitMs }: ToReportWorker): Promise<string[]> {
-  if (on.kind === 'sqlite') return [];
   const at = await storeNow(on);
   const until = performance.now() + waitMs;
   for (;;) {

@@ -2,11 +2,17 @@
 import type { KeyObject } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { logFamily } from '../audit/family.ts';
 import { readKey } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
 import { type Input, usage } from './input.ts';
 import { loadFor } from './load.ts';
 import type { Ui, World } from './ui.ts';
+
+/** The log that a command reads, with those of its workers. @throws SallyportError as auditFile does */
+export function auditLogs(input: Input, ui: Ui, world: World): string[] {
+  return logFamily(auditFile(input, ui, world));
+}
 
 /** @throws SallyportError `usage` where --config and --log are both given */
 export function auditFile(input: Input, ui: Ui, world: World): string {

@@ -10,12 +10,15 @@ import { VERSION } from './version.ts';
 
 export class Fleet {
   readonly #settings: Settings;
+  readonly #shared: boolean;
   #projection: Projection | null = null;
   #instance: ThisInstance | null = null;
   #source = '';
 
-  constructor(settings: Settings) {
+  /** @param shared whether this is a worker, which shares its store with others even where that is a file */
+  constructor(settings: Settings, shared: boolean) {
     this.#settings = settings;
+    this.#shared = shared;
   }
 
   /** What is in force here; said to the others as soon as the store can be written. */
@@ -49,6 +52,7 @@ export class Fleet {
       store: usage.store,
       keep: usage.keep,
       limits,
+      ...(this.#shared ? { shared: true } : {}),
       onProblem: (problem) => log.warn(problem, 'the usage store lags'),
       onGrants,
     });

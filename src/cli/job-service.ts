@@ -4,6 +4,7 @@ import type { ProcessLog } from '../audit/process-log.ts';
 import { JobApi, type JobNote } from '../buildkite/job-api.ts';
 import { JobReports } from '../buildkite/job-reports.ts';
 import type { Settings } from '../config/config.ts';
+import type { LeaseDesk } from '../identity/leases.ts';
 import type { Note } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Projection } from '../usage/project.ts';
@@ -17,20 +18,23 @@ interface Parts {
   /** Those of the start: store, node and audit file do not change at a reload. */
   readonly settings: Settings;
   readonly expectedDenials: () => Settings['expectedDenials'];
+  /** Where leases begin and end, and are kept, for all workers; null in a process that serves alone, which keeps them itself. */
+  readonly desk: LeaseDesk | null;
 }
 
 export class JobService {
-  readonly leases: LeaseFile;
+  readonly leases: LeaseFile | null;
   readonly #reports: JobReports;
 
   /** From here on the job API answers, where the policy takes tokens. */
-  constructor({ ctx, audit, log, projection, settings, expectedDenials }: Parts) {
-    this.leases = new LeaseFile({
+  constructor({ ctx, audit, log, projection, settings, expectedDenials, desk }: Parts) {
+    const file = new LeaseFile({
       auditFile: settings.audit.file,
       proofs: ctx.proofs,
       onProblem: (what, error) => log.warn({ err: error }, what),
     });
-    this.leases.open();
+    if (desk === null) file.open();
+    this.leases = desk === null ? file : null;
     this.#reports = new JobReports({
       store: settings.usage.store,
       limits: ctx.limits,
@@ -43,6 +47,7 @@ export class JobService {
     });
     ctx.inner = new JobApi({
       proofs: ctx.proofs,
+      desk: desk ?? ctx.proofs.leases,
       limits: ctx.limits,
       on: () => ctx.proofs.takesTokens,
       note: (what) => ctx.recorder.note({ event: 'job', policy: ctx.policy.digest, detail: detailOf(what) }),
@@ -52,7 +57,7 @@ export class JobService {
   }
 
   close(): void {
-    this.leases.close();
+    this.leases?.close();
     this.#reports.close();
   }
 }

@@ -15,7 +15,7 @@ const VERSION = 1;
 
 interface Parts {
   readonly auditFile: string;
-  readonly proofs: Proofs;
+  readonly proofs: Pick<Proofs, 'restore' | 'leases'>;
   readonly onProblem: (what: string, error: unknown) => void;
 }
 

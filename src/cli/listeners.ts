@@ -95,6 +95,7 @@ export async function listening<T>(place: Place, started: Promise<T>): Promise<T
   }
 }
 
-function endpoint(address: net.AddressInfo): string {
+/** `host:port`, with brackets around an IPv6 address. */
+export function endpoint(address: net.AddressInfo): string {
   return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
 }

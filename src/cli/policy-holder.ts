@@ -25,6 +25,10 @@ interface HolderOptions {
   readonly file: string | null;
   readonly overrides: Overrides;
   readonly loaded: LoadedConfig;
+  /** What is read → what counts in this process: a worker has its part. */
+  readonly adapt: (loaded: LoadedConfig) => LoadedConfig;
+  /** The log beside which a temporary mode stands. */
+  readonly overrideBeside: string;
   readonly grants: GrantHolder;
   /** Takes what else the file of a policy says that comes into force: who may prove what, the CA of inspection. */
   readonly useSettings: (settings: Settings, policy: CompiledPolicy) => void;
@@ -149,12 +153,8 @@ export class PolicyHolder {
     this.#changeMode();
     const looked = await this.#watch?.look();
     try {
-      const loaded = await loadConfig({
-        file: this.#options.file,
-        overrides: this.#options.overrides,
-        lastGood: lastGood(this.#loaded),
-        now: Date.now(),
-      });
+      const { file, overrides, adapt } = this.#options;
+      const loaded = adapt(await loadConfig({ file, overrides, lastGood: lastGood(this.#loaded), now: Date.now() }));
       if (looked !== undefined) this.#watch?.taken(looked, loaded.files);
       if (why === 'files' && contentOf(loaded) === contentOf(this.#loaded)) {
         log.debug('the policy files were written, and say the same as before');
@@ -249,7 +249,7 @@ export class PolicyHolder {
     const { log } = this.#options;
     // Beside the log that is written, which a reload does not change.
     const nowMs = Date.now();
-    const { override, problem } = readOverride(this.#options.loaded.settings.audit.file, nowMs);
+    const { override, problem } = readOverride(this.#options.overrideBeside, nowMs);
     if (problem) log.error({ problem }, 'the mode override is ignored');
     this.#override = override;
     if (this.#revert) clearTimeout(this.#revert);
@@ -280,7 +280,7 @@ export class PolicyHolder {
         '`tls` changed where it listens or whom it asks for certificates; it takes effect at the next start',
       );
     }
-    for (const key of ['listen', 'admin', 'engine', 'dns', 'limits', 'audit', 'usage', 'node'] as const) {
+    for (const key of ['listen', 'admin', 'engine', 'dns', 'limits', 'audit', 'usage', 'node', 'workers'] as const) {
       if (JSON.stringify(before[key]) !== JSON.stringify(after[key])) {
         this.#options.log.warn({ key }, `\`${key}\` changed in the file; it takes effect at the next start`);
       }

@@ -1,5 +1,6 @@
 // Audit logs played against a policy, for the commands that do so: what was read, what could not be, and what came of it.
 import { existsSync } from 'node:fs';
+import { logFamily } from '../audit/family.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { ShownReplay } from '../report/render-replay.ts';
 import { Replayer } from '../report/replay.ts';
@@ -29,7 +30,7 @@ export async function replayLogs(
   const policy = await policyInForce(proposed, ui, now, { explains: false });
   const replayer = new Replayer(policy, { now, from, to, enforce: ready, limits });
   const read = { logs, damaged_lines: 0, missing_lines: 0, unread_files: [] as string[] };
-  for (const file of logs) {
+  for (const file of logFamily(...logs)) {
     // Pipelines that were not seen in the window are found in what came before it.
     const window = { from: ready ? Number.NEGATIVE_INFINITY : from, to };
     const { found, ...rest } = await replayLog(file, replayer, window, (path) => ui.progress(`reading ${path}`));

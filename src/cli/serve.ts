@@ -1,48 +1,36 @@
 // The composition root: the one place that makes the parts and hands them to each other. It starts them in the order that
 // keeps the proxy closed until all stand, obeys the signals, and ends them so that no record is lost.
-import { randomBytes } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
 import { type Logger, pino } from 'pino';
 import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
 import type { Shipping } from '../audit/shipping.ts';
-import type { Settings } from '../config/config.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
-import { ClientBook } from '../identity/identify.ts';
-import { fetchKeys, type KeyRoad } from '../identity/key-fetch.ts';
-import { Proofs } from '../identity/proofs.ts';
-import { Inspector } from '../inspect/inspector.ts';
-import type { Meter } from '../limits.ts';
-import { createResolver } from '../net/resolve.ts';
-import type { CompiledPolicy } from '../policy/compile.ts';
-import { Policy } from '../policy/decide.ts';
-import { BoundedLog } from '../proxy/bounded-log.ts';
-import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
-import type { Engine } from '../proxy/engine.ts';
-import { OpenRequests } from '../proxy/open-requests.ts';
+import type { ProxyContext } from '../proxy/context.ts';
 import { ProxyServer } from '../proxy/server.ts';
-import { Slots } from '../proxy/slots.ts';
 import type { Projection } from '../usage/project.ts';
+import { createContext } from './create-context.ts';
 import { Drain } from './drain.ts';
 import { chooseEngine } from './engine.ts';
 import { firstPolicy } from './first-policy.ts';
-import { Fleet } from './fleet.ts';
-import { followerOf } from './follow.ts';
-import { GrantHolder } from './grant-holder.ts';
-import { InspectionCa } from './inspection-ca.ts';
 import { JobService } from './job-service.ts';
 import { brokenLayers, sayBrokenLayers } from './layer-report.ts';
 import { Listeners } from './listeners.ts';
 import { Notifier } from './notify.ts';
 import { activatedSockets, type Place, placesOf, type Sockets } from './places.ts';
-import { type InForce, PolicyHolder } from './policy-holder.ts';
+import type { PolicyHolder } from './policy-holder.ts';
+import { policyParts } from './policy-parts.ts';
 import { Predecessor } from './predecessor.ts';
 import { readyLine } from './ready-line.ts';
 import { startShip } from './ship.ts';
 import { Sight } from './sight.ts';
-import { Signals } from './signals.ts';
-import { TlsFiles } from './tls-files.ts';
+import { type SignalSource, Signals } from './signals.ts';
 import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
+import { adoptLeftovers } from './workers/leftovers.ts';
+import { asWorker, type Order, workersOf } from './workers/order.ts';
+import { refuseUpgrade, servePrimary } from './workers/primary.ts';
+import { PrimaryLink } from './workers/primary-link.ts';
 
 export interface ServeOptions {
   readonly file: string | null;
@@ -59,19 +47,29 @@ export interface ServeOptions {
  * @throws SallyportError when the config, the audit log or a listener fails: then nothing listens
  */
 export async function serve(options: ServeOptions): Promise<number> {
-  const signals = new Signals();
+  const link = PrimaryLink.of(options.env);
+  const signals = link ?? new Signals();
   const predecessor = Predecessor.of(options.env);
   try {
-    return await start(options, signals, predecessor);
+    return await start(options, signals, predecessor, link);
   } catch (error) {
     predecessor?.failed(error);
+    link?.failed(error);
     throw error;
   }
 }
 
-async function start(options: ServeOptions, signals: Signals, predecessor: Predecessor | null): Promise<number> {
-  await firstPolicy(options.file, options.overrides);
-  const loaded = await loadConfig({ file: options.file, overrides: options.overrides, now: Date.now() });
+async function start(
+  options: ServeOptions,
+  signals: SignalSource,
+  predecessor: Predecessor | null,
+  link: PrimaryLink | null,
+): Promise<number> {
+  const { file, overrides } = options;
+  const order = link && (await link.order);
+  if (order === null) await firstPolicy(file, overrides);
+  const adapt = (read: LoadedConfig): LoadedConfig => (order ? asWorker(read, order) : read);
+  const loaded = adapt(await loadConfig({ file, overrides, now: Date.now() }));
   const { settings } = loaded;
   const log = pino(
     { level: settings.log.level, base: { node: settings.node } },
@@ -80,8 +78,19 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
   for (const problem of loaded.problems) log.warn({ code: problem.code, at: problem.at }, problem.message);
   sayBrokenLayers(loaded, log);
 
-  const places = placesOf(settings);
-  const sockets = predecessor ? await predecessor.sockets(places) : activatedSockets(options.env, process.pid, places);
+  if (order === null && workersOf(settings) > 1) {
+    if (predecessor) refuseUpgrade();
+    return servePrimary({ options, loaded, log, signals });
+  }
+  const crewed = link && order ? { link, order } : null;
+  if (crewed === null) void adoptLeftovers(settings, 0, log);
+  const places = crewed ? crewed.order.places : placesOf(settings);
+  const inherited = crewed?.link.sockets(crewed.order, settings.identity.tls !== null);
+  const sockets = inherited
+    ? inherited
+    : predecessor
+      ? await predecessor.sockets(places)
+      : activatedSockets(options.env, process.pid, places);
   const takeOver = await predecessor?.takeOver();
   const sight = new Sight();
   const { meter } = sight;
@@ -98,61 +107,57 @@ async function start(options: ServeOptions, signals: Signals, predecessor: Prede
     ...(takeOver ? { takeOver } : {}),
   });
   try {
-    return await run({ options, loaded, log, audit, sight, signals, places, sockets, predecessor });
+    return await run({ options, loaded, adapt, crewed, log, audit, sight, signals, places, sockets, predecessor });
   } finally {
     audit.close();
   }
 }
 
-interface Parts {
+/** What a start has made before it serves. */
+export interface Parts {
   readonly options: ServeOptions;
   readonly loaded: LoadedConfig;
+  readonly adapt: (read: LoadedConfig) => LoadedConfig;
+  /** Where this process is one of several; null where it serves alone. */
+  readonly crewed: { readonly link: PrimaryLink; readonly order: Order } | null;
   readonly log: Logger;
   readonly audit: ProcessLog;
   readonly sight: Sight;
-  readonly signals: Signals;
+  readonly signals: SignalSource;
   readonly places: readonly Place[];
   readonly sockets: Sockets;
   readonly predecessor: Predecessor | null;
 }
 
 async function run(parts: Parts): Promise<number> {
-  const { options, loaded, log, audit, sight, signals, places, sockets, predecessor } = parts;
+  const { options, loaded, crewed, log, audit, sight, signals, places, sockets, predecessor } = parts;
   const { settings } = loaded;
+  const { overrides } = options;
   sayRepairs(audit, log);
   const { meter } = sight;
-  const recorder = sight.watch(audit, settings, log);
+  const recorder = sight.watch(audit, settings, log, crewed ? [crewed.link] : []);
   const choice = chooseEngine(settings.engine);
   if (choice.instead) log.warn({ why: choice.instead }, 'the JavaScript engine is used, which takes more CPU');
   const engine = choice.make(settings.limits, meter);
-  const ctx = createContext({ loaded, log, recorder, meter, engine });
-  const fleet = new Fleet(settings);
-  const { file, overrides } = options;
-  const shared = { file, overrides, ctx, log };
-  const follower = followerOf({ ...shared, settings, fleet, reload: () => holder.reload() });
-  const grants = new GrantHolder({ audit: recorder, log, meter });
-  const inForce = (what: InForce): void => fleet.say(what);
-  const tls = settings.identity.tls && openTls({ ctx, audit, log, settings: settings.identity.tls });
-  const inspection = await openInspection({ ctx, audit, log, loaded });
-  const useSettings = ({ identity, inspection: ca }: Settings, policy: CompiledPolicy): void => {
-    ctx.proofs.use(identity);
-    if (identity.tls) tls?.use(identity.tls);
-    inspection.use(ca, policy);
-  };
-  const holder = new PolicyHolder({ ...shared, audit: recorder, loaded, grants, inForce, useSettings });
-  holder.install();
+  const shared = crewed?.link.shared(crewed.order) ?? null;
+  const ctx = createContext({ loaded, log, recorder, meter, engine, shared });
+  const { fleet, follower, tls, inspection, holder } = await policyParts({ ...parts, ctx, recorder });
   const proxy = new ProxyServer(ctx, engine);
   let projection: Projection | null = null;
   const expectedDenials = () => holder.expectedDenials;
   const reached = (seq: number, withinMs: number) => projection?.reached(seq, withinMs) ?? Promise.resolve(false);
-  const jobs = new JobService({ ctx, audit, log, projection: { reached }, settings, expectedDenials });
+  const desk = crewed?.link ?? null;
+  const jobs = new JobService({ ctx, audit, log, projection: { reached }, settings, expectedDenials, desk });
+  crewed?.link.keep(crewed.order, ctx.proofs);
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const mode = () => holder.mode;
   const shipping = startShip(settings, log, meter);
-  const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log });
+  const primary = crewed !== null;
+  const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log, primary });
   const entrance = tls?.entrance ?? null;
-  const listeners = new Listeners({ proxy, admin: pages, entrance, guard: (bound) => holder.guard(bound) });
+  const guard = (bound: readonly AddressInfo[]) => holder.guard([...(crewed?.order.guarded ?? []), ...bound]);
+  const listeners = new Listeners({ proxy, admin: pages, entrance, guard });
   const everyMs = settings.limits.audit_heartbeat_ms;
   const heartbeat = new Heartbeat({ audit, everyMs, policy: () => ctx.policy.digest });
   try {
@@ -162,7 +167,8 @@ async function run(parts: Parts): Promise<number> {
     // After the start is recorded: grants are recorded too when they come.
     projection = fleet.start(log, (found) => holder.setGrants(found));
     const { env } = options;
-    const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs };
+    const link = crewed?.link ?? null;
+    const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, link };
     const ended = obey({ ...parties, shipping, env });
     holder.watch();
     tls?.watch();
@@ -170,7 +176,8 @@ async function run(parts: Parts): Promise<number> {
     follower?.start();
     const ready = readyLine({ ...at, policy: ctx.policy.digest });
     // Who reads the ready line may signal at once: the handlers stand before it is said.
-    options.say(ready);
+    if (link) link.ready(engine.kind, notReady);
+    else options.say(ready);
     notifier.ready(ready);
     predecessor?.ready(ready);
     await ended;
@@ -195,36 +202,6 @@ async function run(parts: Parts): Promise<number> {
   }
 }
 
-/** @throws SallyportError `tls-invalid` */
-function openTls(
-  parts: Pick<ConstructorParameters<typeof TlsFiles>[0], 'ctx' | 'log' | 'settings'> & { audit: ProcessLog },
-): TlsFiles {
-  const { ctx, audit, log } = parts;
-  const note = (result: string, detail: string): void => noteResult(audit, log, ctx.policy.digest, { result, detail });
-  return new TlsFiles({ ...parts, note });
-}
-
-/** @throws SallyportError `inspection-ca` */
-async function openInspection(
-  parts: Pick<ConstructorParameters<typeof InspectionCa>[0], 'log'> &
-    Pick<Parts, 'audit' | 'loaded'> & { readonly ctx: ProxyContext },
-): Promise<InspectionCa> {
-  const { ctx, audit, log, loaded } = parts;
-  const note = (result: string, detail: string): void => noteResult(audit, log, ctx.policy.digest, { result, detail });
-  const inspection = new InspectionCa({ ctx, log, note });
-  await inspection.start(loaded.settings.inspection, loaded.policy);
-  return inspection;
-}
-
-/** Another certificate of ours; what cannot be recorded is said. */
-function noteResult(audit: ProcessLog, log: Logger, policy: string, detail: { result: string; detail: string }): void {
-  try {
-    audit.note({ event: 'policy', policy, detail });
-  } catch (error) {
-    log.error({ err: error }, 'another certificate could not be recorded');
-  }
-}
-
 function noteStart({ audit, loaded }: Parts, policy: string, at: Readonly<Record<string, string>>): void {
   const heartbeat_ms = loaded.settings.limits.audit_heartbeat_ms;
   const detail = { version: VERSION, ...at, pid: process.pid, heartbeat_ms, ...brokenLayers(loaded) };
@@ -241,75 +218,26 @@ function sayRepairs(audit: ProcessLog, log: Logger): void {
     );
 }
 
-function createContext(parts: {
-  loaded: LoadedConfig;
-  log: Logger;
-  recorder: DurableRecorder;
-  meter: Meter;
-  engine: Engine;
-}): ProxyContext {
-  const { loaded, log, recorder, meter, engine } = parts;
-  const { settings } = loaded;
-  const boot = randomBytes(4).toString('hex');
-  let requests = 0;
-  const { limits } = settings;
-  const bounded = new BoundedLog(log);
-  const resolver = createResolver({ dns: settings.dns, limits, meter });
-  const proofs = new Proofs({
-    limits,
-    meter,
-    fetchKeys: (place) => {
-      const admits: KeyRoad['admits'] = (authority, address, ranges) => ctx.policy.admits(authority, address, ranges);
-      return fetchKeys(place, { resolver, limits, meter, admits });
-    },
-    onProblem: (why) => bounded.warn({ why }, "the token issuer's keys cannot be fetched"),
-  });
-  const ctx: ProxyContext = {
-    policy: new Policy(loaded.policy),
-    book: new ClientBook(settings, settings.limits.clients_tracked_max),
-    help: settings.help,
-    plainHttp: settings.plainHttp,
-    closing: false,
-    draining: false,
-    open: new OpenRequests(engine.tunnels),
-    limits: settings.limits,
-    meter,
-    resolver,
-    proofs,
-    inner: null,
-    recorder,
-    inspector: new Inspector(),
-    log: bounded,
-    slots: new Slots(settings.limits, meter),
-    tunnelsFull: () => {
-      // The exchange that asks is counted already.
-      if (engine.load <= settings.limits.tunnels_max) return false;
-      meter.hit('tunnels_max');
-      return true;
-    },
-    nextId: () => `${boot}-${(++requests).toString(36)}`,
-  };
-  return ctx;
-}
-
 interface Running {
   readonly ctx: ProxyContext;
   readonly holder: PolicyHolder;
   readonly audit: ProcessLog;
   readonly log: Logger;
   readonly notifier: Notifier;
-  readonly signals: Signals;
+  readonly signals: SignalSource;
   readonly proxy: ProxyServer;
   readonly listeners: Listeners;
   readonly projection: Projection;
   readonly jobs: JobService;
   readonly shipping: Shipping | null;
   readonly env: ServeOptions['env'];
+  readonly link: PrimaryLink | null;
 }
 
 /** Obeys the signals; resolves when the proxy has drained. */
 function obey(running: Running): Promise<void> {
-  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, shipping, env } = running;
+  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, shipping, env, link } =
+    running;
   // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
   process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
@@ -342,6 +270,7 @@ function obey(running: Running): Promise<void> {
         // The service manager listens to the process that serves.
         if (!replaced) notifier.reloading();
         void holder.reload().then(() => {
+          link?.reloaded(ctx.policy.digest);
           if (!replaced) notifier.ready(`mode ${holder.mode} policy ${ctx.policy.digest}`);
         });
       },

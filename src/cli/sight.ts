@@ -8,7 +8,7 @@ import { createApi } from '../admin/api.ts';
 import { EventStreams } from '../admin/event-stream.ts';
 import { Feed } from '../admin/feed.ts';
 import { createMetrics, Timings } from '../admin/metrics.ts';
-import { RecordCounts } from '../admin/record-counts.ts';
+import { RecordCounts, type Tap } from '../admin/record-counts.ts';
 import { Reports } from '../admin/reports.ts';
 import type { AdminParts } from '../admin/server.ts';
 import { Site } from '../admin/site.ts';
@@ -36,6 +36,8 @@ export interface Seen {
   readonly notReady: () => string | null;
   readonly mode: () => Mode;
   readonly settings: Settings;
+  /** Whether it is a primary that asks for the pages. */
+  readonly primary: boolean;
   readonly overrides: Overrides;
   readonly log: Logger;
 }
@@ -52,13 +54,13 @@ export class Sight {
     this.meter = createMeter((what, ms) => this.#timings.observe(what, ms));
   }
 
-  /** The recorder for everything that records: what the log has taken is counted, and kept for who watches. */
-  watch(audit: DurableRecorder, { admin, limits }: Settings, log: Logger): DurableRecorder {
+  /** The recorder for everything that records: what the log has taken is counted, kept for who watches, and told to others. */
+  watch(audit: DurableRecorder, { admin, limits }: Settings, log: Logger, others: readonly Tap[]): DurableRecorder {
     const failed = (error: unknown): void => log.error({ err: error }, 'a record was not counted');
-    if (admin === null) return audit;
+    if (admin === null) return others.length === 0 ? audit : new TappedRecorder(audit, others, failed);
     const boot = randomBytes(4).toString('hex');
     this.#feed = new Feed({ boot, limits, meter: this.meter, now: Date.now });
-    return new TappedRecorder(audit, [this.#counts, this.#feed], failed);
+    return new TappedRecorder(audit, [this.#counts, this.#feed, ...others], failed);
   }
 
   /**
@@ -90,7 +92,16 @@ export class Sight {
       policy: () => ctx.policy.digest,
       path: settings.admin.path,
       token: ensureToken(settings.admin.tokenFile),
-      router: createApi({ ...seen, ...shared, ...about, metrics, streams, reports, startedMs: this.#startedMs }),
+      router: createApi({
+        ...seen,
+        ...shared,
+        ...about,
+        metrics,
+        streams,
+        reports,
+        startedMs: this.#startedMs,
+        primary: seen.primary,
+      }),
       site: new Site(siteFolder()),
       tls: readPem(settings.admin.tls),
       limits,
@@ -106,12 +117,13 @@ export class Sight {
 }
 
 /** The built dashboard; a process that runs from the sources shows what was built last. */
-function siteFolder(): string {
+export function siteFolder(): string {
   const place = import.meta.url.endsWith('.ts') ? '../../dist/admin/web/' : '../admin/web/';
   return fileURLToPath(new URL(place, import.meta.url));
 }
 
-function readPem(files: { readonly cert: string; readonly key: string } | null): AdminParts['tls'] {
+/** @throws SallyportError `listen-failed` where they cannot be read */
+export function readPem(files: { readonly cert: string; readonly key: string } | null): AdminParts['tls'] {
   if (files === null) return null;
   try {
     return { cert: readFileSync(files.cert, 'utf8'), key: readFileSync(files.key, 'utf8') };

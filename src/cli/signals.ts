@@ -1,7 +1,7 @@
 // What the process does on which signal. The handlers stand before the audit log is locked: who finds the process by that lock
 // may signal it at once, and Node would open its inspector's port on an unhandled SIGUSR1 and die of a SIGHUP.
 
-interface SignalActs {
+export interface SignalActs {
   /** SIGHUP. */
   reload(): void;
   /** SIGUSR1. */
@@ -12,10 +12,18 @@ interface SignalActs {
   end(): void;
 }
 
+/** From where the process is told: signals, or the primary of a worker. */
+export interface SignalSource {
+  /** From now on it is obeyed; what came earlier first. */
+  obey(acts: SignalActs): void;
+  /** The process is ending. */
+  close(): void;
+}
+
 const EARLY = { SIGHUP: 'reload', SIGUSR1: 'upgrade', SIGUSR2: 'reopen' } as const;
 const ENDING = ['SIGTERM', 'SIGINT'] as const;
 
-export class Signals {
+export class Signals implements SignalSource {
   #acts: SignalActs | null = null;
   readonly #early = new Set<keyof typeof EARLY>();
   readonly #end = (): void => this.#acts?.end();

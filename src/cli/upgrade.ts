@@ -34,7 +34,7 @@ interface Parts {
   readonly log: Logger;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Kept in a file that the new process reads. */
-  readonly leases: Pick<LeaseFile, 'over' | 'back'>;
+  readonly leases: Pick<LeaseFile, 'over' | 'back'> | null;
   readonly listening: () => ReadonlyMap<Place, Listening>;
   /** The new process accepts and records: this one is to stop. */
   readonly done: (ready: string) => void;
@@ -87,7 +87,7 @@ export class Upgrade {
         await end(child);
         // Where it died after the fork, nobody else writes the log now.
         this.#parts.audit.takeBack();
-        this.#parts.leases.back();
+        this.#parts.leases?.back();
         this.#running = null;
         this.#say('failed', 'upgrade-failed', error instanceof Error ? error.message : String(error));
       });
@@ -132,7 +132,7 @@ export class Upgrade {
         try {
           if (message.type === 'places') answer({ type: 'places', places: offered.map(([place]) => place) });
           else if (message.type === 'prepared') {
-            leases.over();
+            leases?.over();
             answer({ type: 'fork', fork: audit.handOver() });
           } else if (message.type === 'socket') answer({ type: 'socket' }, offered[message.index]?.[1].lend());
           else if (message.type === 'ready') resolve(message.line);

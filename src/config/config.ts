@@ -45,6 +45,8 @@ export interface Settings {
   readonly identity: IdentitySettings;
   /** What moves the bytes. */
   readonly engine: (typeof ENGINES)[number];
+  /** Processes that serve together; `auto`: one for each processor. */
+  readonly workers: number | 'auto';
   readonly plainHttp: boolean;
   /** The files of the CA that signs for inspected hosts; null where nothing is inspected. */
   readonly inspection: InspectionSettings | null;
@@ -144,6 +146,7 @@ export function buildSettings(input: SettingsInput): { settings: Settings; probl
     proxyProtocol: raw.proxy_protocol?.from ?? [],
     identity: input.identity,
     engine: raw.engine ?? 'auto',
+    workers: raw.workers ?? 1,
     plainHttp: raw.plain_http ?? true,
     inspection: inspectionOf(raw.inspection),
     watch: raw.watch ?? true,

@@ -14,6 +14,7 @@ import { policyKey } from './source-schema.ts';
 export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
 export const ENGINES = ['auto', 'js', 'native'] as const;
+const WORKERS_MAX = 256;
 export const ON_RELOAD = ['keep', 'cut'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
@@ -314,6 +315,12 @@ export const SHAPE = {
     .enum(ENGINES)
     .describe(
       'What moves the bytes: auto (the native engine where there is one that works, else the JavaScript one), js, or native (its absence is an error). Default auto.',
+    )
+    .optional(),
+  workers: z
+    .union([z.int().min(1).max(WORKERS_MAX), z.literal('auto')])
+    .describe(
+      'Processes that serve together on the same listeners: a number, or auto for one each processor. Each has an audit log of its own, and the limits in all are divided among them. Default 1.',
     )
     .optional(),
   plain_http: z

@@ -23,6 +23,19 @@ interface Place {
   identity: Identity | null;
 }
 
+/** Where jobs begin and end their leases: in this process, or in all that serve together before it is answered. */
+export interface LeaseDesk {
+  begin(lease: Lease): LeaseBegun | Promise<LeaseBegun>;
+  end(job: string, address: string): boolean | Promise<boolean>;
+}
+
+/** Null where limits.leases_max is reached. */
+export type LeaseBegun = 'begun' | 'renewed' | null;
+
+export type LeaseChange =
+  | { readonly act: 'begin'; readonly lease: Lease }
+  | { readonly act: 'end'; readonly job: string; readonly address: string };
+
 export interface LeasesOptions {
   readonly limits: Limits;
   readonly meter: Meter;
@@ -30,7 +43,7 @@ export interface LeasesOptions {
   readonly now: () => number;
 }
 
-export class Leases {
+export class Leases implements LeaseDesk {
   readonly #options: LeasesOptions;
   readonly #places = new Map<string, Place>();
   #count = 0;
@@ -51,7 +64,7 @@ export class Leases {
    * An agent runs one job at a time: that of its job before ends, which was killed before it could give it back.
    * @returns what was done; null where limits.leases_max is reached
    */
-  begin(lease: Lease): 'begun' | 'renewed' | null {
+  begin(lease: Lease): LeaseBegun {
     const place = this.#places.get(lease.address);
     const known =
       place === undefined ? undefined : this.#live(place, lease.address).find(({ job }) => job === lease.job);

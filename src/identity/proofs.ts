@@ -10,14 +10,28 @@ import type { Limits, Meter } from '../limits.ts';
 import type { Attributes, Identity } from '../policy/record.ts';
 import { Attempts } from './attempts.ts';
 import { type Client, type Identified, identifyClaim, knownClaim } from './identify.ts';
-import { type Lease, Leases } from './leases.ts';
+import { type Lease, type LeaseBegun, type LeaseChange, Leases } from './leases.ts';
 import { type BasicCredentials, parseBasic } from './proxy-authorization.ts';
 import { Tokens, type TokensOptions } from './tokens.ts';
 import { Users } from './users.ts';
 
+/** What several processes behind one address must know together (workers); each promise rejects where it cannot be known. */
+export interface SharedProofs {
+  /** Digests are the same in all of them. */
+  readonly key: string;
+  /** The first address that used these credentials, which is this one where nobody did. */
+  bind(digest: string, address: string, untilMs: number): Promise<string>;
+  /** Takes one attempt of this address; false where none is left. */
+  attempt(address: string): Promise<boolean>;
+  /** It was no attempt: the credentials are right. */
+  giveBack(address: string): void;
+}
+
 export interface ProofOptions extends TokensOptions {
   readonly limits: Limits;
   readonly meter: Meter;
+  /** Null in a process that serves alone. */
+  readonly shared?: SharedProofs | null;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
 }
@@ -38,7 +52,13 @@ export type Verified =
   | { readonly ok: true; readonly proof: Proof; readonly identity: Identity }
   | { readonly ok: false; readonly code: RequestErrorCode };
 
-type Checked = { readonly ok: true; readonly proof: Proof } | { readonly ok: false; readonly code: RequestErrorCode };
+type Checked =
+  | {
+      readonly ok: true;
+      readonly proof: Proof /** Whose it is already, by another process. */;
+      readonly source?: string;
+    }
+  | { readonly ok: false; readonly code: RequestErrorCode };
 
 interface Held {
   readonly proof: Proof;
@@ -51,12 +71,19 @@ interface Held {
 
 /** A wrong password is refused for so long without being tried again: a client that repeats it uses up one attempt. */
 const WRONG_MS = 10_000;
+const KEY_BYTES = 32;
+
+/** A key for the digests of credentials, for processes that must have the same. */
+export function digestKey(): string {
+  return randomBytes(KEY_BYTES).toString('base64');
+}
 
 export class Proofs {
   readonly #limits: Limits;
   readonly #meter: Meter;
   readonly #now: () => number;
-  readonly #key = randomBytes(32).toString('base64');
+  readonly #key: string;
+  readonly #shared: SharedProofs | null;
   readonly #held: LRUCache<string, Held>;
   readonly #wrong: LRUCache<string, number>;
   readonly #pending = new Map<string, Promise<Checked>>();
@@ -68,7 +95,9 @@ export class Proofs {
   #usersText = '[]';
 
   constructor(options: ProofOptions) {
-    const { limits, meter, now = Date.now } = options;
+    const { limits, meter, now = Date.now, shared = null } = options;
+    this.#shared = shared;
+    this.#key = shared?.key ?? digestKey();
     this.#limits = limits;
     this.#meter = meter;
     this.#now = now;
@@ -96,6 +125,13 @@ export class Proofs {
   /** Takes over the leases of the process before, as far as their jobs would be known today. */
   restore(leases: readonly Lease[]): void {
     this.leases.restore(leases.filter((lease) => this.#tokens.knows(lease.attributes)));
+  }
+
+  /** A change that all processes make. @returns what came of it here */
+  applyLease(change: LeaseChange): LeaseBegun | boolean {
+    if (change.act === 'end') return this.leases.end(change.job, change.address);
+    // Another process may have another policy still; here nobody would be known by it.
+    return this.#tokens.knows(change.lease.attributes) ? this.leases.begin(change.lease) : null;
   }
 
   /**
@@ -160,7 +196,7 @@ export class Proofs {
       const refused = this.#mayBegin(client.address, isToken);
       if (refused !== null) return { ok: false, code: refused };
       const check = isToken
-        ? this.#tokens.verify(credentials.password, this.#now())
+        ? this.#token(client.address, digest, credentials.password)
         : this.#password(client.address, digest, credentials);
       pending = check.finally(() => this.#pending.delete(digest));
       this.#pending.set(digest, pending);
@@ -177,12 +213,28 @@ export class Proofs {
       return 'credentials-busy';
     }
     // Nobody guesses a signature; counting tokens would let one job keep its neighbours out.
-    if (isToken || this.#attempts.take(address, this.#now())) return null;
+    if (isToken || this.#shared !== null || this.#attempts.take(address, this.#now())) return null;
     this.#meter.hit('password_attempts_per_min');
     return 'attempts-exceeded';
   }
 
+  async #token(address: string, digest: string, token: string): Promise<Checked> {
+    const checked = await this.#tokens.verify(token, this.#now());
+    if (!checked.ok || this.#shared === null || !this.#tokens.bindSource) return checked;
+    try {
+      return { ...checked, source: await this.#shared.bind(digest, address, checked.proof.untilMs) };
+    } catch {
+      return { ok: false, code: 'credentials-busy' };
+    }
+  }
+
   async #password(address: string, digest: string, { username, password }: BasicCredentials): Promise<Checked> {
+    if (this.#shared !== null) {
+      const mayTry = await this.#shared.attempt(address).catch(() => null);
+      if (mayTry === null) return { ok: false, code: 'credentials-busy' };
+      if (!mayTry) this.#meter.hit('password_attempts_per_min');
+      if (!mayTry) return { ok: false, code: 'attempts-exceeded' };
+    }
     const users = this.#users;
     const attributes = await users.verify(username, password);
     // A reload may have come meanwhile: then the answer is one about users that count no longer.
@@ -190,7 +242,8 @@ export class Proofs {
       if (attributes === null) this.#wrong.set(digest, this.#now() + WRONG_MS);
       return { ok: false, code: 'credentials-invalid' };
     }
-    this.#attempts.giveBack(address, this.#now());
+    if (this.#shared === null) this.#attempts.giveBack(address, this.#now());
+    else this.#shared.giveBack(address);
     const untilMs = this.#now() + this.#limits.credentials_ttl_ms;
     return { ok: true, proof: { kind: 'user', attributes, untilMs, expiresMs: untilMs, after: null } };
   }
@@ -200,7 +253,7 @@ export class Proofs {
     const { proof } = checked;
     // Who waited for the same verification finds it held, and perhaps bound to another address, already.
     if (this.#held.get(digest)?.proof !== proof) {
-      const source = proof.kind === 'job' && this.#tokens.bindSource ? client.address : null;
+      const source = checked.source ?? (proof.kind === 'job' && this.#tokens.bindSource ? client.address : null);
       const answer: Verified = { ok: true, proof, identity: merged(proof, client.identity) };
       this.#held.set(digest, { proof, source, base: client.identity, answer });
     }

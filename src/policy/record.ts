@@ -127,7 +127,7 @@ export interface EndedLine extends LineBase, Below {
   readonly client: string;
 }
 
-/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), where a job used the job API, and where there was nothing else to write for a while. */
+/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), where a job used the job API, where a worker ended or was started anew, and where there was nothing else to write for a while. */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;
@@ -143,7 +143,8 @@ export interface NoteLine {
     | 'reopen'
     | 'gap'
     | 'job'
-    | 'heartbeat';
+    | 'heartbeat'
+    | 'worker';
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }

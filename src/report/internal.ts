@@ -1,5 +1,6 @@
 // Which internal addresses the address guard met, by host: from the audit log, since the usage store keeps no addresses.
 // A host is named where it was refused for its addresses, or passed only because `observe.addresses` lets it for a while.
+import { logFamily } from '../audit/family.ts';
 import { listHistory, pathNow, readBatches, touchedBy } from '../audit/history.ts';
 import { parseLine } from '../audit/parse.ts';
 import { SallyportError } from '../errors.ts';
@@ -23,10 +24,12 @@ export async function readInternal(
   window: { readonly from: number; readonly to: number },
 ): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>();
-  const { segments, branches } = touchedBy(await listHistory(file), window);
-  for (const listed of [...segments, ...branches]) {
-    const path = await pathNow(file, listed);
-    if (path !== null) await readFile(path, (line, time) => note(found, policy, line, time), window);
+  for (const log of logFamily(file)) {
+    const { segments, branches } = touchedBy(await listHistory(log), window);
+    for (const listed of [...segments, ...branches]) {
+      const path = await pathNow(log, listed);
+      if (path !== null) await readFile(path, (line, time) => note(found, policy, line, time), window);
+    }
   }
   return found;
 }

@@ -40,7 +40,7 @@ const send = (message: FromWorker): void => port.postMessage(message);
 const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
 const projector = new Projector({ ...data, onProblem: report });
 const keeper = new Keeper(data.keep);
-const rollCall = new RollCall();
+const rollCall = new RollCall(data.shared);
 
 /** Waits, or less where the signal comes. */
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

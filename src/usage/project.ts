@@ -33,6 +33,8 @@ export interface WorkerData {
   readonly limits: Limits;
   readonly keep: Keep;
   readonly batchLines?: number;
+  /** Others count into the same store, also where that is a file. */
+  readonly shared: boolean;
   readonly instance: ThisInstance | null;
 }
 
@@ -69,6 +71,8 @@ export function startProjection(options: WorkerOptions): Projection {
 type WorkerOptions = ProjectionOptions & {
   readonly store: StorePlace;
   readonly keep: Keep;
+  /** Others count into the same store: so it is said in it how far this one has. Default: where the store is a database. */
+  readonly shared?: boolean;
   /** Called with the grants of the store when they are first known, and when they have changed. */
   readonly onGrants?: (grants: readonly Grant[]) => void;
 };
@@ -127,12 +131,13 @@ class WorkerProjection implements Projection {
   }
 
   #start(): void {
-    const { auditFile, store, limits, keep, batchLines } = this.#options;
+    const { auditFile, store, limits, keep, batchLines, shared } = this.#options;
     const workerData: WorkerData = {
       auditFile,
       store,
       limits,
       keep,
+      shared: shared ?? typeof store !== 'string',
       instance: this.#instance,
       ...(batchLines === undefined ? {} : { batchLines }),
     };

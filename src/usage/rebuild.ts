@@ -2,6 +2,7 @@
 // In a database that many share, only what was counted of this log is taken out and counted anew.
 // What stood in segments that are rotated away and deleted comes back no more; the result says from where the log begins.
 import fs from 'node:fs';
+import { logFamily } from '../audit/family.ts';
 import { listSegments } from '../audit/read.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
@@ -37,8 +38,11 @@ export interface Rebuild {
 export async function rebuildStore(options: RebuildOptions): Promise<Rebuild> {
   const { store, auditFile, limits, onProblem } = options;
   const aside = typeof store === 'string' ? setAside(store, options.now()) : null;
-  if (typeof store !== 'string') await forgetLog(store, auditFile, limits);
-  const { lines } = await projectOnce({ auditFile, store, limits, onProblem });
+  let lines = 0;
+  for (const log of logFamily(auditFile)) {
+    if (typeof store !== 'string') await forgetLog(store, log, limits);
+    lines += (await projectOnce({ auditFile: log, store, limits, onProblem })).lines;
+  }
   if (typeof store !== 'string' || aside === null) return { aside, lines, flows: 0, grants: 0 };
   return { aside, lines, flows: await carryFlows(aside, store), grants: await carryGrants(aside, store) };
 }

@@ -1,6 +1,6 @@
 // Nodes that share a store say, about once a second, up to when they have counted their logs: so a reader can wait until all of
 // them have counted what happened before he asked, and name the one that has not. The clock is the store's, one for all nodes.
-// A store in a file has one node, and needs none of this.
+// A store in a file has one node, and needs none of this, or the workers of one proxy, whose clock is the machine's.
 import { sql } from 'kysely';
 import type { Store } from './store.ts';
 
@@ -11,6 +11,7 @@ const CALL_MS = 1_000;
 
 /** Milliseconds since the epoch on the store's clock. */
 export async function storeNow(store: Store): Promise<number> {
+  if (store.kind === 'sqlite') return Date.now();
   const { rows } = await sql<{ ms: string | number }>`
     SELECT floor(extract(epoch FROM clock_timestamp()) * 1000) AS ms`.execute(store.db);
   return Number(rows[0]?.ms);
@@ -26,12 +27,18 @@ export interface Standing {
 /** What one node says. `begin` comes before it counts, `answer` when it is through; once in CALL_MS, to a shared store. */
 export class RollCall {
   #answeredMs = Number.NEGATIVE_INFINITY;
+  readonly #shared: boolean;
   #begun: { readonly store: Store; readonly ms: number } | null = null;
+
+  /** @param shared whether others count into the same store; alone, nobody asks */
+  constructor(shared: boolean) {
+    this.#shared = shared;
+  }
 
   /** @throws SallyportError */
   async begin(standing: Standing | null): Promise<void> {
     this.#begun = null;
-    if (standing === null || standing.store.kind === 'sqlite') return;
+    if (standing === null || !this.#shared) return;
     if (performance.now() - this.#answeredMs < CALL_MS) return;
     this.#begun = { store: standing.store, ms: await storeNow(standing.store) };
   }
@@ -45,7 +52,7 @@ export class RollCall {
 
   /** Everything is counted, and no more will come from here. @throws SallyportError */
   async leave(standing: Standing | null): Promise<void> {
-    if (standing === null || standing.store.kind === 'sqlite') return;
+    if (standing === null || !this.#shared) return;
     await standing.store.db.deleteFrom('meta').where('key', '=', keyOf(standing)).execute();
   }
 }

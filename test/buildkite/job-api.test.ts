@@ -31,6 +31,7 @@ function make(parts: Partial<JobApiParts> = {}, limits: Partial<Record<LimitName
   const orders: ReportOrder[] = [];
   const api = new JobApi({
     proofs,
+    desk: proofs.leases,
     limits: all,
     on: () => true,
     note: (what) => void notes.push(what),

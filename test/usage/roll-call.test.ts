@@ -17,7 +17,7 @@ describe.skipIf(postgresBin === null)('nodes that share a store', () => {
     const projectors = worlds.map((world) => new Projector(world.options()));
     const count = async (at: number): Promise<void> => {
       const projector = projectors[at] as Projector;
-      const call = new RollCall();
+      const call = new RollCall(true);
       // The first step finds the place.
       await projector.step();
       await call.begin(projector.standing);
@@ -34,7 +34,7 @@ describe.skipIf(postgresBin === null)('nodes that share a store', () => {
     expect(await missingAt(store, 'a', at)).toEqual(['b']);
     expect(await missingAt(store, 'b', at)).toEqual(['a']);
     expect(await missingAt(store, 'a', early)).toEqual([]);
-    await new RollCall().leave(projectors[1]?.standing ?? null);
+    await new RollCall(true).leave(projectors[1]?.standing ?? null);
     expect(await missingAt(store, 'a', at)).toEqual([]);
     // Silent for a day: it was taken away without a word.
     await answerCall({ store, node: 'gone', log: 'log/1' }, at - DAY_MS - 1);

@@ -1,8 +1,10 @@
 // `sallyport audit query`: records that match, as they are found, and at the end whether the log is complete for that time. The
 // reading is in audit/query.ts; this file knows what was typed and in which form the answer goes out.
 import { existsSync } from 'node:fs';
+import { workersThatServed } from '../../audit/family.ts';
 import { filterMatches, type RequestFilter } from '../../audit/filter.ts';
 import type { Window } from '../../audit/history.ts';
+import { asNode, stateAll } from '../../audit/nodes.ts';
 import { type Completeness, type Match, queryAudit } from '../../audit/query.ts';
 import { parseCidr } from '../../policy/address.ts';
 import { parseRuleText } from '../../policy/pattern.ts';
@@ -10,8 +12,8 @@ import type { Line, Verdict } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { LINES_CSV_HEAD, renderLinesCsv, renderLinesTable } from '../../report/render-lines.ts';
 import { EXIT } from '../args.ts';
-import { auditFile, noAuditLog } from '../audit-file.ts';
-import { coverageLines } from '../audit-statement.ts';
+import { auditLogs, noAuditLog } from '../audit-file.ts';
+import { coverageLines, statementLines } from '../audit-statement.ts';
 import { type Input, moment, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 
@@ -21,22 +23,43 @@ const TABLE_ROWS = 1_000;
 export async function auditQuery(input: Input, ui: Ui, world: World): Promise<number> {
   const filter = filterOf(input);
   const window = windowOf(input, world);
-  const file = auditFile(input, ui, world);
+  const logs = auditLogs(input, ui, world);
   const format = ui.json ? 'json' : (input.text('format') ?? 'table');
   const printer = printerFor(format, ui);
-  ui.progress(`reading ${file}`);
-  const found = await queryAudit({
-    file,
-    window,
-    // Who names no end asks for what there is.
-    ...(Number.isFinite(window.to) ? { until: Math.min(window.to, world.now()) } : {}),
-    matches: (line) => filterMatches(filter, line),
-    take: (matches) => {
+  // Who names no end asks for what there is.
+  const until = Number.isFinite(window.to) ? { until: Math.min(window.to, world.now()) } : {};
+  const all: Completeness[] = [];
+  for (const file of logs) {
+    ui.progress(`reading ${file}`);
+    const take = (matches: readonly Match[]): Promise<boolean> => {
       printer.print(matches);
       return ui.taken();
-    },
-  });
-  if (found === null) return EXIT.failed;
+    };
+    const one = await queryAudit({ file, window, ...until, matches: (line) => filterMatches(filter, line), take });
+    if (one === null) return EXIT.failed;
+    all.push(one);
+  }
+  const [main = ''] = logs;
+  const [only] = all;
+  if (only && all.length === 1) return sayOne(only, main, { format, printer, window, ui });
+  printer.end();
+  const nodes = await Promise.all(logs.map(async (log, at) => asNode(log, all[at] as Completeness)));
+  const found = stateAll(nodes, window, workersThatServed(main));
+  const matched = all.reduce((sum, one) => sum + one.matched, 0);
+  if (format === 'json') ui.raw(`${JSON.stringify({ matched, ...found })}\n`);
+  else
+    for (const line of [`${matched} found`, ...statementLines(found, ui)]) (format === 'csv' ? ui.note : ui.line)(line);
+  return found.complete ? EXIT.ok : EXIT.failed;
+}
+
+interface Said {
+  readonly format: string;
+  readonly printer: Printer;
+  readonly window: Window;
+  readonly ui: Ui;
+}
+
+function sayOne(found: Completeness, file: string, { format, printer, window, ui }: Said): number {
   if (found.files.length === 0 && found.complete && !existsSync(file)) throw noAuditLog(file);
   printer.end();
   const time = { from: timeText(window.from), to: timeText(window.to) };

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readCheckpoints } from '../../audit/checkpoint-folder.ts';
+import { logFamily, workersThatServed } from '../../audit/family.ts';
 import type { Window } from '../../audit/history.ts';
 import { type NodeStatement, stateAll, stateLog } from '../../audit/nodes.ts';
 import { repairAudit } from '../../audit/repair.ts';
@@ -11,7 +12,7 @@ import { type Verification, verifyAudit } from '../../audit/verify.ts';
 import { heldToCheckpoint } from '../../audit/verify-checkpoint.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
-import { auditFile, logsAt, noAuditLog, publicKeys } from '../audit-file.ts';
+import { auditFile, auditLogs, logsAt, noAuditLog, publicKeys } from '../audit-file.ts';
 import { coverageLines, statementLines } from '../audit-statement.ts';
 import { checkpointsOf, type Typed } from '../bucket.ts';
 import { type Input, usage } from '../input.ts';
@@ -25,8 +26,8 @@ export async function auditVerify(input: Input, ui: Ui, world: World): Promise<n
   if (input.list('log').length > 0 && input.text('config') !== null)
     throw usage('--config and --log both name an audit log', 'Give one of the two.');
   const given = input.list('log').flatMap(logsAt);
-  const logs = given.length > 0 ? given : [auditFile(input, ui, world)];
-  const expected = input.list('node');
+  const logs = logFamily(...(given.length > 0 ? given : [auditFile(input, ui, world)]));
+  const expected = [...input.list('node'), ...logs.flatMap(workersThatServed)];
   const window = windowTyped(input, world);
   const [only] = logs;
   const second = input.text('checkpoints');
@@ -117,13 +118,15 @@ function showOne(file: string, found: Verification, ui: Ui): void {
 }
 
 export function auditRepair(input: Input, ui: Ui, world: World): number {
-  const file = auditFile(input, ui, world);
-  const done = repairAudit({ file, now: () => new Date(world.now()) });
-  if (ui.json) ui.object({ file, moved_to: done.movedTo, moved_bytes: done.movedBytes, last_seq: done.lastSeq });
-  else if (done.movedTo === null) ui.line(`${inert(file)} ends with a whole line (${done.lastSeq}); nothing to repair`);
-  else
-    ui.line(
-      `${inert(file)} is repaired: ${done.movedBytes} bytes after line ${done.lastSeq} are now in ${inert(done.movedTo)}`,
-    );
+  for (const file of auditLogs(input, ui, world)) {
+    const done = repairAudit({ file, now: () => new Date(world.now()) });
+    if (ui.json) ui.object({ file, moved_to: done.movedTo, moved_bytes: done.movedBytes, last_seq: done.lastSeq });
+    else if (done.movedTo === null)
+      ui.line(`${inert(file)} ends with a whole line (${done.lastSeq}); nothing to repair`);
+    else
+      ui.line(
+        `${inert(file)} is repaired: ${done.movedBytes} bytes after line ${done.lastSeq} are now in ${inert(done.movedTo)}`,
+      );
+  }
   return EXIT.ok;
 }

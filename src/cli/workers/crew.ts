@@ -1,0 +1,173 @@
+// The workers as the primary sees them: started, heard, told, and started anew where one dies. It knows processes and messages; what the
+// messages mean is primary.ts's.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { SallyportError } from '../../errors.ts';
+import type { Mode } from '../../policy/compile.ts';
+import { type FromWorker, type Order, type ToWorker, WORKER_OF } from './order.ts';
+
+/** A worker that dies is started anew after so long, then after twice as long each time, until it has lived for a while. */
+const RESTART_MIN_MS = 100;
+const RESTART_MAX_MS = 30_000;
+const LIVED_MS = 60_000;
+/** After a second SIGTERM a worker that hangs is not waited for. */
+const END_MS = 10_000;
+
+export interface Member {
+  readonly worker: number;
+  readonly state: 'starting' | 'ready' | 'waiting' | 'ended';
+  readonly pid: number;
+  /** Why it should get no new work. */
+  readonly notReady: string | null;
+  readonly policy: string;
+  readonly mode: Mode;
+  readonly engine: string;
+}
+
+type State = { -readonly [K in keyof Member]: Member[K] } & {
+  child: ChildProcess | null;
+  startedMs: number;
+  restartMs: number;
+  timer: NodeJS.Timeout | null;
+  /** What it has said of its own end. */
+  why: string | null;
+};
+
+interface Parts {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly descriptors: () => readonly number[];
+  readonly order: (worker: number) => Order;
+  readonly heard: (member: Member, message: FromWorker) => void;
+  /** One that served has died. */
+  readonly died: (member: Member, how: string) => void;
+  /** One that was started anew serves. */
+  readonly back: (member: Member) => void;
+}
+
+export class Crew {
+  readonly #parts: Parts;
+  readonly #members: State[];
+  #ending = false;
+  #begun: { resolve(): void; reject(error: Error): void } | null = null;
+  #ended: () => void = () => {};
+  /** Resolves when all have ended that were told to. */
+  readonly over: Promise<void>;
+
+  constructor(count: number, parts: Parts) {
+    this.#parts = parts;
+    this.#members = Array.from({ length: count }, (_, index) => idle(index + 1));
+    this.over = new Promise((resolve) => {
+      this.#ended = resolve;
+    });
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** Starts all. @throws SallyportError `worker-failed` where one ends before it is ready; then none is left */
+  async start(): Promise<void> {
+    const ready = new Promise<void>((resolve, reject) => {
+      this.#begun = { resolve, reject };
+    });
+    for (const member of this.#members) this.#start(member);
+    try {
+      await ready;
+      this.#begun = null;
+    } catch (error) {
+      this.#begun = null;
+      this.#ending = true;
+      this.#kill();
+      await this.over;
+      throw error;
+    }
+  }
+
+  tell(worker: number, message: ToWorker): void {
+    const child = this.#members[worker - 1]?.child;
+    // Where it is gone, its exit is what is acted on.
+    if (child?.connected) child.send(message, () => {});
+  }
+
+  tellAll(message: ToWorker): void {
+    for (const { worker } of this.#members) this.tell(worker, message);
+  }
+
+  /** The workers drain, and none is started anew; the second time they are to end at once. */
+  end(): void {
+    const again = this.#ending;
+    this.#ending = true;
+    for (const member of this.#members) if (member.timer) clearTimeout(member.timer);
+    this.tellAll({ type: 'act', act: 'end' });
+    if (again) setTimeout(() => this.#kill(), END_MS).unref();
+    this.#settle();
+  }
+
+  #start(member: State): void {
+    const { env, descriptors, order } = this.#parts;
+    // What the service manager says is said to the primary.
+    const { LISTEN_PID: _, LISTEN_FDS: __, LISTEN_FDNAMES: ___, NOTIFY_SOCKET: ____, ...own } = env;
+    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      env: { ...own, [WORKER_OF]: String(process.pid) },
+      // A terminal's Ctrl-C is for the primary.
+      detached: true,
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...descriptors()],
+    });
+    Object.assign(member, { child, state: 'starting', pid: child.pid ?? 0, startedMs: performance.now(), why: null });
+    child.on('message', (message: FromWorker) => this.#heard(member, message));
+    child.once('error', (error) => {
+      member.why = error.message;
+      // A process that could not be started has no exit.
+      if (child.pid === undefined) this.#exited(member, 'was not started');
+    });
+    child.once('exit', (code, signal) => this.#exited(member, `ended with ${code ?? signal}`));
+    child.send({ type: 'order', order: order(member.worker) } satisfies ToWorker, () => {});
+  }
+
+  #heard(member: State, message: FromWorker): void {
+    if (message.type === 'failed') member.why = message.why;
+    if (message.type === 'health') member.notReady = message.notReady;
+    if (message.type === 'in-force') Object.assign(member, { policy: message.policy, mode: message.mode });
+    if (message.type === 'ready') {
+      member.state = 'ready';
+      member.engine = message.engine;
+      member.notReady = null;
+      if (this.#begun === null) this.#parts.back(member);
+      else if (this.#members.every(({ state }) => state === 'ready')) this.#begun.resolve();
+    }
+    this.#parts.heard(member, message);
+  }
+
+  #exited(member: State, how: string): void {
+    const { child, why } = member;
+    child?.removeAllListeners('message');
+    const isOver = this.#ending || this.#begun !== null;
+    Object.assign(member, { child: null, state: isOver ? 'ended' : 'waiting', pid: 0 });
+    const said = why === null ? how : `${how} (${why})`;
+    this.#begun?.reject(
+      new SallyportError('worker-failed', `worker ${member.worker} ${said} before all workers were ready`),
+    );
+    this.#parts.died(member, said);
+    if (isOver) return this.#settle();
+    if (performance.now() - member.startedMs >= LIVED_MS) member.restartMs = RESTART_MIN_MS;
+    member.timer = setTimeout(() => this.#start(member), member.restartMs);
+    member.restartMs = Math.min(member.restartMs * 2, RESTART_MAX_MS);
+  }
+
+  #kill(): void {
+    for (const { child } of this.#members) child?.kill('SIGKILL');
+    this.#settle();
+  }
+
+  #settle(): void {
+    if (!this.#ending) return;
+    for (const member of this.#members) if (member.child === null) member.state = 'ended';
+    if (this.#members.every(({ child }) => child === null)) this.#ended();
+  }
+}
+
+function idle(worker: number): State {
+  return {
+    ...{ worker, state: 'starting', pid: 0, notReady: null, policy: '', mode: 'enforce', engine: '' },
+    ...{ child: null, startedMs: 0, restartMs: RESTART_MIN_MS, timer: null, why: null },
+  };
+}

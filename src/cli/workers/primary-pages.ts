@@ -1,0 +1,65 @@
+// The admin listener of a proxy with workers, put together: one address for all of them, with their token. Each worker has a Unix socket
+// for it beside its audit log.
+import type { Logger } from 'pino';
+import { createGatheredApi } from '../../admin/gathered.ts';
+import { GatheredEvents } from '../../admin/gathered-events.ts';
+import type { AdminParts } from '../../admin/server.ts';
+import { Site } from '../../admin/site.ts';
+import { ensureToken, readToken } from '../../admin/token.ts';
+import { WorkerPages, type WorkerPlace } from '../../admin/worker-pages.ts';
+import { workerLog } from '../../audit/family.ts';
+import type { Settings } from '../../config/config.ts';
+import type { Meter } from '../../limits.ts';
+import { readPem, siteFolder } from '../sight.ts';
+import { VERSION } from '../version.ts';
+import type { Member } from './crew.ts';
+import type { Order } from './order.ts';
+
+interface Parts {
+  readonly settings: Settings;
+  readonly log: Logger;
+  readonly meter: Meter;
+  readonly members: () => readonly Member[];
+  readonly notReady: () => string | null;
+  readonly policy: () => string;
+}
+
+export interface PrimaryPages extends AdminParts {
+  /** Readers of events come back, to the workers that serve now. */
+  readonly workersChanged: () => void;
+}
+
+/** Where a worker answers its primary; null where the policy has no admin listener. */
+export function workerAdmin({ admin, audit }: Settings, worker: number): Order['admin'] {
+  return admin && { path: `${workerLog(audit.file, worker)}.sock`, tokenFile: admin.tokenFile };
+}
+
+/** @throws SallyportError as the admin listener of a process that serves alone */
+export function primaryPages(parts: Parts): PrimaryPages | null {
+  const { settings, log, meter, members, notReady, policy } = parts;
+  const { admin, limits, node } = settings;
+  if (admin === null) return null;
+  const token = ensureToken(admin.tokenFile);
+  const places = (): WorkerPlace[] =>
+    members().flatMap(({ worker, state }) => {
+      const place = workerAdmin(settings, worker);
+      return state === 'ready' && place ? [{ worker, path: place.path }] : [];
+    });
+  const pages = new WorkerPages(readToken(admin.tokenFile));
+  const hello = (): object => ({ node, version: VERSION, policy: policy() });
+  const events = new GatheredEvents({ pages, places, hello });
+  const workers = () =>
+    members().map(({ worker, state, pid, policy: digest, notReady: why }) => ({
+      ...{ worker, state, pid, policy: digest, not_ready: why },
+    }));
+  return {
+    ...{ notReady, policy, path: admin.path, token, tls: readPem(admin.tls), limits, meter },
+    router: createGatheredApi({
+      ...{ pages, places, events, workers, notReady, limits, meter, node, version: VERSION },
+    }),
+    site: new Site(siteFolder()),
+    failed: (error) => log.error({ err: error }, 'a request to the admin listener failed'),
+    endStreams: () => events.close(),
+    workersChanged: () => events.close(),
+  };
+}

@@ -1,0 +1,108 @@
+// What all workers must know together, kept by the primary: the leases of jobs, whose token it is, and how often passwords were tried. A
+// connection may land on any worker, so a lease that is answered for counts in all of them. Leases change in one order for all.
+import { LRUCache } from 'lru-cache';
+import { Attempts } from '../../identity/attempts.ts';
+import { type Lease, type LeaseChange, Leases } from '../../identity/leases.ts';
+import type { Limits, Meter } from '../../limits.ts';
+import type { Member } from './crew.ts';
+import type { LeaseResult, Question, ToWorker } from './order.ts';
+
+/** A worker that does not say that it has applied a change is not waited for any longer: it is stuck, and serves nobody. */
+const APPLY_MS = 2_000;
+
+interface Pending {
+  readonly worker: number;
+  readonly id: number;
+  /** Workers that have not applied it yet. */
+  readonly missing: Set<number>;
+  result: LeaseResult;
+  readonly timer: NodeJS.Timeout;
+}
+
+interface Parts {
+  readonly limits: Limits;
+  readonly meter: Meter;
+  readonly members: () => readonly Member[];
+  readonly tell: (worker: number, message: ToWorker) => void;
+}
+
+export class SharedState {
+  readonly #parts: Parts;
+  readonly leases: Leases;
+  readonly #attempts: Attempts;
+  readonly #bound: LRUCache<string, string>;
+  readonly #pending = new Map<number, Pending>();
+  #changes = 0;
+
+  constructor(parts: Parts) {
+    const { limits, meter } = parts;
+    this.#parts = parts;
+    this.leases = new Leases({ limits, meter, now: Date.now });
+    this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
+    this.#bound = new LRUCache({ max: limits.credentials_cached_max });
+  }
+
+  /** Leases of the proxy before this one; each worker leaves out those that its policy does not know. */
+  restore(leases: readonly Lease[]): void {
+    this.leases.restore(leases);
+  }
+
+  /** A worker asks; its answer goes out now or when all workers have done it. */
+  asked(worker: number, id: number, question: Question): void {
+    if (question.about === 'lease') return this.#change(worker, id, question.change);
+    const value =
+      question.about === 'bind'
+        ? this.#bind(question.digest, question.address, question.untilMs)
+        : this.#attempts.take(question.address, Date.now());
+    this.#parts.tell(worker, { type: 'answer', id, value });
+  }
+
+  /** An attempt was none. */
+  right(address: string): void {
+    this.#attempts.giveBack(address, Date.now());
+  }
+
+  applied(worker: number, number: number, result: LeaseResult): void {
+    const pending = this.#pending.get(number);
+    if (pending === undefined) return;
+    if (pending.worker === worker) pending.result = result;
+    pending.missing.delete(worker);
+    if (pending.missing.size === 0) this.#settle(number, pending);
+  }
+
+  /** A worker that has died knows nothing, and the next one gets all leases with its order. */
+  gone(worker: number): void {
+    for (const number of [...this.#pending.keys()]) this.applied(worker, number, false);
+  }
+
+  close(): void {
+    for (const [number, pending] of this.#pending) this.#settle(number, pending);
+  }
+
+  #change(worker: number, id: number, change: LeaseChange): void {
+    if (change.act === 'begin') this.leases.begin(change.lease);
+    else this.leases.end(change.job, change.address);
+    const number = ++this.#changes;
+    const { members, tell } = this.#parts;
+    const missing = new Set(members().flatMap((member) => (member.pid === 0 ? [] : [member.worker])));
+    const timer = setTimeout(() => this.#settle(number), APPLY_MS).unref();
+    this.#pending.set(number, { worker, id, missing, result: null, timer });
+    for (const each of missing) tell(each, { type: 'lease', number, change });
+  }
+
+  #settle(number: number, pending = this.#pending.get(number)): void {
+    if (pending === undefined) return;
+    clearTimeout(pending.timer);
+    this.#pending.delete(number);
+    this.#parts.tell(pending.worker, { type: 'answer', id: pending.id, value: pending.result });
+  }
+
+  #bind(digest: string, address: string, untilMs: number): string {
+    const known = this.#bound.get(digest);
+    if (known !== undefined) return known;
+    const ttl = untilMs - Date.now();
+    // What has ended is refused for that, whoever brings it.
+    if (ttl > 0) this.#bound.set(digest, address, { ttl });
+    return address;
+  }
+}
