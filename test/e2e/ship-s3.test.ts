@@ -54,7 +54,7 @@ const said = async (world: World, text: string): Promise<void> => {
 
 const policy = (port: number, key: string) => ({
   node: 'proxy-1',
-  limits: { ship_interval_ms: 1_000, ship_attempts_max: 1, audit_heartbeat_ms: 1_000 },
+  limits: { ship_interval_ms: 1_000, ship_attempts_max: 1 },
   audit: {
     ship: {
       s3: { endpoint: `http://127.0.0.1:${port}`, region: 'us-east-1', bucket: 'acme-audit', prefix: 'egress' },
@@ -155,7 +155,7 @@ it('a proxy that is killed in the middle of an upload ships that segment when it
 });
 
 it('a quiet proxy says that it is there, and one that is killed is missed', { timeout: 60_000 }, async () => {
-  const world = await startWorld({ limits: { audit_heartbeat_ms: 1_000 } });
+  const world = await startWorld({ limits: { audit_heartbeat_ms: 3_000 } });
   try {
     const verify = () =>
       sallyport(['audit', 'verify', '--log', world.auditFile, '--from', '1h', '--json'], { cwd: world.dir });
