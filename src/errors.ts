@@ -161,6 +161,7 @@ export const OPERATOR_ERRORS = {
   'lint-metadata': { source: 'operator', title: 'Instance metadata is reachable through the proxy.', hint: 'Let agents reach it directly: `sallyport env` prints NO_PROXY.' },
   'lint-address-identity': { source: 'operator', title: 'A source address alone selects who may use the rule.', hint: 'An address proves a machine and every job on it; accept it where that is enough.' },
   'lint-loose-selector': { source: 'operator', title: 'Whom the rule is for depends on names that others can choose.', hint: 'Name the pipeline by `pipeline_id`, its UUID; accept it where whoever names pipelines or branches may have the rule.' },
+  'lint-inspect-all': { source: 'operator', title: 'The rule is inspected and lets every request through.', hint: 'Write the paths that builds need, or take `inspect` off.' },
   'lint-accept': { source: 'operator', title: 'The rule accepts a finding that it does not have.', hint: 'Remove the name from `accept`.' },
   'bundle-invalid': { source: 'operator', title: 'The policy bundle cannot be taken.', hint: 'Make it anew: `sallyport bundle make DIR --key FILE`; `sallyport bundle verify` says what is wrong.' },
   'bundle-unreachable': { source: 'operator', title: 'The policy bundle cannot be fetched.', hint: 'Check the URL, the route to it, and its certificate.' },

@@ -11,6 +11,7 @@ import { type Selector, selectorMatches } from '../policy/selector.ts';
 import { type PathProblem, warning } from './issues.ts';
 import { addsNothing, Cover, DenyIndex, denyText, portsOf, protocolOn } from './lint-cover.ts';
 import { KnownHosts } from './lint-hosts.ts';
+import { inspectFindings } from './lint-inspect.ts';
 import type { PlacedRule } from './rules.ts';
 import type { Lint } from './schema.ts';
 
@@ -71,6 +72,7 @@ export function lintRules(input: LintInput): PathProblem[] {
     }
     hostFindings(rule, known, denies, tell);
     widthFindings(rule, tell);
+    inspectFindings(rule, tell);
   }
   return [...report.problems(input.rules), ...deadModes(input), ...(input.scopes ?? []).flatMap(looseScope)];
 }

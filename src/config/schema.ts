@@ -34,6 +34,7 @@ export const LINTS = [
   'metadata',
   'address-identity',
   'loose-selector',
+  'inspect-all',
 ] as const;
 export type Lint = (typeof LINTS)[number];
 

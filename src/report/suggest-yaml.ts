@@ -4,6 +4,7 @@ import { yamlScalar } from '../policy/nearest-text.ts';
 import { inert } from './inert.ts';
 import type { Addition } from './policy-edit.ts';
 import type { Evidence, ReviewReason, SuggestedLine } from './suggest.ts';
+import type { SuggestedPath } from './suggest-paths.ts';
 import type { UnusedRule } from './unused.ts';
 
 const REASONS: Readonly<Record<ReviewReason, string>> = {
@@ -74,6 +75,7 @@ export interface Remarks {
   readonly pipeline: string | null;
   readonly truncated: boolean;
   readonly lines: readonly SuggestedLine[];
+  readonly below: readonly SuggestedPath[];
   /** Line of the file by the line that went into it. */
   readonly extended: ReadonlyMap<string, number>;
   readonly unknown: readonly { readonly pipeline: string; readonly last_seen: number | null }[];
@@ -101,6 +103,7 @@ export function remarksOf(remarks: Remarks): string[] {
         `    refused, ${listed(evidence.names)}: internal; add there addresses: [${addresses.join(', ')}], or the range`,
       );
   }
+  text.push(...belowText(remarks.below));
   for (const [what, line] of remarks.extended) text.push(`${what} is added to the group on line ${line}.`);
   if (unknown.length > 0) text.push('Nothing is known of pipelines without requests in the window:');
   for (const { pipeline, last_seen } of unknown)
@@ -110,6 +113,22 @@ export function remarksOf(remarks: Remarks): string[] {
   if (remarks.noRemovals !== null) text.push(`Unused rules are not looked for: ${remarks.noRemovals}.`);
   for (const rule of stuck) text.push(`${inert(rule.origin)}: ${unusedComments(rule).join(' ')}; take it out by hand.`);
   return text;
+}
+
+/** Lines to be put under rules that inspect their host, by hand: they open what the rule was made to keep shut. */
+function belowText(below: readonly SuggestedPath[]): string[] {
+  const rules = new Map<string, SuggestedPath[]>();
+  for (const line of below) {
+    const key = `${line.host}, under the rule at ${line.origin}`;
+    rules.set(key, [...(rules.get(key) ?? []), line]);
+  }
+  return [...rules].flatMap(([key, lines]) => [
+    `Refused below ${inert(key)}; what is meant goes there by hand:`,
+    ...lines.map(({ line, requests, pipelines }) => {
+      const who = pipelines.length === 0 ? '' : ` of ${listed(pipelines)}`;
+      return `  - ${inert(line)}  # ${requests} request${requests === 1 ? '' : 's'}${who}`;
+    }),
+  ]);
 }
 
 function commentsOf(line: SuggestedLine): string[] {

@@ -5,14 +5,17 @@ import { readFileSync } from 'node:fs';
 import { type LoadedHere, loadConfigHere } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { Policy } from '../policy/decide.ts';
+import { parsePattern } from '../policy/pattern.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
 import { readInternal } from './internal.ts';
+import { readPaths } from './paths.ts';
 import { editPolicy } from './policy-edit.ts';
 import { type Facts, readFacts } from './query.ts';
 import { readBegin, readPipelinesSeen, readSeen, readUses } from './seen.ts';
 import { standingOf } from './standing.ts';
 import { namesOf, type SeenRow, type SuggestedLine, suggest } from './suggest.ts';
+import { type SuggestedPath, suggestPaths } from './suggest-paths.ts';
 import { additionsOf, headingOf, remarksOf, unusedComments } from './suggest-yaml.ts';
 import { applyEdits, unifiedDiff } from './text-edits.ts';
 import { type UnusedRule, unusedRules } from './unused.ts';
@@ -50,6 +53,8 @@ export interface Suggestion {
   /** Why unused rules were not looked for; null where they were. */
   readonly no_removals: string | null;
   readonly unknown_pipelines: readonly UnknownPipeline[];
+  /** Lines for rules that inspect their host; they are said in the remarks, and the file is not edited. */
+  readonly below: readonly SuggestedPath[];
   /** What does not belong into the file, as lines. */
   readonly remarks: readonly string[];
   /** The whole file with the edits. */
@@ -75,7 +80,9 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
   const proposed = applyEdits(text, edited.edits);
   checkLoads(file, proposed, now);
   const unknown = await unknownPipelines(store, input, policy, rows);
+  const below = await pathsOf(store, input, policy);
   const remarks = remarksOf({
+    below,
     ...{ window, isEmpty, lines, unknown, noRemovals, truncated, pipeline: input.pipeline },
     extended: new Map(
       [...edited.extended].map(([{ extend, item }, line]) => [extend?.values.join(', ') ?? item, line]),
@@ -83,7 +90,7 @@ export async function buildSuggestion(store: Store, input: SuggestionInput): Pro
     stuck: removals.filter((removal) => !edited.removed.has(removal)).map(({ rule }) => rule),
   });
   const diff = unifiedDiff(text, edited.edits, file);
-  const found = { window, truncated, lines, unused, no_removals: noRemovals, unknown_pipelines: unknown };
+  const found = { window, truncated, lines, below, unused, no_removals: noRemovals, unknown_pipelines: unknown };
   return { ...found, remarks, policy: proposed, diff };
 }
 
@@ -130,6 +137,24 @@ async function linesOf(
     isExpected: (host) => view.isExpected(host),
     internal: await readInternal(settings.audit.file, policy, window),
   });
+}
+
+/** What was refused below inspected hosts, or only observed. */
+async function pathsOf(
+  store: Store,
+  { from, to, pipeline }: SuggestionInput,
+  policy: Policy,
+): Promise<SuggestedPath[]> {
+  const rules = [...policy.rules()].flatMap(({ pattern: text, origin, inspect }) => {
+    const parsed = inspect === null ? null : parsePattern(text);
+    return inspect === null || !parsed?.ok ? [] : [{ pattern: parsed.pattern, origin, inspect }];
+  });
+  if (rules.length === 0) return [];
+  const { denied_paths: refused } = await readPaths(store, { from, to, pipeline, job: null });
+  return suggestPaths(
+    refused.map((row) => ({ ...row, fix: row.nearest?.fix ?? '' })),
+    rules,
+  );
 }
 
 /** Unused rules, where the records go back far enough and are whole. */

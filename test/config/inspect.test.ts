@@ -1,4 +1,5 @@
 // Rules below the host, from the text of a policy file to decisions: what each key means, and what is refused with its place.
+import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decideRequest } from '../../src/policy/inspect.ts';
 import { connect, loadText } from './support.ts';
@@ -252,5 +253,81 @@ describe('what is wrong is told at its place', () => {
   it('names the command that makes a CA', () => {
     const { problems } = loadText('version: 1\nallow:\n  - { host: a.example, inspect: true, read_only: true }\n');
     expect(problems[0]?.hint).toContain('`sallyport ca init`');
+  });
+});
+
+describe('findings', () => {
+  const found = (...lines: string[]): string[] =>
+    loadText(ruleText(...lines)).problems.map(({ code, message }) => `${code}: ${message}`);
+
+  it('a line for everything is one, unless it is meant so', () => {
+    expect(found('allow: [{ path: /**, methods: any }]')).toEqual([
+      'lint-inspect-all: any method /** at policy.yaml:6 lets every request to git.example through: it is decrypted for nothing',
+    ]);
+    expect(found('allow: [{ path: /**, methods: any }]', 'accept: [inspect-all]', 'reason: sizes are bounded')).toEqual(
+      [],
+    );
+    expect(found('read_only: true')).toEqual([]);
+    expect(found('allow: [{ path: /**, methods: any, headers: { a: b } }]')).toEqual([]);
+  });
+
+  it('a line that a deny covers is one', () => {
+    expect(found('allow: [{ path: /a/* }, { path: /b }]', 'deny: [{ path: /a/** }]')).toEqual([
+      'lint-shadowed: GET, HEAD /a/* at policy.yaml:6 lets nothing through: any method /a/** at policy.yaml:7 denies all of it',
+    ]);
+    expect(found('allow: [{ path: /a/* }]', 'deny: [{ path: /a/**, methods: [POST] }]')).toEqual([]);
+    expect(found('allow: [{ path: /a/** }]', 'deny: [{ path: /a/* }]')).toEqual([]);
+    expect(found('git: { push: [acme/x] }', 'read_only: true', 'deny: [{ path: /** }]')).toHaveLength(2);
+  });
+
+  it('a star in the name of a bucket is one', () => {
+    expect(found('s3: { buckets: ["acme-*"], write: true }')[0]).toMatch(
+      /^lint-multi-tenant: S3 read acme-\* at .* anyone may make a bucket/,
+    );
+    expect(found('s3: { buckets: [acme] }')).toEqual([]);
+  });
+});
+
+describe('a rule below its host survives', () => {
+  it('the ceiling: layers may say no more than it, and name no files of the proxy', () => {
+    const base = `version: 1\n${CA}allow: [github.com]\nlayers: { ceiling: ceiling.yaml, pipelines: [{ file: web.yaml, for: { pipeline: web } }] }\n`;
+    const inside = (ceiling: string, grant: string, head = base): string => {
+      writeFileSync('ceiling.yaml', `version: 1\nallow:\n  - ${ceiling}\n`);
+      writeFileSync('web.yaml', `version: 1\nallow:\n  - ${grant}\n`);
+      const outcome = loadText(head);
+      const layer = outcome.loaded?.layers.find(({ file }) => file === 'web.yaml');
+      return layer?.state === 'current' ? 'current' : (layer?.problems[0]?.message ?? 'none');
+    };
+    const rule = (lines: string): string => `{ host: git.example, inspect: true, ${lines} }`;
+    const narrow = rule('allow: [{ path: /acme/** }], max_upload_mb: 5');
+    expect(inside('git.example', narrow)).toBe('current');
+    expect(inside(narrow, narrow)).toBe('current');
+    expect(inside(narrow, rule('allow: [{ path: /acme/x }], max_upload_mb: 1'))).toBe('current');
+    expect(inside(narrow, 'git.example')).toContain('and it is inspected');
+    expect(inside(narrow, rule('allow: [{ path: /** }], max_upload_mb: 5'))).toContain(
+      'it lets other requests through',
+    );
+    expect(inside(narrow, rule('allow: [{ path: /acme/** }]'))).toContain('it lets other requests through');
+    expect(inside(narrow, rule('allow: [{ path: /acme/x, methods: [POST] }], max_upload_mb: 5'))).toContain(
+      'outside the ceiling',
+    );
+    expect(inside(rule('git: { push: ["acme/*"] }'), rule('git: { push: [acme/x] }'))).toBe('current');
+    expect(inside(rule('git: { push: ["acme/*"] }'), rule('git: { push: [evil/x] }'))).toContain('outside the ceiling');
+    expect(inside('git.example', rule('read_only: true, upstream_ca: x.pem'))).toContain(
+      'upstream_ca names a file of the proxy',
+    );
+    expect(inside('git.example', narrow, base.replace(CA, ''))).toContain('names no CA that signs');
+    inside('git.example', narrow);
+    const loaded = loadText(base);
+    expect(connect(loaded, 'git.example:443', { pipeline: 'web' })).toMatchObject({
+      verdict: 'allow',
+      inspect: { maxUploadBytes: 5_000_000 },
+    });
+  });
+
+  it('an earlier rule for the same host wins whole: the later one is told', () => {
+    const text = `version: 1\n${CA}allow:\n  - git.example\n  - { host: git.example, inspect: true, read_only: true }\n`;
+    expect(loadText(text).problems.map(({ code }) => code)).toEqual(['lint-shadowed']);
+    expect(ask(text, 'GET /')).toBe('not inspected');
   });
 });

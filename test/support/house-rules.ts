@@ -17,7 +17,7 @@ export const LAYERS = [
 // biome-ignore format: one group a line
 export const PURE = [
   /^src\/errors\.ts$/, /^src\/limits\.ts$/, /^src\/policy\//, /^src\/catalog\/(?!load|bundle|signing-key)/, /^src\/config\/(?!load|template)/,
-  /^src\/net\/(?:client-hello|proxy-header)\.ts$/, /^src\/usage\/(?:tally|flow|flow-vpc)\.ts$/, /^src\/report\/(?:catalog-fit|direct-fix|inert|policy-edit|replay|replay-inside|standing|suggest|text-edits|unused)\.ts$/,
+  /^src\/net\/(?:client-hello|proxy-header)\.ts$/, /^src\/usage\/(?:tally|flow|flow-vpc)\.ts$/, /^src\/report\/(?:catalog-fit|direct-fix|inert|policy-edit|replay|replay-inside|standing|suggest|suggest-paths|text-edits|unused)\.ts$/,
 ] as const;
 
 // Tables of cases are long by nature; code is not.

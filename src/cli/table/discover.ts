@@ -59,7 +59,7 @@ export const DISCOVER_COMMANDS = [
   {
     name: 'suggest',
     summary: 'Suggest the smallest policy that the records need.',
-    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, protocol (null: by port), addresses, pipeline, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, internal, tested, expired, reserved, look-alike, never-answered]}], unused [{origin, group, days, last (ms) or null}], no_removals (why, or null), unknown_pipelines [{pipeline, last_seen (ms) or null}], diff',
+    json: 'window {from, to}, truncated, lines [{by (policy, group, host, wildcard), origin, group, parameters, pattern, ports, protocol (null: by port), addresses, pipeline, evidence {requests, jobs, pipelines, first_seen (ms), last_seen (ms), names}, review [few-jobs, new, multi-tenant, doh, exfiltration, internal, tested, expired, reserved, look-alike, never-answered]}], below [{host, origin, line, requests, pipelines}], unused [{origin, group, days, last (ms) or null}], no_removals (why, or null), unknown_pipelines [{pipeline, last_seen (ms) or null}], diff',
     about: [
       'Prints the policy file with what it lacks: catalog groups with their parameters, exact hosts, and wildcards where names vary. Each entry has its evidence above it. Everything else in the file stays as it is, byte for byte. The file is not written: read the output, or apply --diff with patch(1).',
       'New entries go behind the last one of allow. A new value for the one parameter of a group goes into the entry that has the group, where that entry says nothing but group and with; everything else gets an entry of its own.',
