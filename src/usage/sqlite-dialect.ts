@@ -70,13 +70,24 @@ class SqliteDriver implements Driver {
   }
 
   async rollbackTransaction(): Promise<void> {
-    // SQLite has rolled back by itself after some errors (full disk, I/O); a second ROLLBACK would hide the first error.
-    if (this.#options.database.isTransaction) this.#connection.run('ROLLBACK');
+    rollBack(this.#options.database);
   }
 
   async destroy(): Promise<void> {
     this.#connection.forget();
     this.#options.database.close();
+  }
+}
+
+/**
+ * Ends a transaction that failed, where it is still open: SQLite has rolled back by itself after some errors (full disk, I/O), and an error of
+ * a second ROLLBACK would hide the first. It is tried, not asked for: Node before 22.16 does not know `isTransaction`.
+ */
+export function rollBack(database: DatabaseSync): void {
+  try {
+    database.exec('ROLLBACK');
+  } catch {
+    // There was none.
   }
 }
 

@@ -10,7 +10,7 @@ import type { PostgresPlace, StorePlace } from '../config/store-place.ts';
 import { SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
 import type { Schema } from './schema.ts';
-import { sqliteDialect } from './sqlite-dialect.ts';
+import { rollBack, sqliteDialect } from './sqlite-dialect.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 
 export interface Store {
@@ -96,7 +96,7 @@ function migrate(database: DatabaseSync, mode: StoreMode): void {
       .run(String(MIGRATIONS.length));
     database.exec('COMMIT');
   } catch (error) {
-    if (database.isTransaction) database.exec('ROLLBACK');
+    rollBack(database);
     throw error;
   }
 }

@@ -26,10 +26,16 @@ function feed(bytes: Uint8Array): { hello: Hello; calls: number } {
 describe('real clients', () => {
   const protocols = Array.from({ length: 800 }, (_, i) => `protocol-${i}/1.0`); // some 12 kB
 
-  test.each<[string, Attempt, Hello]>([
+  // Node 22 has an OpenSSL without it.
+  const postQuantum =
+    Number.parseFloat(process.versions.openssl) < 3.5
+      ? null
+      : nodeClient({ servername: 'example.test', ecdhCurve: 'X25519MLKEM768' });
+
+  test.each<readonly [string, Attempt, Hello]>([
     ['Node, TLS 1.3', nodeClient({ servername: 'Example.Test' }), ok('example.test')],
     ['Node, TLS 1.2', nodeClient({ servername: 'example.test', maxVersion: 'TLSv1.2' }), ok('example.test')],
-    ['Node, post-quantum', nodeClient({ servername: 'example.test', ecdhCurve: 'X25519MLKEM768' }), ok('example.test')],
+    ...(postQuantum === null ? [] : [['Node, post-quantum', postQuantum, ok('example.test')] as const]),
     ['Node, 12 kB of ALPN', nodeClient({ servername: 'example.test', ALPNProtocols: protocols }), ok('example.test')],
     ['openssl', opensslClient('-servername', 'example.test', '-alpn', 'h2,http/1.1'), ok('example.test')],
     ['openssl, TLS 1.2', opensslClient('-servername', 'example.test', '-tls1_2'), ok('example.test')],
@@ -48,9 +54,8 @@ describe('real clients', () => {
   });
 
   test('the sizes are those meant: a post-quantum hello above 1.2 kB, a large one above 12 kB', async () => {
-    const quantum = await capture(nodeClient({ servername: 'example.test', ecdhCurve: 'X25519MLKEM768' }));
+    if (postQuantum !== null) expect((await capture(postQuantum)).length).toBeGreaterThan(1_200);
     const large = await capture(nodeClient({ servername: 'example.test', ALPNProtocols: protocols }));
-    expect(quantum.length).toBeGreaterThan(1_200);
     expect(large.length).toBeGreaterThan(12_000);
   });
 });
