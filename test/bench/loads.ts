@@ -15,6 +15,8 @@ export interface Load {
   readonly targets: 'allowed' | 'denied';
   /** A fresh process for each round: memory is only told from a clean start. */
   readonly fresh: boolean;
+  /** Whether Sallyport takes part once more with identities. */
+  readonly identified?: boolean;
   /** Whether a plain relay can take part: nothing in it is asked of the proxy itself. */
   readonly relayed: boolean;
   readonly figures: readonly Figure[];
@@ -65,10 +67,12 @@ export const loads = (idle: number): readonly Load[] => [
     targets: 'allowed',
     fresh: false,
     relayed: true,
+    identified: true,
     figures: [
       perThousand('tunnels, 64 at once'),
       perThousandWhole,
       { name: 'time to 200, median', unit: 'ms', read: (line) => nested(line, 't_200_us', 'p50') / 1000 },
+      { name: 'time to 200, 99th percentile', unit: 'ms', read: (line) => nested(line, 't_200_us', 'p99') / 1000 },
     ],
     wrong: noErrors,
   },
@@ -107,7 +111,15 @@ export const loads = (idle: number): readonly Load[] => [
     targets: 'allowed',
     fresh: false,
     relayed: false,
-    figures: [perThousand('plain HTTP requests, keep-alive')],
+    figures: [
+      perThousand('plain HTTP requests, keep-alive'),
+      { name: 'time to the answer, median', unit: 'ms', read: (line) => nested(line, 't_resp_us', 'p50') / 1000 },
+      {
+        name: 'time to the answer, 99th percentile',
+        unit: 'ms',
+        read: (line) => nested(line, 't_resp_us', 'p99') / 1000,
+      },
+    ],
     wrong: noErrors,
   },
   {

@@ -5,8 +5,9 @@ import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:chi
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
-import { startProxy } from '../support/proxy-process.ts';
+import { sallyport, startProxy } from '../support/proxy-process.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
+import { AUDIENCE, tokenIssuer } from '../support/tokens.ts';
 
 /** Names behind the wildcard that both proxies allow; all of them live on loopback. */
 export const NAMES = Array.from({ length: 8 }, (_, index) => `origin${index + 1}.allowed.test`);
@@ -14,11 +15,22 @@ export const ALLOWED = '*.allowed.test';
 const CLIENT_NETWORK = '127.0.0.0/8';
 
 export interface Peer {
-  readonly name: 'sallyport' | 'squid' | 'haproxy';
+  readonly name:
+    | 'sallyport'
+    | 'with Basic'
+    | 'with OIDC'
+    | 'squid'
+    | 'haproxy'
+    | 'ats'
+    | 'tinyproxy'
+    | 'proxy-chain'
+    | 'proxy';
   readonly address: string;
   /** It relays to the origin whatever comes: no CONNECT is sent. */
   readonly direct: boolean;
   readonly pid: number;
+  /** What its clients send as Basic credentials, in base64; of several each source address has its own. */
+  readonly auth?: readonly string[];
   stop(): Promise<void>;
 }
 
@@ -53,7 +65,7 @@ process.once('exit', () => {
 });
 
 /** Starts a program on one processor; it dies with this process. */
-function spawnOn(cpu: number, command: readonly string[], stdio: StdioOptions): ChildProcess {
+export function spawnOn(cpu: number, command: readonly string[], stdio: StdioOptions): ChildProcess {
   const [program = '', ...args] = [...pinned(cpu), ...command];
   const child = spawn(program, args, { stdio });
   children.add(child);
@@ -69,11 +81,14 @@ export interface SallyportOptions {
   /** Extra flags of Node, for profiles. */
   readonly nodeFlags?: readonly string[];
   readonly engine: string;
+  /** Who asks proves it, and the rule is for him alone. */
+  readonly identity?: 'with Basic' | 'with OIDC';
 }
 
 /** Our own proxy, as built, with its audit log and usage store on. */
 export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   const dir = tempDir('bench');
+  const proof = options.identity ? await proofOf(options.identity, dir) : null;
   const config = writePolicy(join(dir, 'config', 'sallyport.yaml'), {
     version: 1,
     engine: options.engine,
@@ -82,7 +97,8 @@ export async function startSallyport(options: SallyportOptions): Promise<Peer> {
     mode: 'enforce',
     clients: { from: [CLIENT_NETWORK] },
     // The load is no TLS, so nothing of it may be checked: the tunnels are opaque on both sides of the comparison.
-    allow: [{ host: ALLOWED, ports: [options.port], protocol: 'any', addresses: [CLIENT_NETWORK] }],
+    allow: [{ host: ALLOWED, ports: [options.port], protocol: 'any', addresses: [CLIENT_NETWORK], ...proof?.rule }],
+    ...proof?.settings,
     dns: { servers: [options.dns] },
     audit: { file: join(dir, 'data', 'audit.jsonl') },
     usage: { store: join(dir, 'data', 'usage.db') },
@@ -92,14 +108,43 @@ export async function startSallyport(options: SallyportOptions): Promise<Peer> {
     command: [...pinned(0), process.execPath, ...(options.nodeFlags ?? [])],
   });
   return {
-    name: 'sallyport',
+    name: options.identity ?? 'sallyport',
     direct: false,
+    ...(proof && { auth: proof.auth }),
     address: `${proxy.proxy.host}:${proxy.proxy.port}`,
     pid: proxy.pid,
     stop: async () => {
       const end = await proxy.stop();
       if (end.code !== 0) throw new Error(`sallyport ended with ${end.code ?? end.signal}\n${end.stderr}`);
     },
+  };
+}
+
+/** A token is bound to the first address that uses it: each source address of the generator has one. */
+const SOURCES = 32;
+
+async function proofOf(
+  kind: 'with Basic' | 'with OIDC',
+  dir: string,
+): Promise<{ readonly settings: object; readonly rule: object; readonly auth: readonly string[] }> {
+  const base64 = (text: string): string => Buffer.from(text).toString('base64');
+  if (kind === 'with Basic') {
+    const users = join(dir, 'users');
+    const made = await sallyport(['user', 'add', 'bench', '--file', users], { input: 'a-long-password\n' });
+    if (made.code !== 0) throw new Error(made.stderr);
+    const rule = { for: { user: 'bench' } };
+    return { settings: { users: { file: users } }, rule, auth: [base64('bench:a-long-password')] };
+  }
+  const issuer = tokenIssuer();
+  const file = writeFile(join(dir, 'jwks.json'), issuer.jwks);
+  const job = (index: number): string => `0188a5c8-0000-4000-8000-${String(index).padStart(12, '0')}`;
+  const tokens = await Promise.all(
+    Array.from({ length: SOURCES }, (_, index) => issuer.token({ claims: { job_id: job(index), jti: job(index) } })),
+  );
+  return {
+    settings: { oidc: { audience: AUDIENCE, organizations: ['acme'], jwks: { file } } },
+    rule: { for: { pipeline: 'web' } },
+    auth: tokens.map((token) => base64(`buildkite:${token}`)),
   };
 }
 

@@ -1,5 +1,7 @@
 // The benchmark: Sallyport beside Squid and HAProxy under the same load, in alternation, in one run on one machine.
-//   npm run bench                              everything, a few minutes; the JSON goes to test/bench/out/
+//   npm run bench                              everything, half an hour with all peers; the JSON goes to test/bench/out/
+//   npm run bench -- --write                   the same, and its table into docs/benchmarks.md
+//   npm run bench -- --peers squid,ats         beside these alone
 //   npm run bench -- --quick                   a second each, Sallyport alone: is the load answered rightly? (CI; no figures are judged)
 //   npm run bench -- --only tunnels --rounds 5 --secs 4
 //   npm run bench -- --engine js                the JavaScript engine instead of the native one
@@ -10,7 +12,9 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { startTestDns } from '../support/dns.ts';
+import { writeFigures } from './document.ts';
 import { type Load, loads } from './loads.ts';
+import { lacking, startNodeProxy, startTinyproxy, startTrafficServer } from './other-peers.ts';
 import {
   buildLoadgen,
   cpuSeconds,
@@ -32,6 +36,8 @@ const { values: flags } = parseArgs({
     alone: { type: 'boolean', default: false },
     profile: { type: 'boolean', default: false },
     only: { type: 'string' },
+    peers: { type: 'string' },
+    write: { type: 'boolean', default: false },
     engine: { type: 'string', default: 'auto' },
     rounds: { type: 'string', default: '3' },
     secs: { type: 'string', default: '4' },
@@ -89,6 +95,7 @@ async function measure(bench: Bench, load: Load, peer: Peer, round: number): Pro
     '0',
     '--label',
     peer.name,
+    ...(peer.auth ? ['--auth', peer.auth.join(',')] : []),
   ];
   const secs = load.args.includes('--secs') ? [] : ['--secs', String(SECS)];
   if (!load.fresh && !flags.quick) await generate(bench.loadgen, [...load.args, ...common, '--secs', WARM_SECS]);
@@ -118,7 +125,7 @@ const median = (values: readonly number[]): number => {
 };
 
 /** One row a figure: both medians and their ratio; `*` where others used much of the machine meanwhile. */
-function table(plan: readonly Load[], samples: readonly Sample[], peers: readonly Peer['name'][]): string {
+function rowsOf(plan: readonly Load[], samples: readonly Sample[], peers: readonly Peer['name'][]): string[][] {
   const text = (value: number): string => (Number.isFinite(value) ? value.toPrecision(3) : '-');
   const rows = [['', 'unit', ...peers, ...peers.slice(1).map((peer) => `/ ${peer}`)]];
   for (const load of plan) {
@@ -140,6 +147,10 @@ function table(plan: readonly Load[], samples: readonly Sample[], peers: readonl
       ]);
     }
   }
+  return rows;
+}
+
+function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows
     .map((row) =>
@@ -159,7 +170,13 @@ async function runLoads(bench: Bench, plan: readonly Load[], peers: readonly Pee
     for (const load of plan) {
       for (let round = 1; round <= ROUNDS; round++) {
         // Alternating, and the last one first in every second round: none always meets the warmer machine.
-        const taking = peers.filter((peer) => peer !== 'haproxy' || load.relayed);
+        const taking = peers.filter(
+          (peer) =>
+            (peer !== 'haproxy' || load.relayed) &&
+            (!peer.startsWith('with ') || load.identified === true) &&
+            // It opens a thread and two lookups a tunnel; five thousand at once are no test of what is compared.
+            (peer !== 'tinyproxy' || load.part !== 'idle'),
+        );
         for (const name of round % 2 === 1 ? taking : taking.toReversed()) {
           const peer = load.fresh ? await bench.start[name]() : (long.get(name) ?? (await bench.start[name]()));
           if (!load.fresh) long.set(name, peer);
@@ -203,15 +220,35 @@ async function runProxies(): Promise<number> {
   const peers: Peer['name'][] = ['sallyport'];
   if (flags.alone || flags.quick) console.log('Sallyport alone: no comparison.');
   else if (squidIsHere()) peers.push('squid');
-  else console.log('Squid is not installed (apt-get install squid): no comparison.');
-  if (!flags.alone && !flags.quick && haproxyIsHere()) peers.push('haproxy');
+  else console.log('Squid is not installed (apt-get install squid).');
+  if (!flags.quick) peers.push('with Basic', 'with OIDC');
+  if (!flags.alone && !flags.quick) {
+    if (haproxyIsHere()) peers.push('haproxy');
+    else console.log('HAProxy is not installed (apt-get install haproxy).');
+    for (const [name, lacks] of Object.entries(lacking) as [keyof typeof lacking, () => string | null][]) {
+      const why = lacks();
+      if (why === null) peers.push(name);
+      else console.log(`${why}.`);
+    }
+  }
+  if (flags.peers !== undefined) {
+    const wanted = ['sallyport', ...flags.peers.split(',')];
+    peers.splice(0, peers.length, ...peers.filter((peer) => wanted.includes(peer)));
+  }
   const loadgen = buildLoadgen();
   const origin = await startLoadOrigin(loadgen);
   const dns = await startTestDns();
   for (const name of NAMES) dns.set(name, ['127.0.0.1']);
   const profile = flags.profile ? ['--cpu-prof', `--cpu-prof-dir=${OUT}`] : [];
+  const own = { dns: dns.address, port: origin.port, nodeFlags: profile, engine: flags.engine };
   const start = {
-    sallyport: () => startSallyport({ dns: dns.address, port: origin.port, nodeFlags: profile, engine: flags.engine }),
+    sallyport: () => startSallyport(own),
+    'with Basic': () => startSallyport({ ...own, identity: 'with Basic' }),
+    'with OIDC': () => startSallyport({ ...own, identity: 'with OIDC' }),
+    ats: startTrafficServer,
+    tinyproxy: startTinyproxy,
+    'proxy-chain': () => startNodeProxy('proxy-chain'),
+    proxy: () => startNodeProxy('proxy'),
     squid: startSquid,
     haproxy: () => startHaproxy(origin.port),
   };
@@ -223,9 +260,10 @@ async function runProxies(): Promise<number> {
         join(OUT, `bench-${flags.only ?? 'all'}.json`),
         `${JSON.stringify({ node: process.version, engine: flags.engine, rounds: ROUNDS, secs: SECS, samples }, null, 1)}\n`,
       );
-      console.log(
-        `\nMedian of ${ROUNDS} rounds; smaller is better. * = others used more than ${FOREIGN_MAX * 100} % of a processor meanwhile.\n${table(plan, samples, peers)}`,
-      );
+      const rows = rowsOf(plan, samples, peers);
+      const about = `Median of ${ROUNDS} rounds of ${SECS} s; smaller is better. * = others used more than ${FOREIGN_MAX * 100} % of a processor meanwhile.`;
+      console.log(`\n${about}\n${table(rows)}`);
+      if (flags.write) writeFigures(rows, about);
     }
     console.log(`bench: ${samples.length - failed} passed, ${failed} failed`);
     return failed;
