@@ -225,6 +225,18 @@ describe('socket activation', () => {
     }
   });
 
+  it('passes them on to workers, which reach neither', async () => {
+    const at = policy({ workers: 2, allow: [{ host: '127.0.0.1', ports: [1], protocol: 'any' }] });
+    const proxy = await start(at, launcher(at, 'admin:proxy'));
+    expect([proxy.admin?.port, proxy.proxy.port]).toEqual(ports(at));
+    for (const port of ports(at)) {
+      const client = await RawClient.connect(proxy.proxy);
+      client.send(`CONNECT 127.0.0.1:${port} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
+      expect(await client.readHead()).toMatchObject({ status: 403 });
+      client.close();
+    }
+  });
+
   it('leaves sockets alone that were passed to another process', async () => {
     const at = policy();
     const proxy = await start(at, launcher(at, 'proxy:admin', 1));

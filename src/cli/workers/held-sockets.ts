@@ -13,10 +13,7 @@ interface Handle {
   getsockname(into: object): number;
   close(): void;
 }
-type CreateHandle = (host: string | null, port: number, family: 4 | 6 | -1, fd?: number) => Handle | number;
-
-/** Where Node says that the host is none of its business: the socket is there already. */
-const GIVEN = { host: null, port: -1, family: -1 } as const;
+type CreateHandle = (host: string | null, port: number | null, family: 4 | 6 | null, fd?: number) => Handle | number;
 
 export class HeldSockets {
   readonly #handles: Handle[] = [];
@@ -51,7 +48,7 @@ async function bound(place: Place, given: Sockets): Promise<{ handle: Handle; ad
   const inherited = await given.get(place)?.();
   const made =
     inherited !== undefined && 'fd' in inherited
-      ? create(GIVEN.host, GIVEN.port, GIVEN.family, inherited.fd)
+      ? create(null, null, null, inherited.fd)
       : create(...(await hostOf(place)));
   if (typeof made === 'number') throw failed(made);
   const address = {} as AddressInfo;
