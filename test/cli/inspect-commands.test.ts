@@ -1,4 +1,5 @@
 // explain, policy and check of rules below the host: what an operator asks before anything is decrypted.
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -148,5 +149,25 @@ describe('check', () => {
     expect((await shown(old, now)).out).toContain('+ git.example:443 (tls)');
     writeFileSync(join(old, 'sallyport.yaml'), JSON.stringify({ version: 1, inspection: CA, allow: ['x.example'] }));
     expect((await shown(now, old)).out).toContain('+ git.example:443 (tls, inspected: GET, HEAD /acme/**)');
+  });
+});
+
+describe('bundle make', () => {
+  it('takes rules below a host without a CA, which each node has; a node without one does not', async () => {
+    const [folder, out] = [tempDir('shared'), join(tempDir('out'), 'bundle')];
+    writeFileSync(join(folder, 'sallyport.yaml'), JSON.stringify({ version: 1, allow: [RULE] }));
+    const key = join(tempDir('key'), 'policy.key');
+    writeFileSync(key, generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    const made = await type(['bundle', 'make', folder, '--key', key, '--out', out]);
+    expect([made.code, made.err]).toEqual([0, '']);
+    const node = (more: object) => {
+      const file = join(tempDir('node'), 'node.yaml');
+      writeFileSync(file, JSON.stringify({ version: 1, policy: { source: folder }, ...more }));
+      return type(['check', file]);
+    };
+    expect((await node({ inspection: CA })).code).toBe(0);
+    const without = await node({});
+    expect(without.code).toBe(1);
+    expect(without.out + without.err).toContain('sallyport ca init');
   });
 });
