@@ -61,7 +61,7 @@ it.skipIf(!hasProgram('logrotate') || process.getuid?.() !== 0)(
     // The one command of the file that this machine has no service for.
     const kill = 'systemctl kill --kill-whom=main --signal=SIGUSR2 sallyport.service';
     const text = readFileSync(join(FOLDER, 'logrotate'), 'utf8')
-      .replace('/var/lib/sallyport/data/audit.jsonl', world.auditFile)
+      .replace('/var/lib/sallyport/data/audit*.jsonl', join(dirname(world.auditFile), 'audit*.jsonl'))
       .replace('su sallyport sallyport', 'su root root')
       .replace(kill, `kill -USR2 ${world.proxy.pid}`);
     expect(text).toContain(`kill -USR2 ${world.proxy.pid}`);
