@@ -4,6 +4,7 @@ import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { fileSignature } from '../catalog/load.ts';
 import type { InspectionSettings } from '../config/config.ts';
+import { SallyportError } from '../errors.ts';
 import type { Leaves } from '../inspect/leaves.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
 import { inspectedNames } from '../policy/inspect.ts';
@@ -104,6 +105,25 @@ export class InspectionCa {
       );
     }
     return text;
+  }
+}
+
+/** What `sallyport check` says of it: how many hosts are inspected, and whether this machine has a CA that can be used. */
+export async function inspectionText(
+  settings: InspectionSettings | null,
+  policy: CompiledPolicy,
+  nowMs: number,
+): Promise<string | null> {
+  const names = inspectedNames(policy);
+  if (settings === null || names.length === 0) return null;
+  const hosts = `${names.length} ${names.length === 1 ? 'host' : 'hosts'}`;
+  const { loadCa } = await import('../inspect/ca.ts');
+  try {
+    const own = loadCa(settings.ca, nowMs).bundle.find(({ signs }) => signs);
+    return `${hosts}, CA valid until ${own?.certificate.validTo}`;
+  } catch (error) {
+    if (!(error instanceof SallyportError)) throw error;
+    return `${hosts}; a start here would be refused: ${error.message}`;
   }
 }
 

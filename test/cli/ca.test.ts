@@ -107,3 +107,18 @@ it('ca show prints the bundle for clients, without the key being there, and fail
   expect((await type(['ca', 'show', ...at.args], { now: NOW + 366 * 86_400_000 })).code).toBe(1);
   expect((await type(['ca', 'show'])).code).toBe(2);
 });
+
+it('check says how many hosts are inspected, and whether a start on this machine would have a CA for them', async () => {
+  const at = fresh();
+  const file = writeFile(
+    join(at.dir, 'sallyport.yaml'),
+    `version: 1\ninspection: { ca: { cert: ${at.cert}, key: ${at.key} } }\nallow:\n  - { host: git.example, inspect: true, allow: [{ path: /acme/** }] }\n`,
+  );
+  const checked = () => typeJson<{ ok: boolean; inspect: string }>(['check', file]);
+  expect((await checked()).json).toMatchObject({
+    ok: true,
+    inspect: expect.stringContaining('1 host; a start here would be refused'),
+  });
+  await type(['ca', 'init', '--config', file]);
+  expect((await checked()).json.inspect).toMatch(/^1 host, CA valid until Nov 24 .* 2027 GMT$/);
+});

@@ -21,6 +21,7 @@ import { loadAgainst } from '../against.ts';
 import { EXIT } from '../args.ts';
 import { chooseEngine } from '../engine.ts';
 import { type Input, moment, usage } from '../input.ts';
+import { inspectionText } from '../inspection-ca.ts';
 import { configFile, layerProblems } from '../load.ts';
 import { isPartial, replayLogs } from '../replay-logs.ts';
 import type { Ui, World } from '../ui.ts';
@@ -53,7 +54,8 @@ export async function check(input: Input, ui: Ui, world: World): Promise<number>
   const since = input.text('since');
   const from = since === null ? Number.NEGATIVE_INFINITY : moment(since, 'since', now);
   const replay = logs.length === 0 ? null : await replayLogs(loaded, { logs, from, to: now, now, ready: false }, ui);
-  show({ file, ok, digest: loaded.policy.digest, problems, layers, against, replay }, loaded, format, ui);
+  const facts = { ...factsOf(loaded), inspect: await inspectionText(loaded.settings.inspection, loaded.policy, now) };
+  show({ file, ok, digest: loaded.policy.digest, problems, layers, against, replay }, facts, format, ui);
   if (!ok) return EXIT.failed;
   if (replay === null) return EXIT.ok;
   if (replay.newly_fail_requests > 0) return EXIT.changed;
@@ -81,13 +83,13 @@ function againstOf(input: Input, file: string, loaded: LoadedHere, now: number):
   return { name, digest: other.loaded.policy.digest, mode, changes };
 }
 
-function show(report: CheckReport, loaded: LoadedHere | null, format: string, ui: Ui): void {
+function show(report: CheckReport, facts: object | null, format: string, ui: Ui): void {
   const { digest, against, replay, layers, ...rest } = report;
   if (format === 'markdown') return ui.raw(renderCheckMarkdown(report));
   if (format === 'junit') return ui.raw(renderCheckJunit(report));
   if (format === 'json') {
     const { file, ok, problems } = rest;
-    ui.object(loaded === null ? rest : { file, ok, ...factsOf(loaded), layers, against, replay, problems });
+    ui.object(facts === null ? rest : { file, ok, ...facts, layers, against, replay, problems });
     return;
   }
   const { file, ok, problems } = rest;
@@ -95,8 +97,8 @@ function show(report: CheckReport, loaded: LoadedHere | null, format: string, ui
   ui.line(
     `${ok ? ui.paint('green', 'valid') : ui.paint('red', 'not valid')}: ${inert(file)}${problems.length > 0 ? ` (${count(problems)})` : ''}`,
   );
-  if (loaded === null) return;
-  for (const [name, value] of Object.entries(factsOf(loaded))) {
+  if (facts === null) return;
+  for (const [name, value] of Object.entries(facts)) {
     ui.line(`  ${name.padEnd(7)} ${inert(Array.isArray(value) ? value.join(', ') || 'none' : String(value ?? 'off'))}`);
   }
   for (const { file: layer, state, rules } of layers)
