@@ -19,8 +19,8 @@ import { PolicyFollower } from './policy-follower.ts';
 export async function firstPolicy(file: string | null, overrides: Overrides): Promise<void> {
   if (file === null) return;
   const { text } = readTextFile(file);
-  // Parsed here, ten thousand rules would leave their garbage on the data plane's heap for good; nearly no file names an URL.
-  if (!URL_KEY.test(text)) return;
+  // Parsed here, ten thousand rules would leave their garbage on the data plane's heap for good; nearly no file has a source.
+  if (!SOURCE_KEY.test(text)) return;
   const { value } = parseText(file, text);
   const policy = policyPlaceOf(value);
   if (policy === null || policy.source.url === null || new PolicyBundles(policy.dir ?? SOURCE_DIR).has) return;
@@ -38,8 +38,8 @@ export async function firstPolicy(file: string | null, overrides: Overrides): Pr
   }
 }
 
-/** No spelling of `policy.source.url` is without it; one with escapes is a load without a policy, which starts nothing. */
-const URL_KEY = /\burl\b/;
+/** No spelling of `policy.source` is without it; one with escapes is a load without a policy, which starts nothing. */
+const SOURCE_KEY = /\bsource\b/;
 
 const NOTHING = {
   rules: [],
