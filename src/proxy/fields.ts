@@ -1,21 +1,20 @@
 // Which header fields go on, and which end here (RFC 9110 §7.6.1). Pure; works on raw name/value lists so that order,
 // case and repetition of what passes are kept.
 
-// Never forwarded, whatever Connection says. Transfer-Encoding, Content-Length and Host are re-made by the forwarder.
-const HOP_BY_HOP = new Set([
+/** Never forwarded by any version of HTTP: what is of one connection, what is for a proxy alone, and what each side says anew. */
+export const ENDS_HERE = [
   'connection',
   'keep-alive',
   'proxy-connection',
   'proxy-authorization',
   'proxy-authenticate',
   'proxy-authentication-info',
-  'te',
-  'trailer',
   'transfer-encoding',
   'upgrade',
-  'content-length',
   'host',
-]);
+] as const;
+// Never forwarded, whatever Connection says; framing is re-made by the forwarder.
+const HOP_BY_HOP = new Set<string>([...ENDS_HERE, 'te', 'trailer', 'content-length']);
 
 // Methods for which no framing means no body, by all readers.
 const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS']);

@@ -10,8 +10,8 @@ import { askOf, readRequest } from './forward-request.ts';
 import { answerInner, isInner } from './inner.ts';
 import type { OriginAgent } from './origin-agent.ts';
 import type { RequestHead } from './plain-head.ts';
-import { refuseRequest } from './refuse.ts';
-import { recordEnd, refuseMalformed, route } from './route.ts';
+import { refuseFailed, refuseRequest } from './refuse.ts';
+import { refuseMalformed, route } from './route.ts';
 
 export interface ForwardRequest {
   readonly id: string;
@@ -42,11 +42,7 @@ export async function handleForward(ctx: ProxyContext, agent: OriginAgent, forwa
   try {
     await walk(ctx, agent, forward);
   } catch (error) {
-    ctx.log.error({ err: error, request: forward.id }, 'a request failed inside the proxy and was refused');
-    const open = ctx.open.get(forward.id);
-    if (open) recordEnd(ctx, open, { outcome: 'internal-error', bytesUp: open.bytesUp, bytesDown: open.bytesDown });
-    if (forward.res.headersSent) forward.res.destroy();
-    else refuseRequest(forward, { code: 'internal-error', id: forward.id, help: ctx.help });
+    refuseFailed(ctx, forward, error);
   }
 }
 

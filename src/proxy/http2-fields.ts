@@ -1,21 +1,11 @@
 // Header fields of HTTP/2 messages on their way through (RFC 9113 §8.2, §8.3). Node hands them over with doubles joined or dropped, so
 // what is sent is built from the raw list that was judged.
 import type http2 from 'node:http2';
+import { ENDS_HERE } from './fields.ts';
 
 const VIA = '2.0 sallyport';
-// RFC 9113 §8.2.2: they have no place in HTTP/2; and what is for a proxy alone. `host` is said by :authority.
-const NOT_FORWARDED = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'proxy-authorization',
-  'proxy-authenticate',
-  'proxy-authentication-info',
-  'transfer-encoding',
-  'upgrade',
-  'host',
-  'http2-settings',
-]);
+// RFC 9113 §8.2.2: what is of a connection has no place in HTTP/2. `host` is said by :authority.
+const NOT_FORWARDED = new Set<string>([...ENDS_HERE, 'http2-settings']);
 
 /** The fields without the pseudo-fields, as names and values in turn. */
 export function plainFields(raw: readonly string[]): string[] {

@@ -16,7 +16,7 @@ import { answerMalformed, createHttpServer } from './http-reader.ts';
 import { InspectedAgent } from './inspected-agent.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './inspected-decide.ts';
-import { refuseRequest } from './refuse.ts';
+import { refuseFailed, refuseRequest } from './refuse.ts';
 import { recordEnd, refuseMalformed } from './route.ts';
 import { upgradeRequest } from './upgrade.ts';
 
@@ -128,11 +128,7 @@ export class InspectedHttp1 {
     try {
       await walk(ctx, inspected, forward, this.#uploads);
     } catch (error) {
-      ctx.log.error({ err: error, request: forward.id }, 'a request failed inside the proxy and was refused');
-      const open = ctx.open.get(forward.id);
-      if (open) recordEnd(ctx, open, { outcome: 'internal-error', bytesUp: open.bytesUp, bytesDown: open.bytesDown });
-      if (forward.res.headersSent) forward.res.destroy();
-      else refuseRequest(forward, { code: 'internal-error', id: forward.id, help: ctx.help });
+      refuseFailed(ctx, forward, error);
     }
   }
 }

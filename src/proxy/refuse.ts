@@ -3,8 +3,10 @@
 import type http from 'node:http';
 import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
+import type { ProxyContext } from './context.ts';
 import { fieldValue } from './head.ts';
 import { type Refusal, refusalResponse } from './respond.ts';
+import { recordEnd } from './route.ts';
 
 export const LINGER_MS = 2_000;
 const LINGER_BYTES_MAX = 1_048_576;
@@ -53,6 +55,20 @@ export function refuseRequest(
   res.writeHead(response.status, response.reason, [...response.headers]);
   if (req.method !== 'HEAD') res.write(response.body);
   endAfterBody(req, res);
+}
+
+/** A failure of ours on the road of one request: said, recorded where it was let through, and refused or visibly broken. */
+export function refuseFailed(
+  ctx: ProxyContext,
+  exchange: { readonly id: string; readonly req: http.IncomingMessage; readonly res: http.ServerResponse },
+  error: unknown,
+): void {
+  const { id, res } = exchange;
+  ctx.log.error({ err: error, request: id }, 'a request failed inside the proxy and was refused');
+  const open = ctx.open.get(id);
+  if (open) recordEnd(ctx, open, { outcome: 'internal-error', bytesUp: open.bytesUp, bytesDown: open.bytesDown });
+  if (res.headersSent) res.destroy();
+  else refuseRequest(exchange, { code: 'internal-error', id, help: ctx.help });
 }
 
 /** Ends a response that is written; where the client still uploads, it is listened to for a while, so that it reads the answer. */

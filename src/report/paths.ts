@@ -6,7 +6,7 @@ import { REQUEST_ERRORS, type RequestErrorCode, requestError } from '../errors.t
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { dayOf, hourOf } from '../usage/tally.ts';
-import type { Filter } from './query.ts';
+import { type Filter, inNumbers } from './query.ts';
 
 export interface PathRow {
   readonly host: string;
@@ -91,14 +91,7 @@ async function readRows(store: Store, where: RawBuilder<unknown>): Promise<{ row
   const { rows } = await sql<Raw>`
     SELECT t.host, t.port, s.* FROM (${grouped} ORDER BY sum(requests) DESC, path LIMIT ${PATHS_MAX}) AS s
     JOIN target AS t ON t.id = s.target_id ORDER BY s.requests DESC, t.host, s.path, s.method`.execute(store.db);
-  const numbers = rows.map((row) => ({
-    ...row,
-    requests: Number(row.requests),
-    bytes_up: Number(row.bytes_up),
-    bytes_down: Number(row.bytes_down),
-    first_seen: Number(row.first_seen),
-    last_seen: Number(row.last_seen),
-  }));
+  const numbers = rows.map(inNumbers);
   if (rows.length < PATHS_MAX) return { rows: numbers, total: rows.length };
   const counted = await sql<{ total: number }>`SELECT count(*) AS total FROM (${grouped}) AS s`.execute(store.db);
   return { rows: numbers, total: Number(counted.rows[0]?.total ?? rows.length) };

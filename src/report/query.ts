@@ -115,15 +115,27 @@ export async function readTargets(store: Store, filter: Filter): Promise<{ rows:
       GROUP BY target_id, rule_id, verdict, reason, outcome
       ORDER BY sum(requests) DESC LIMIT ${ROWS_MAX + 1}
     ) AS s JOIN target AS t ON t.id = s.target_id JOIN rule AS r ON r.id = s.rule_id`.execute(store.db);
-  const numbers = rows.slice(0, ROWS_MAX).map((row) => ({
+  return { rows: rows.slice(0, ROWS_MAX).map(inNumbers), truncated: rows.length > ROWS_MAX };
+}
+
+interface SummedRow {
+  readonly requests: number;
+  readonly bytes_up: number;
+  readonly bytes_down: number;
+  readonly first_seen: number;
+  readonly last_seen: number;
+}
+
+/** A row with sums: PostgreSQL gives them as text. */
+export function inNumbers<Row extends SummedRow>(row: Row): Row {
+  return {
     ...row,
     requests: Number(row.requests),
     bytes_up: Number(row.bytes_up),
     bytes_down: Number(row.bytes_down),
     first_seen: Number(row.first_seen),
     last_seen: Number(row.last_seen),
-  }));
-  return { rows: numbers, truncated: rows.length > ROWS_MAX };
+  };
 }
 
 const LET_THROUGH = sql.join(['', ...Object.keys(OUTCOMES)]);

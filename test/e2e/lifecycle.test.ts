@@ -8,6 +8,7 @@ import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, auditLines, MAIN, PROCESSES_MS, readAudit, run, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir, writeFile, writePolicy } from '../support/temp.ts';
+import { askedFor, openTunnel, ping } from '../support/tunnel.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
 vi.setConfig({ testTimeout: PROCESSES_MS });
@@ -33,29 +34,8 @@ async function start(policy: Readonly<Record<string, unknown>> = {}): Promise<vo
   open.push(world);
 }
 
-/** Opens a tunnel and proves that it carries bytes. */
-async function tunnel(host = HOST): Promise<RawClient> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${host}:${origin.port} HTTP/1.1\r\nHost: ${host}:${origin.port}\r\n\r\n`);
-  const head = await client.readHead();
-  expect(head.status).toBe(200);
-  await exchange(client);
-  return client;
-}
-
-async function exchange(client: RawClient): Promise<void> {
-  client.send('ping');
-  expect((await client.read(4)).toString()).toBe('ping');
-}
-
-/** Status and reason of one CONNECT. */
-async function asked(host: string): Promise<string> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${host}:${origin.port} HTTP/1.1\r\nHost: ${host}:${origin.port}\r\n\r\n`);
-  const head = await client.readHead();
-  client.close();
-  return `${head.status} ${head.reason}`;
-}
+const tunnel = (host = HOST): Promise<RawClient> => openTunnel(world.proxy.proxy, host, origin.port);
+const asked = (host: string): Promise<string> => askedFor(world.proxy.proxy, host, origin.port);
 
 const notes =
   (event: string) =>
@@ -75,7 +55,7 @@ describe('SIGTERM', () => {
     world.proxy.signal('SIGTERM');
     await world.proxy.printed(/draining/);
     await expect(RawClient.connect(world.proxy.proxy)).rejects.toThrow(/ECONNREFUSED/);
-    await exchange(client);
+    await ping(client);
     client.end();
     expect(await world.proxy.exited).toMatchObject({ code: 0 });
     expect(readAudit(world.auditFile).find(ended(HOST))).toMatchObject({
@@ -115,7 +95,7 @@ describe('SIGHUP', () => {
     expect(note).toMatchObject({ detail: { result: 'loaded', before: world.proxy.policy } });
     expect(await asked('late.allowed.test')).toMatch(/^200/);
     expect(await asked(HOST)).toBe('403 host-not-allowed');
-    await exchange(client);
+    await ping(client);
     client.close();
     const last = readAudit(world.auditFile).findLast(decided(HOST));
     expect(last?.policy).toBe(note.policy);
@@ -136,7 +116,7 @@ describe('SIGHUP', () => {
     );
     expect(note).toMatchObject({ detail: { result: 'decided-again', open: 1, refused: 1 } });
     await world.proxy.printed(/open requests that the policy in force refuses/);
-    if (state === 'open') await exchange(client);
+    if (state === 'open') await ping(client);
     else {
       await client.readAll();
       expect(await auditLine(world.auditFile, ended(HOST))).toMatchObject({ outcome: 'policy-changed' });

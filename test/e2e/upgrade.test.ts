@@ -10,8 +10,9 @@ import { listSegments } from '../../src/audit/read.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, type Finished, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
-import { RawClient } from '../support/raw-client.ts';
+import type { RawClient } from '../support/raw-client.ts';
 import { type PolicyFile, tempDir } from '../support/temp.ts';
+import { askedFor, openTunnel, ping } from '../support/tunnel.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
 const DIE = new URL('../support/die-in-upgrade.mjs', import.meta.url).href;
@@ -58,29 +59,8 @@ async function upgrade(): Promise<Finished & { pid: number }> {
   return { ...done, pid: pid ?? 0 };
 }
 
-/** Status and reason of one CONNECT to port 443. */
-async function answer(host: string): Promise<string> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${host}:443 HTTP/1.1\r\nHost: ${host}:443\r\n\r\n`);
-  const { status, reason } = await client.readHead();
-  client.close();
-  return `${status} ${reason}`;
-}
-
-/** Opens a tunnel and proves that it carries bytes. */
-async function tunnel(): Promise<RawClient> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${HOST}:${origin.port} HTTP/1.1\r\nHost: ${HOST}:${origin.port}\r\n\r\n`);
-  const { status, reason } = await client.readHead();
-  if (status !== 200) throw new Error(`${status} ${reason}`);
-  await exchange(client);
-  return client;
-}
-
-async function exchange(client: RawClient): Promise<void> {
-  client.send('ping');
-  expect((await client.read(4)).toString()).toBe('ping');
-}
+const answer = (host: string): Promise<string> => askedFor(world.proxy.proxy, host, 443);
+const tunnel = (): Promise<RawClient> => openTunnel(world.proxy.proxy, HOST, origin.port);
 
 async function finish(client: RawClient): Promise<void> {
   client.end();
@@ -131,7 +111,7 @@ describe('two upgrades under load', () => {
     await Promise.all(clients);
     expect(failures).toEqual([]);
 
-    for (const client of [...held, ...between]) await exchange(client);
+    for (const client of [...held, ...between]) await ping(client);
     for (const client of [...held, ...between]) await finish(client);
     await Promise.all([gone(old), gone(first.pid)]);
     process.kill(second.pid, 'SIGTERM');
@@ -169,14 +149,14 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     expect(failed).toMatchObject({
       detail: { code: 'upgrade-failed', why: expect.stringMatching(/^config-.*sallyport\.yaml:2/) },
     });
-    await exchange(client);
+    await ping(client);
     await finish(await tunnel());
     expect(lockHolder(world.auditFile)?.pid).toBe(world.proxy.pid);
     expect(branchPaths(world.auditFile)).toEqual([]);
     // And it can be tried again.
     world.write({});
     expect(await upgrade()).toMatchObject({ code: 0 });
-    await exchange(client);
+    await ping(client);
     await finish(await tunnel());
     client.close();
   });
@@ -193,7 +173,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
         code: 1,
         stdout: expect.stringContaining('it ended with SIGKILL before it was ready'),
       });
-      await exchange(before);
+      await ping(before);
       const after = await tunnel();
       expect(lockHolder(world.auditFile)?.pid).toBe(world.proxy.pid);
       const observed = await command('mode', 'observe', '--for-minutes', '5', '--reason', 'INC-42');
@@ -204,7 +184,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
       expect(second, second.stdout + second.stderr).toMatchObject({ code: 0 });
       const last = await tunnel();
       for (const client of [before, after, last]) {
-        await exchange(client);
+        await ping(client);
         await finish(client);
       }
       await gone(world.proxy.pid);
@@ -229,7 +209,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
       world.proxy.signal('SIGUSR1');
       const begun = await auditLine(world.auditFile, ({ event, ...line }) => event === 'upgrade' && 'detail' in line);
       // What is open may finish; then neither of the two is left.
-      await exchange(held);
+      await ping(held);
       await finish(held);
       await gone(world.proxy.pid);
       await gone(begun.event === 'upgrade' ? Number(begun.detail['pid']) : 0);
@@ -279,7 +259,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     const held = await tunnel();
     expect(await upgrade()).toMatchObject({ code: 0 });
     world.proxy.signal('SIGTERM');
-    await exchange(held);
+    await ping(held);
     world.proxy.signal('SIGTERM');
     // Its output stays open: the new process has it too.
     await gone(world.proxy.pid);

@@ -9,6 +9,7 @@ import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir } from '../support/temp.ts';
+import { askedFor, openTunnel, ping } from '../support/tunnel.ts';
 import { Workers } from '../support/workers.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
@@ -38,27 +39,8 @@ async function start(policy: Readonly<Record<string, unknown>> = {}): Promise<vo
   workers = new Workers(world);
 }
 
-async function tunnel(host = HOST): Promise<RawClient> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${host}:${origin.port} HTTP/1.1\r\nHost: ${host}:${origin.port}\r\n\r\n`);
-  expect((await client.readHead()).status).toBe(200);
-  await exchange(client);
-  return client;
-}
-
-async function exchange(client: RawClient): Promise<void> {
-  client.send('ping');
-  expect((await client.read(4)).toString()).toBe('ping');
-}
-
-/** Status and reason of one CONNECT. */
-async function asked(host: string): Promise<string> {
-  const client = await RawClient.connect(world.proxy.proxy);
-  client.send(`CONNECT ${host}:${origin.port} HTTP/1.1\r\nHost: ${host}:${origin.port}\r\n\r\n`);
-  const head = await client.readHead();
-  client.close();
-  return `${head.status} ${head.reason}`;
-}
+const tunnel = (host = HOST): Promise<RawClient> => openTunnel(world.proxy.proxy, host, origin.port);
+const asked = (host: string): Promise<string> => askedFor(world.proxy.proxy, host, origin.port);
 
 async function verified(): Promise<void> {
   const found = await sallyport(['audit', 'verify', '--config', world.configFile], { cwd: world.dir });
@@ -120,7 +102,7 @@ describe.each(['js', 'native'])('two workers on the %s engine', (engine) => {
     isOver = true;
     await Promise.all(load);
     expect(back).toMatchObject({ event: 'worker', detail: { worker: 1 } });
-    await exchange(kept);
+    await ping(kept);
     kept.close();
     held.close();
     expect(readAudit(workers.log(1)).some((line) => line.event === 'ended' && line.outcome === 'interrupted')).toBe(
@@ -156,12 +138,12 @@ it('a drain waits for the tunnels of all; who comes then is refused; the second 
   world.proxy.signal('SIGTERM');
   await world.proxy.printed(/"node":"test.w1".*"msg":"draining"/);
   await world.proxy.printed(/"node":"test.w2".*"msg":"draining"/);
-  await exchange(first);
-  await exchange(second);
+  await ping(first);
+  await ping(second);
   await expect(RawClient.connect(world.proxy.proxy)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   first.close();
   await auditLine(workers.log(1), (line) => line.event === 'stop');
-  await exchange(second);
+  await ping(second);
   world.proxy.signal('SIGTERM');
   expect(await world.proxy.exited).toMatchObject({ code: 0 });
   expect(readAudit(workers.log(2)).find(ended(HOST))).toMatchObject({ outcome: 'drained' });
@@ -174,7 +156,7 @@ it('a signal that a service manager sends to every process counts once', async (
   for (const pid of await workers.pids()) for (const name of ['SIGTERM', 'SIGHUP'] as const) process.kill(pid, name);
   world.proxy.signal('SIGTERM');
   await world.proxy.printed(/"node":"test.w1".*"msg":"draining"/);
-  await exchange(client);
+  await ping(client);
   client.close();
   expect(await world.proxy.exited).toMatchObject({ code: 0 });
   expect(readAudit(workers.log(1)).find(ended(HOST))).toMatchObject({ outcome: 'closed' });

@@ -14,6 +14,7 @@ import { projectOnce } from '../../src/usage/project-once.ts';
 import { type ProjectionProblem, Projector } from '../../src/usage/projector.ts';
 import { rebuildStore } from '../../src/usage/rebuild.ts';
 import { openStore } from '../../src/usage/store.ts';
+import { counted, logged } from '../support/fleet.ts';
 import { Postgres, postgresBin } from '../support/postgres.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 import { NOON, ScratchUsage, sumsOf } from '../support/usage.ts';
@@ -35,43 +36,7 @@ const linesOf = (world: Node): Line[] =>
     .map((line) => JSON.parse(line));
 
 /** Requests that are finished, by node and host, as the logs have them. */
-function expected(worlds: readonly Node[]): string[] {
-  const counts = new Map<string, [number, number, number]>();
-  for (const line of worlds.flatMap(linesOf)) {
-    if (line.event !== 'ended' && !(line.event === 'decided' && line.verdict === 'deny')) continue;
-    const key = `${line.node} ${line.host} ${line.verdict}`;
-    const sums = counts.get(key) ?? [0, 0, 0];
-    counts.set(key, sums);
-    sums[0] += 1;
-    if (line.event === 'ended') {
-      sums[1] += line.bytes_up;
-      sums[2] += line.bytes_down;
-    }
-  }
-  return [...counts].map(([key, sums]) => `${key} ${sums.join(' ')}`).sort();
-}
-
-async function counted(store: StorePlace): Promise<string[]> {
-  const { db, close } = await openStore(store, 'read');
-  const rows = await db
-    .selectFrom('usage')
-    .innerJoin('node', 'node.id', 'usage.node_id')
-    .innerJoin('target', 'target.id', 'usage.target_id')
-    .select(({ fn }) => [
-      'node.name',
-      'host',
-      'verdict',
-      fn.sum<number>('requests').as('requests'),
-      fn.sum<number>('bytes_up').as('up'),
-      fn.sum<number>('bytes_down').as('down'),
-    ])
-    .groupBy(['node.name', 'host', 'verdict'])
-    .execute();
-  await close();
-  return rows
-    .map(({ name, host, verdict, requests, up, down }) => `${name} ${host} ${verdict} ${requests} ${up} ${down}`)
-    .sort();
-}
+const expected = (worlds: readonly Node[]): string[] => logged(worlds.flatMap(linesOf));
 
 const reached = (projection: Projection, seq: number) =>
   vi.waitUntil(() => projection.lag().seq >= seq, { timeout: TIMEOUT, interval: 20 });
@@ -137,7 +102,7 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
     }
     await Promise.all(worlds.map((world, n) => reached(projections[n] as Projection, linesOf(world).at(-1)?.seq ?? 0)));
     await Promise.all(projections.map((projection) => projection.stop()));
-    expect(await counted(server.place())).toEqual(expected(worlds));
+    expect(await counted(server)).toEqual(expected(worlds));
     expect(new Set(problems.map(({ code }) => code))).toEqual(new Set(['store-unreadable']));
   });
 
@@ -157,7 +122,7 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
         await projectOnce(world.options());
       }
     }
-    expect(await counted(server.place())).toEqual(expected([first, second]));
+    expect(await counted(server)).toEqual(expected([first, second]));
     expect(await first.sums()).toMatchObject({ open: ['a', 'a'] });
     expect(first.problems).toEqual([]);
     expect(second.problems).toMatchObject([{ message: expect.stringContaining('another log of a node same') }]);
@@ -183,7 +148,7 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
     const worlds = ['n1', 'n2', 'n3', 'n4'].map((name) => node(server.place(), name));
     for (const world of worlds) world.write(20);
     await Promise.all(worlds.map((world) => projectOnce(world.options())));
-    expect(await counted(server.place())).toEqual(expected(worlds));
+    expect(await counted(server)).toEqual(expected(worlds));
     expect(worlds.flatMap(({ problems }) => problems)).toEqual([]);
   });
 
@@ -204,7 +169,7 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
     const { limits, onProblem } = world.options();
     const done = await rebuildStore({ store: server.place(), auditFile: world.file, limits, now: NOON, onProblem });
     expect(done).toEqual({ aside: null, lines: 36, flows: 0, grants: 0 });
-    expect(await counted(server.place())).toEqual(expected(worlds));
+    expect(await counted(server)).toEqual(expected(worlds));
   });
 
   it('a server that freezes holds nothing up, and is caught up with when it thaws', { timeout: TIMEOUT }, async () => {
