@@ -191,7 +191,8 @@ function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[
   const method = fieldValue(raw, ':method') ?? '';
   const target = fieldValue(raw, ':path') ?? '';
   if (ctx.draining) return { code: 'draining', detail: null };
-  if (method === 'CONNECT' || method === 'TRACE' || fieldValue(raw, ':protocol') !== undefined)
+  // An origin may know no case.
+  if (['CONNECT', 'TRACE'].includes(method.toUpperCase()) || fieldValue(raw, ':protocol') !== undefined)
     return { code: 'method-not-allowed', detail: `${method} is not forwarded` };
   if (fieldValue(raw, ':scheme') !== 'https') return { code: 'target-malformed', detail: ':scheme is not https' };
   if (!target.startsWith('/') && !(target === '*' && method === 'OPTIONS'))

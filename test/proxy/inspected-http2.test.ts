@@ -152,6 +152,7 @@ describe('a stream', () => {
     ['a malformed authority', { ':authority': `${HOST}:99999` }, 400, 'host-header'],
     ['http as its scheme', { ':scheme': 'http' }, 400, 'target-malformed'],
     ['TRACE', { ':method': 'TRACE' }, 405, 'method-not-allowed'],
+    ['TRACE in another case', { ':method': 'Trace' }, 405, 'method-not-allowed'],
   ])('with %s never reaches the origin', async (_, headers, status, code) => {
     const seen: unknown[] = [];
     const { session, rig } = await http2Stage((stream, got) => {
