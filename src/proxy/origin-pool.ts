@@ -27,6 +27,8 @@ export class PooledOrigin implements OriginListener {
     this.#pool.drop(this);
   }
 
+  originDrained(): void {}
+
   lost(): void {
     this.#pool.drop(this);
   }
