@@ -58,6 +58,8 @@ export class InspectedHttp2 {
     });
     session.on('stream', (stream, _headers, flags, raw) => {
       stream.on('error', ignore);
+      // A reset without an error leaves it half alive while some of its upload is unread. Our own resets go out first.
+      stream.once('aborted', () => setImmediate(destroyStream, stream));
       void this.#stream(connection, origin, { stream, flags, raw: raw as unknown as string[] });
     });
   }
@@ -207,7 +209,7 @@ function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[
 }
 
 function refuseStream(stream: http2.ServerHttp2Stream, refusal: Refusal): void {
-  if (stream.destroyed || stream.headersSent) return;
+  if (stream.destroyed || stream.closed || stream.headersSent) return;
   const response = refusalResponse({ ...refusal, keep: true });
   const headers: http2.OutgoingHttpHeaders = { ':status': response.status };
   for (let i = 0; i + 1 < response.headers.length; i += 2)
@@ -216,6 +218,10 @@ function refuseStream(stream: http2.ServerHttp2Stream, refusal: Refusal): void {
   stream.end(response.body);
   // What it still sends is read and dropped; its window bounds that.
   stream.resume();
+}
+
+function destroyStream(stream: http2.Http2Stream): void {
+  stream.destroy();
 }
 
 function destroySocket(socket: net.Socket): void {
