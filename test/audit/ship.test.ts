@@ -165,6 +165,33 @@ describe('a round', () => {
     expect(there().filter((name) => name.includes('.part'))).toEqual([]);
   });
 
+  it('does not sign what somebody else wrote into its checkpoint, also not under the name of another node', async () => {
+    written().close();
+    const { shipped } = await shipper().round();
+    const place = join(folder(), 'audit.jsonl.checkpoint.json');
+    const text = fs.readFileSync(place, 'utf8');
+    const { files } = parseCheckpoint(text) as Checkpoint;
+    const [name = ''] = shipped;
+    const forged = { ...(parseCheckpoint(text) as Checkpoint) };
+    forged.files = {
+      ...files,
+      [name]: { sha256: 'f'.repeat(64), bytes: 1 },
+      other: { sha256: 'e'.repeat(64), bytes: 1 },
+    };
+    const texts = [
+      JSON.stringify(forged),
+      checkpointText(forged, OTHER.privateKey),
+      checkpointText({ ...forged, node: 'proxy-2' }, KEY.privateKey),
+      checkpointText({ ...forged, log: 'other.jsonl' }, KEY.privateKey),
+    ];
+    for (const one of texts) {
+      fs.writeFileSync(place, one);
+      await shipper().round();
+      expect(parseCheckpoint(fs.readFileSync(place, 'utf8'))).toMatchObject({ node: 'proxy-1', files });
+      expect(await check()).toMatchObject([{ complete: true }]);
+    }
+  });
+
   it('ships again what the second place has lost, and leaves no half of a file', async () => {
     const log = written();
     const ship = shipper();
