@@ -13,7 +13,7 @@ const PLUGIN = join(DEPLOY, 'buildkite', 'plugin');
 const STACK_HOOK = '#!/usr/bin/env bash\necho "the hook of the stack"\n';
 
 /** A machine with the stack's own hook, and the script as an operator has filled it in. */
-async function instance(change: (text: string) => string = (text) => text) {
+async function instance(change: (text: string) => string = (text) => text, stackHook = STACK_HOOK) {
   const dir = tempDir('stack');
   const archive = join(dir, 'plugin.tar.gz');
   const packed = await run(['tar', '-czf', archive, '-C', PLUGIN, '.']);
@@ -24,7 +24,7 @@ async function instance(change: (text: string) => string = (text) => text) {
   const aws = `#!/bin/sh\n[ "$1 $2 $3 $4" = "s3 cp --only-show-errors s3://your-bucket/sallyport-plugin.tar.gz" ] && cp ${archive} "$5"\n`;
   chmodSync(writeFile(join(dir, 'bin', 'aws'), aws), 0o755);
   const script = writeFile(join(dir, 'bootstrap.sh'), change(text));
-  const hook = writeFile(join(dir, 'environment'), STACK_HOOK);
+  const hook = writeFile(join(dir, 'environment'), stackHook);
   const boot = (then: string) =>
     run([
       ...['unshare', '--mount', 'sh', '-euc'],
@@ -61,6 +61,13 @@ describe.skipIf(!canMount())('the boot script', () => {
     expect(done.code, done.stderr).toBe(0);
     expect(done.stdout).toContain('the hook of the stack');
     expect(done.stderr).toContain('sallyport: ');
+  });
+
+  it('does not join its line to a last one without an end', async () => {
+    const boot = await instance((text) => text, STACK_HOOK.trimEnd());
+    const done = await boot('boot; boot; cat /etc/buildkite-agent/hooks/environment');
+    expect(done.code, done.stderr).toBe(0);
+    expect(done.stdout).toBe(`${STACK_HOOK}. /etc/buildkite-agent/sallyport/hooks/environment\n`);
   });
 
   it('changes nothing where the archive is another one', async () => {

@@ -12,9 +12,13 @@ import { tempDir, writeFile } from '../support/temp.ts';
 const ROOT = join(import.meta.dirname, '..', '..');
 const DIR = join(ROOT, 'deploy', 'monitoring');
 const PROMTOOL = ['/usr/bin/promtool', '/usr/local/bin/promtool'].find((path) => existsSync(path));
-const KNOWN = new Set(
-  [...readFileSync(join(ROOT, 'docs', 'admin.md'), 'utf8').matchAll(/^\| `(sallyport_\w+)`/gm)].map(([, name]) => name),
-);
+const KNOWN = new Set([
+  ...[...readFileSync(join(ROOT, 'docs', 'admin.md'), 'utf8').matchAll(/^\| `(sallyport_\w+)`/gm)].map(
+    ([, name]) => name,
+  ),
+  // Only of a proxy with workers: test/e2e/workers-admin.test.ts.
+  'sallyport_worker_up',
+]);
 
 interface Panel {
   readonly id: number;

@@ -25,6 +25,8 @@ for hook in environment pre-bootstrap pre-exit; do
   file=$agent/hooks/$hook
   line=". $agent/sallyport/hooks/$hook"
   if [ ! -e "$file" ]; then printf '#!/usr/bin/env bash\n' >"$file"; fi
+  # A last line without its end would become one with ours.
+  if [ -n "$(tail -c 1 "$file")" ]; then printf '\n' >>"$file"; fi
   if ! grep -qxF "$line" "$file"; then printf '%s\n' "$line" >>"$file"; fi
   chmod 0755 "$file"
 done
