@@ -12,6 +12,11 @@ const BLOCK = '\n\n';
 /** Stands for a worker of which nothing is known yet. */
 const UNHEARD = '-';
 
+interface Source {
+  readonly worker: number;
+  readonly stream: IncomingMessage;
+}
+
 interface Parts {
   readonly pages: WorkerPages;
   /** Those that serve now. */
@@ -21,7 +26,7 @@ interface Parts {
 
 export class GatheredEvents {
   readonly #parts: Parts;
-  readonly #open = new Set<ServerResponse>();
+  readonly #open = new Set<Merged>();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -36,7 +41,7 @@ export class GatheredEvents {
   async open(res: ServerResponse, query: URLSearchParams, after: string | null): Promise<void> {
     const { pages, places, hello } = this.#parts;
     const known = after === null ? [] : after.split('.');
-    const sources: { readonly worker: number; readonly stream: IncomingMessage }[] = [];
+    const sources: Source[] = [];
     try {
       for (const place of places()) {
         const asked = new URLSearchParams(query);
@@ -54,25 +59,32 @@ export class GatheredEvents {
       if (error instanceof AdminError) throw error;
       throw new AdminError(503, 'admin-busy', 'a worker does not answer');
     }
-    this.#open.add(res);
+    // Who has left while the workers were asked gets no end any more that could be waited for.
+    if (res.closed || res.destroyed) {
+      for (const { stream } of sources) stream.destroy();
+      return;
+    }
+    // Of a reader that breaks off, the end is what is acted on.
+    res.on('error', () => {});
     res.writeHead(200, { 'Content-Type': EVENT_STREAM });
     res.write(RETRY);
     const merged = new Merged(res, sources, hello());
+    this.#open.add(merged);
     res.once('close', () => {
-      merged.close();
-      this.#open.delete(res);
+      merged.end();
+      this.#open.delete(merged);
     });
   }
 
   /** Ends all streams: their readers come back, to the workers that serve then. */
   close(): void {
-    for (const res of this.#open) res.end();
+    for (const merged of this.#open) merged.end();
   }
 }
 
 class Merged {
   readonly #res: ServerResponse;
-  readonly #streams: readonly IncomingMessage[];
+  readonly #sources: readonly Source[];
   readonly #hello: object;
   readonly #cursors: string[];
   /** Workers whose greeting is awaited: the reader gets one for all. */
@@ -81,38 +93,45 @@ class Merged {
   /** Blocks that came before all had greeted. */
   #held = '';
 
-  constructor(
-    res: ServerResponse,
-    sources: readonly { readonly worker: number; readonly stream: IncomingMessage }[],
-    hello: object,
-  ) {
+  constructor(res: ServerResponse, sources: readonly Source[], hello: object) {
     this.#res = res;
     this.#hello = hello;
-    this.#streams = sources.map(({ stream }) => stream);
+    this.#sources = sources;
     this.#greeting = new Set(sources.map(({ worker }) => worker));
     this.#cursors = Array.from({ length: Math.max(...this.#greeting) }, () => UNHEARD);
-    for (const { worker, stream } of sources) this.#follow(worker, stream);
-    res.on('drain', () => {
-      for (const stream of this.#streams) stream.resume();
-    });
+    res.on('drain', () => this.#flow());
+    for (const source of sources) this.#follow(source);
   }
 
-  close(): void {
-    for (const stream of this.#streams) stream.destroy();
+  /** What the reader has not taken yet goes out; nothing comes after it. */
+  end(): void {
+    this.#res.end();
+    for (const { stream } of this.#sources) stream.destroy();
   }
 
-  #follow(worker: number, stream: IncomingMessage): void {
+  /** The workers' own bound for what waits holds here: a stream is not read where its reader, or another's greeting, is waited for. */
+  #flow(): void {
+    const { writableNeedDrain } = this.#res;
+    for (const { worker, stream } of this.#sources)
+      if (writableNeedDrain || (this.#greeting.size > 0 && !this.#greeting.has(worker))) stream.pause();
+      else stream.resume();
+  }
+
+  #follow({ worker, stream }: Source): void {
     let rest = '';
     stream.setEncoding('utf8');
     stream.on('data', (text: string) => {
       const blocks = (rest + text).split(BLOCK);
       rest = blocks.pop() ?? '';
+      const isGreeting = this.#greeting.size > 0;
       let out = '';
       for (const block of blocks) out += this.#pass(worker, block);
-      if (out !== '' && !this.#res.write(out)) for (const each of this.#streams) each.pause();
+      if (out !== '' && !this.#res.writableEnded && !this.#res.destroyed) this.#res.write(out);
+      if (isGreeting || this.#res.writableNeedDrain) this.#flow();
     });
-    stream.once('close', () => this.#res.end());
-    stream.on('error', () => this.#res.end());
+    stream.once('close', () => this.end());
+    stream.on('error', () => this.end());
+    if (stream.destroyed) this.end();
   }
 
   /** One block of a worker → what the reader gets for it now. */
