@@ -6,9 +6,9 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { workerLog } from '../../src/audit/family.ts';
 import { ended } from '../support/lines.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
+import { auditLine, PROCESSES_MS, readAudit, run, sallyport } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { tempDir } from '../support/temp.ts';
+import { tempDir, writePolicy } from '../support/temp.ts';
 import { askedFor, openTunnel, ping } from '../support/tunnel.ts';
 import { Workers } from '../support/workers.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
@@ -173,6 +173,42 @@ it('without their primary the workers end, and what was open is recorded', async
   await world.restart();
   const again = await tunnel();
   again.close();
+});
+
+it('a worker that finds no primary ends: it never becomes a proxy of its own', async () => {
+  origin = await startOrigin(echo);
+  open.push(origin);
+  const dir = tempDir('orphan');
+  const auditFile = join(dir, 'audit.jsonl');
+  const config = writePolicy(join(dir, 'sallyport.yaml'), {
+    ...{ version: 1, listen: '127.0.0.1:0', admin: '127.0.0.1:0', workers: 2, allow: [rule(HOST)] },
+    ...{ audit: { file: auditFile }, usage: { store: join(dir, 'usage.db') } },
+  });
+  // Beyond what the kernel gives out: nobody's parent.
+  const done = await sallyport(['serve', '--config', config], { cwd: dir, env: { SALLYPORT_WORKER_OF: '4194305' } });
+  expect(done).toMatchObject({ code: 1, stdout: '' });
+  expect(done.stderr).toContain('worker-failed');
+  expect(readAudit(auditFile)).toEqual([]);
+});
+
+it('a primary without a free descriptor serves on with the others, and starts the worker when it has one', async () => {
+  await start();
+  const limit = async (range: string): Promise<void> => {
+    const done = await run(['prlimit', `--nofile=${range}`, '--pid', String(world.proxy.pid)]);
+    expect(done.code, done.stderr).toBe(0);
+  };
+  const [pid = 0] = await workers.pids();
+  await limit('3:');
+  process.kill(pid, 'SIGKILL');
+  const unstarted = await auditLine(
+    world.auditFile,
+    (line) => line.event === 'worker' && String(line.detail['how']).startsWith('was not started'),
+  );
+  expect(unstarted).toMatchObject({ detail: { worker: 1, result: 'died' } });
+  expect(await asked(HOST)).toMatch(/^200/);
+  await limit('1024:');
+  await auditLine(world.auditFile, (line) => line.event === 'worker' && line.detail['result'] === 'started');
+  expect((await workers.status()).map(({ state }) => state)).toEqual(['ready', 'ready']);
 });
 
 it('fewer workers than before: what the last one left open is ended and counted by the next start', async () => {

@@ -103,24 +103,42 @@ export class Crew {
   }
 
   #start(member: State): void {
-    const { env, descriptors, order } = this.#parts;
+    Object.assign(member, { state: 'starting', startedMs: performance.now(), why: null });
+    try {
+      this.#follow(member, this.#spawn());
+    } catch (error) {
+      // Without memory there is no process, and no event says so.
+      member.why = (error as Error).message;
+      this.#exited(member, 'was not started');
+    }
+  }
+
+  #spawn(): ChildProcess {
+    const { env, descriptors } = this.#parts;
     // What the service manager says is said to the primary.
     const { LISTEN_PID: _, LISTEN_FDS: __, LISTEN_FDNAMES: ___, NOTIFY_SOCKET: ____, ...own } = env;
-    const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    return spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       env: { ...own, [WORKER_OF]: String(process.pid) },
       // A terminal's Ctrl-C is for the primary.
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...descriptors()],
     });
-    Object.assign(member, { child, state: 'starting', pid: child.pid ?? 0, startedMs: performance.now(), why: null });
+  }
+
+  #follow(member: State, child: ChildProcess): void {
+    Object.assign(member, { child, pid: child.pid ?? 0 });
+    const exited = (how: string): void => {
+      if (member.child === child) this.#exited(member, how);
+    };
     child.on('message', (message: FromWorker) => this.#heard(member, message));
-    child.once('error', (error) => {
-      member.why = error.message;
+    child.on('error', (error) => {
+      if (member.child === child) member.why = error.message;
       // A process that could not be started has no exit.
-      if (child.pid === undefined) this.#exited(member, 'was not started');
+      if (child.pid === undefined) exited('was not started');
     });
-    child.once('exit', (code, signal) => this.#exited(member, `ended with ${code ?? signal}`));
-    child.send({ type: 'order', order: order(member.worker) } satisfies ToWorker, () => {});
+    child.once('exit', (code, signal) => exited(`ended with ${code ?? signal}`));
+    // Without descriptors to spare there is neither a process nor a channel.
+    if (child.pid !== undefined) this.tell(member.worker, { type: 'order', order: this.#parts.order(member.worker) });
   }
 
   #heard(member: State, message: FromWorker): void {

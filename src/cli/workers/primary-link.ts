@@ -34,9 +34,15 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
   #health: NodeJS.Timeout | null = null;
   #said: string | null = '';
 
-  /** The primary that has started this process as a worker; null in any other start. */
+  /**
+   * The primary that has started this process as a worker; null in any other start.
+   * @throws SallyportError `worker-failed` where that primary is gone: a worker without one must not become a proxy of its own
+   */
   static of(env: Readonly<Record<string, string | undefined>>): PrimaryLink | null {
-    return env[WORKER_OF] === String(process.ppid) && process.connected ? new PrimaryLink() : null;
+    if (env[WORKER_OF] === undefined) return null;
+    if (env[WORKER_OF] !== String(process.ppid) || !process.connected)
+      throw lost(`A worker gets ${WORKER_OF} from its primary. Unset it where you start the proxy yourself.`);
+    return new PrimaryLink();
   }
 
   private constructor() {
@@ -185,6 +191,6 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
 
 function ignore(): void {}
 
-function lost(): SallyportError {
-  return new SallyportError('worker-failed', 'the primary process is gone');
+function lost(hint?: string): SallyportError {
+  return new SallyportError('worker-failed', 'the primary process is gone', hint === undefined ? {} : { hint });
 }
