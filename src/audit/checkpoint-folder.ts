@@ -7,6 +7,9 @@ import { type Checkpoint, checkpointName, isSigned, logOfCheckpoint, parseCheckp
 import type { Window } from './history.ts';
 import { nodeFolder } from './second-place.ts';
 
+/** One of a hundred thousand segments, and as much as is read of one in a bucket. */
+const CHECKPOINT_BYTES_MAX = 33_554_432;
+
 /** The checkpoint of a log as it lies there, or why it is not believed. */
 export interface Found {
   readonly folder: string;
@@ -40,7 +43,7 @@ function checkpointsIn(dir: string, folder: string, keys: readonly KeyObject[]):
   const logs = names.flatMap((name) => logOfCheckpoint(name) ?? []);
   if (logs.length === 0) return [{ folder, log: '', checkpoint: 'there is no checkpoint' }];
   return logs.map((log) => {
-    const read = parseCheckpoint(fs.readFileSync(path.join(at, checkpointName(log)), 'utf8'));
+    const read = readCheckpoint(path.join(at, checkpointName(log)));
     const believed = (): Checkpoint | string => {
       if (read === null) return 'the checkpoint cannot be read';
       if (keys.length > 0 && !isSigned(read, keys)) return 'the checkpoint is not signed by a key that was given';
@@ -50,6 +53,12 @@ function checkpointsIn(dir: string, folder: string, keys: readonly KeyObject[]):
     };
     return { folder, log, checkpoint: believed() };
   });
+}
+
+function readCheckpoint(file: string): Checkpoint | null {
+  const found = fs.statSync(file, { throwIfNoEntry: false });
+  if (!found?.isFile() || found.size > CHECKPOINT_BYTES_MAX) return null;
+  return parseCheckpoint(fs.readFileSync(file, 'utf8'));
 }
 
 /** What all checkpoints together say of other logs. */

@@ -9,6 +9,9 @@ const HASH = z.string().regex(/^[0-9a-f]{64}$/);
 const TIME = z.iso.datetime();
 const SEQ = z.int().min(1);
 
+/** `NODE/LOG`, as their folders are called. */
+export const ROSTER_NAME = /^[^/\0]{1,256}\/[^/\0]{1,256}$/;
+
 const seen = z.strictObject({
   /** Times of the first checkpoint of it that was seen, and of the last. */
   first: TIME,
@@ -29,8 +32,8 @@ const shape = z.strictObject({
   stopped: z.boolean(),
   /** Closed files beside this one, by name without .gz: SHA-256 of what is in them, unpacked. */
   files: z.record(z.string().regex(/^[^/\0]{1,256}$/), z.strictObject({ sha256: HASH, bytes: z.int().min(0) })),
-  /** Other logs of which checkpoints were seen: `NODE/LOG`, as their folders are called. */
-  roster: z.record(z.string().regex(/^[^/\0]{1,256}\/[^/\0]{1,256}$/), seen),
+  /** Other logs of which checkpoints were seen. */
+  roster: z.record(z.string().regex(ROSTER_NAME), seen),
   /** Ed25519 over the text of all above, base64. */
   signature: z.string().max(128).optional(),
 });

@@ -1,12 +1,15 @@
 // Which logs there are besides one's own, as their checkpoints in the second place say, and when each last spoke. What was seen once is
 // kept, so that whoever removes all of a node has to change what every other node signs.
-import { type Checkpoint, logOfCheckpoint, parseCheckpoint, type Roster } from './checkpoint.ts';
+import { type Checkpoint, logOfCheckpoint, parseCheckpoint, ROSTER_NAME, type Roster } from './checkpoint.ts';
 import { nodeFolder, type SecondPlace } from './second-place.ts';
 
 /** How a log is called in rosters. */
 export function rosterName({ node, log }: Pick<Checkpoint, 'node' | 'log'>): string {
   return `${nodeFolder(node)}/${log}`;
 }
+
+/** A clock may be so far ahead; a later time would be kept for the last one until it has come. */
+const AHEAD_MS = 3_600_000;
 
 export class RosterBook {
   readonly #own: string;
@@ -24,13 +27,13 @@ export class RosterBook {
   }
 
   /** Looks through the second place. @returns true where logs had to be left out */
-  async look(place: SecondPlace): Promise<boolean> {
+  async look(place: SecondPlace, now: Date): Promise<boolean> {
     for (const folder of await place.folders()) {
       for (const name of await place.list(folder)) {
         if (logOfCheckpoint(name) === null) continue;
         const text = await place.read(folder, name);
         const found = text === null ? null : parseCheckpoint(text);
-        if (found !== null && rosterName(found) === `${folder}/${logOfCheckpoint(name)}`) this.#saw(found);
+        if (found !== null && rosterName(found) === `${folder}/${logOfCheckpoint(name)}`) this.#saw(found, now);
       }
     }
     return this.#bound();
@@ -42,13 +45,15 @@ export class RosterBook {
     return this.#bound();
   }
 
-  #saw(checkpoint: Checkpoint): void {
+  #saw(checkpoint: Checkpoint, now: Date): void {
     const { time, last } = checkpoint;
+    if (Date.parse(time) > now.getTime() + AHEAD_MS) return;
     this.#merge(rosterName(checkpoint), { first: time, last: time, seq: last?.seq ?? null });
   }
 
   #merge(name: string, entry: Roster[string]): void {
-    if (name === this.#own) return;
+    // What no checkpoint can say would make our own one unreadable.
+    if (name === this.#own || !ROSTER_NAME.test(name)) return;
     const known = this.#roster[name];
     if (known === undefined) this.#roster[name] = entry;
     else {

@@ -9,7 +9,7 @@ import { placeText } from '../config/second-place.ts';
 import { SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { CredentialSource, type Environment } from './s3-credentials.ts';
-import { xmlText } from './s3-xml.ts';
+import { codeOf } from './s3-xml.ts';
 import { type Road, type StoreAnswer, type StoreRequest, sendToStore } from './store-http.ts';
 
 /** What is sent, with the hashes that the store checks it by. */
@@ -26,7 +26,7 @@ export interface BucketRequest {
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly upload?: Upload;
-  readonly into?: string;
+  readonly into?: StoreRequest['into'];
 }
 
 export interface S3Options {
@@ -114,7 +114,7 @@ export class S3Client {
   }
 
   #refusal({ method, key }: BucketRequest, { status, text }: StoreAnswer): SallyportError {
-    const code = xmlText(text, 'Code') ?? '';
+    const code = codeOf(text);
     const what = `${method} ${key === '' ? 'of the bucket' : key}: ${[status, code].join(' ').trimEnd()}`;
     if (status !== 401 && status !== 403 && !WHO.test(code)) return this.#failed(what);
     this.#credentials.forget();

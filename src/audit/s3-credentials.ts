@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import { type BucketPlace, storeEndpoint } from '../config/second-place.ts';
 import { SallyportError } from '../errors.ts';
-import { xmlText } from './s3-xml.ts';
+import { codeOf, xmlText } from './s3-xml.ts';
 import { type Road, sendToStore } from './store-http.ts';
 
 export interface Credentials {
@@ -82,8 +82,7 @@ export class CredentialSource {
       sendToStore({ method: 'POST', url: new URL(endpoint), headers, body }, road),
       endpoint,
     );
-    if (status !== 200)
-      throw refused(`${endpoint} gives none for ${role}: ${status} ${xmlText(text, 'Code') ?? ''}`.trimEnd());
+    if (status !== 200) throw refused(`${endpoint} gives none for ${role}: ${status} ${codeOf(text)}`.trimEnd());
     return whole(endpoint, (name) => xmlText(text, name), 'SessionToken');
   }
 

@@ -8,8 +8,9 @@ import { pipeline } from 'node:stream/promises';
 import { placeText } from '../config/second-place.ts';
 import { SallyportError } from '../errors.ts';
 import { S3Client, type S3Options, type Upload } from './s3-client.ts';
-import { xmlText, xmlTexts } from './s3-xml.ts';
+import { codeOf, xmlText, xmlTexts } from './s3-xml.ts';
 import { conflict, contentHash, type SecondPlace } from './second-place.ts';
+import type { Into } from './store-http.ts';
 
 /** What a store takes in one request. */
 const OBJECT_BYTES_MAX = 5_368_709_120;
@@ -50,7 +51,7 @@ export class S3Place implements SecondPlace {
     const { status, text } = await this.#client.call({ method: 'GET', key: this.#key(folder, name) }, [404]);
     if (status === 200) return text;
     // A bucket that is not there is no missing file.
-    if (xmlText(text, 'Code') !== 'NoSuchBucket') return null;
+    if (codeOf(text) !== 'NoSuchBucket') return null;
     throw new SallyportError('ship-failed', `${this.name}: there is no such bucket`);
   }
 
@@ -69,7 +70,9 @@ export class S3Place implements SecondPlace {
     try {
       if ((await contentHash(part)) !== sha256)
         throw new SallyportError('ship-failed', `${part} does not come back as it was written`);
-      if (!(await this.#sent(key, await uploadOf(part)))) await this.#compare(key, part, sha256);
+      const upload = await uploadOf(part);
+      if (!(await this.#sent(key, upload)))
+        await this.#compare(key, { file: part, bytesMax: 2 * upload.bytes + 65_536 }, sha256);
     } finally {
       fs.rmSync(part, { force: true });
     }
@@ -77,7 +80,8 @@ export class S3Place implements SecondPlace {
 
   /** Gets an object; used by who verifies. @returns false where it is not there */
   async fetch(folder: string, name: string, into: string): Promise<boolean> {
-    const { status } = await this.#client.call({ method: 'GET', key: this.#key(folder, name), into }, [404]);
+    const whole = { file: into, bytesMax: OBJECT_BYTES_MAX };
+    const { status } = await this.#client.call({ method: 'GET', key: this.#key(folder, name), into: whole }, [404]);
     return status === 200;
   }
 
@@ -123,10 +127,11 @@ export class S3Place implements SecondPlace {
     return status === 200 ? Number(headers['content-length']) : null;
   }
 
-  /** Packed by another version of zlib the same lines have other bytes: what counts is what is in it. */
-  async #compare(key: string, part: string, sha256: string): Promise<void> {
-    await this.#client.call({ method: 'GET', key, into: part });
-    if ((await contentHash(part).catch(() => null)) !== sha256) throw conflict(`${this.name}: ${key}`);
+  /** Packed by another version of zlib the same lines have other bytes, though not many more: what counts is what is in it. */
+  async #compare(key: string, into: Into, sha256: string): Promise<void> {
+    if (((await this.#size(key)) ?? 0) > into.bytesMax) throw conflict(`${this.name}: ${key}`);
+    await this.#client.call({ method: 'GET', key, into });
+    if ((await contentHash(into.file).catch(() => null)) !== sha256) throw conflict(`${this.name}: ${key}`);
   }
 
   async #listed(

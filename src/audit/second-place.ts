@@ -32,12 +32,24 @@ export function nodeFolder(node: string): string {
   return node.replace(/[^A-Za-z0-9._-]|^\.+/g, (found) => encodeURIComponent(found).replaceAll('.', '%2E'));
 }
 
-/** SHA-256 of what a gzip file holds. */
-export async function contentHash(file: string): Promise<string> {
+const TOO_LONG = new Error('it holds more than was asked for');
+
+/** SHA-256 of what a gzip file holds; null where that is more than `bytesMax`: the rest is not unpacked. */
+export async function contentHash(file: string, bytesMax = Number.POSITIVE_INFINITY): Promise<string | null> {
   const hash = createHash('sha256');
-  await pipeline(fs.createReadStream(file), createGunzip(), async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) hash.update(chunk);
-  });
+  let bytes = 0;
+  try {
+    await pipeline(fs.createReadStream(file), createGunzip(), async (chunks: AsyncIterable<Buffer>) => {
+      for await (const chunk of chunks) {
+        bytes += chunk.length;
+        if (bytes > bytesMax) throw TOO_LONG;
+        hash.update(chunk);
+      }
+    });
+  } catch (error) {
+    if (error === TOO_LONG) return null;
+    throw error;
+  }
   return hash.digest('hex');
 }
 

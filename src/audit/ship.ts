@@ -1,14 +1,14 @@
 // Closed segments of one audit log, packed with gzip, in a second place, in the folder of the node, where `audit verify` and `audit query`
 // read them as they are; and the checkpoint, there and in the place that is for checkpoints alone. It never touches the log itself, never
 // writes over what it has shipped, and what fails is tried again at the next round.
-import { createHash, type KeyObject } from 'node:crypto';
+import { createHash, createPublicKey, type KeyObject } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createGzip } from 'node:zlib';
 import { isFinished, segmentPath } from './branch.ts';
-import { type Checkpoint, checkpointName, checkpointText, parseCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, checkpointName, checkpointText, isSigned, parseCheckpoint } from './checkpoint.ts';
 import { listHistory } from './history.ts';
 import { lineHash, parseLine } from './parse.ts';
 import { RosterBook } from './roster.ts';
@@ -16,7 +16,7 @@ import { nodeFolder, type SecondPlace } from './second-place.ts';
 
 export interface SignedTo {
   readonly place: SecondPlace;
-  /** Signs the checkpoint. */
+  /** Signs the checkpoint; what is there of an earlier one is believed where it has signed it. */
   readonly key: KeyObject | null;
 }
 
@@ -75,14 +75,14 @@ export class Shipper {
     const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((error) => void faults.push(error));
     if (ship !== null)
       await attempt(async () => {
-        waiting = await this.#ship(ship.place, shipped);
-        rosterFull = await this.#look(ship.place, checkpoints === null);
+        waiting = await this.#ship(ship, shipped);
+        rosterFull = await this.#look(ship, checkpoints === null);
         await this.#checkpoint(ship, stopped);
       });
     // In other hands, so what is wrong with the one place says nothing of the other.
     if (checkpoints !== null)
       await attempt(async () => {
-        rosterFull = (await this.#look(checkpoints.place, true)) || rosterFull;
+        rosterFull = (await this.#look(checkpoints, true)) || rosterFull;
         await this.#checkpoint(checkpoints, stopped);
       });
     if (faults.length > 0) throw faults[0];
@@ -90,9 +90,10 @@ export class Shipper {
   }
 
   /** @returns how many wait still */
-  async #ship(place: SecondPlace, shipped: string[]): Promise<number> {
+  async #ship(to: SignedTo, shipped: string[]): Promise<number> {
+    const { place } = to;
     const there = await place.list(this.#folder);
-    this.#known ??= new Map(Object.entries((await this.#earlier(place))?.files ?? {}));
+    this.#known ??= new Map(Object.entries((await this.#earlier(to))?.files ?? {}));
     const closed = await closedFiles(this.#options.file);
     for (const { file, name } of closed) {
       if (this.#known.has(name) && there.has(`${name}.gz`)) continue;
@@ -131,10 +132,10 @@ export class Shipper {
     return { sha256, bytes };
   }
 
-  async #look(place: SecondPlace, isRosters: boolean): Promise<boolean> {
+  async #look(to: SignedTo, isRosters: boolean): Promise<boolean> {
     if (!isRosters || this.#rounds++ % ROSTER_ROUNDS !== 0) return false;
-    const full = this.#book.recall((await this.#earlier(place))?.roster ?? {});
-    return (await this.#book.look(place)) || full;
+    const full = this.#book.recall((await this.#earlier(to))?.roster ?? {});
+    return (await this.#book.look(to.place, this.#options.now())) || full;
   }
 
   async #checkpoint({ place, key }: SignedTo, stopped: boolean): Promise<void> {
@@ -154,10 +155,16 @@ export class Shipper {
     await place.write(this.#folder, checkpointName(log), checkpointText(checkpoint, key));
   }
 
-  /** What is there of an earlier round or process; a place without it is shipped to anew. */
-  async #earlier(place: SecondPlace): Promise<Checkpoint | null> {
-    const text = await place.read(this.#folder, checkpointName(path.basename(this.#options.file)));
-    return text === null ? null : parseCheckpoint(text);
+  /**
+   * What an earlier round or process has signed; a place without it is shipped to anew. Whoever can write to the place must not be able to
+   * say what is signed next.
+   */
+  async #earlier({ place, key }: SignedTo): Promise<Checkpoint | null> {
+    const log = path.basename(this.#options.file);
+    const text = await place.read(this.#folder, checkpointName(log));
+    const read = text === null ? null : parseCheckpoint(text);
+    if (read === null || read.log !== log || nodeFolder(read.node) !== this.#folder) return null;
+    return key === null || isSigned(read, [createPublicKey(key)]) ? read : null;
   }
 }
 

@@ -14,7 +14,13 @@ export interface StoreRequest {
   /** A text, or a file of this machine with its size. */
   readonly body?: string | { readonly file: string; readonly bytes: number };
   /** Where the body of a 200 goes; otherwise it comes as text. */
-  readonly into?: string;
+  readonly into?: Into;
+}
+
+/** A file, and how much of what comes goes into it; more is an error. */
+export interface Into {
+  readonly file: string;
+  readonly bytesMax: number;
 }
 
 export interface StoreAnswer {
@@ -58,7 +64,8 @@ export async function sendToStore(request: StoreRequest, { timeoutMs, ca }: Road
     uploaded.catch(() => undefined);
     const answer = await answered;
     if (answer.statusCode === 200 && into !== undefined) {
-      await pipeline(answer, fs.createWriteStream(into, { mode: 0o640, flush: true }));
+      const counted = bounded(into.bytesMax);
+      await pipeline(answer, counted, fs.createWriteStream(into.file, { mode: 0o640, flush: true }));
       return { status: 200, headers: answer.headers, text: '' };
     }
     return { status: answer.statusCode ?? 0, headers: answer.headers, text: await textOf(answer) };
@@ -75,11 +82,17 @@ async function upload(sent: http.ClientRequest, body: StoreRequest['body']): Pro
 
 async function textOf(answer: http.IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > TEXT_BYTES_MAX) throw new Error(`the answer has more than ${TEXT_BYTES_MAX} bytes`);
-    chunks.push(chunk);
-  }
+  for await (const chunk of bounded(TEXT_BYTES_MAX)(answer)) chunks.push(chunk);
   return Buffer.concat(chunks).toString('utf8');
+}
+
+function bounded(bytesMax: number): (chunks: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
+  return async function* (chunks) {
+    let bytes = 0;
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      if (bytes > bytesMax) throw new Error(`the answer has more than ${bytesMax} bytes`);
+      yield chunk;
+    }
+  };
 }

@@ -110,10 +110,10 @@ async function fileProblems(folder: string, { log, files }: Checkpoint, from: nu
   const numbers = Object.keys(files).flatMap((name) => segmentNumber(log, name) ?? []);
   // The last segment that begins before it may have its first line.
   const least = from === null ? 0 : Math.max(0, ...numbers.filter((number) => number <= from));
-  for (const [name, { sha256 }] of Object.entries(files)) {
+  for (const [name, { sha256, bytes }] of Object.entries(files)) {
     const place = path.join(folder, `${name}.gz`);
-    const found = await contentHash(place).catch((error: NodeJS.ErrnoException) => error);
-    if (typeof found !== 'string') {
+    const found = await contentHash(place, bytes).catch((error: NodeJS.ErrnoException) => error);
+    if (found instanceof Error) {
       if (found.code === 'ENOENT' && (segmentNumber(log, name) ?? least) < least) continue;
       const why =
         found.code === 'ENOENT' ? 'it was shipped and is not here' : `it cannot be unpacked: ${found.message}`;

@@ -537,7 +537,9 @@ bool Engine::Ask(uint32_t origin) {
 
 bool Engine::Quiet(uint32_t origin) {
   Side* side = sides_.Find(origin);
-  if (side == nullptr || side->role != Role::kTalking || side->hangup || side->broken) return false;
+  // Asked: what it said unasked has been read in this very turn, and is told behind the event that is handled now.
+  if (side == nullptr || side->role != Role::kTalking || side->hangup || side->broken || side->asked) return false;
+  if (side->flow.Pending()) return false;
   char byte;
   return recv(side->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && Nothing(errno);
 }

@@ -82,7 +82,7 @@ class Engine {
   int Say(uint32_t handle, const char* head, size_t head_bytes, const char* body, size_t body_bytes);
   /** An origin that is talked with is read once more. */
   bool Ask(uint32_t origin);
-  /** Whether it is open and nothing has come that was not asked for. */
+  /** Whether an origin that is being listened to is open, owes nothing to its last request, and has said nothing. */
   bool Quiet(uint32_t origin);
   /** Closes a client, an attempt, or both ends of a tunnel; `reset` shows the peers that it broke. */
   bool Close(uint32_t handle, bool reset);

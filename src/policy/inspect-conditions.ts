@@ -18,6 +18,8 @@ interface Pair {
 /** Fields that make frameworks take another method than that of the request line. */
 const METHOD_FIELDS: ReadonlySet<string> = new Set(['x-http-method-override', 'x-http-method', 'x-method-override']);
 const METHOD_KEY = '_method';
+/** Not among "every method". */
+const NO_METHODS: ReadonlySet<string> = new Set(['CONNECT', 'TRACE']);
 /** Fields that make some origins take another path. */
 const PATH_FIELDS: ReadonlySet<string> = new Set([
   'x-original-url',
@@ -124,21 +126,39 @@ function meets(
 
 /** Whether a line is about a method; one for every method is not about tunnels and echoes. */
 export function hasMethod(entry: InspectEntry, method: string): boolean {
-  return entry.methods === null ? method !== 'CONNECT' && method !== 'TRACE' : entry.methods.includes(method);
+  return entry.methods === null ? !NO_METHODS.has(method.toUpperCase()) : entry.methods.includes(method);
 }
 
-/** The method, and those that header fields or the key `_method` name besides. */
-export function withOverrides(method: string, headers: readonly string[] | null, query: string | null): string[] {
+/** For a deny: also where it is the method of the line to an origin that knows no case. */
+export function hasMethodLoosely(entry: InspectEntry, method: string): boolean {
+  return hasMethod(entry, method) || hasMethod(entry, method.toUpperCase());
+}
+
+/** The method, and those that header fields or the key `_method` name besides; null where nobody can say which the query names. */
+export function withOverrides(
+  method: string,
+  headers: readonly string[] | null,
+  query: string | null,
+): string[] | null {
   const methods = [method];
   for (const { name, value } of fieldPairs(headers ?? [])) {
     if (METHOD_FIELDS.has(foldedField(name))) methods.push(value.toUpperCase());
   }
-  if (query?.includes('method')) {
-    for (const { name, value } of pairsOf(query) ?? []) {
+  if (query !== null && /method|%/i.test(query)) {
+    const pairs = pairsOf(query);
+    if (pairs === null && looselyDecoded(query).includes('method')) return null;
+    for (const { name, value } of pairs ?? []) {
       if (foldedKey(name) === METHOD_KEY) methods.push(value.trim().toUpperCase());
     }
   }
   return [...new Set(methods)];
+}
+
+/** In lower case, and decoded as far as it can be. */
+function looselyDecoded(query: string): string {
+  return query
+    .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    .toLowerCase();
 }
 
 /** True where a header field names another path. */

@@ -5,7 +5,14 @@
 import { DEFAULT_LIMITS } from '../limits.ts';
 import type { CompiledPolicy, Mode } from './compile.ts';
 import { type Located, locateBucket } from './inspect-bucket.ts';
-import { fieldsMatch, hasMethod, pathOverridden, queryMatches, withOverrides } from './inspect-conditions.ts';
+import {
+  fieldsMatch,
+  hasMethod,
+  hasMethodLoosely,
+  pathOverridden,
+  queryMatches,
+  withOverrides,
+} from './inspect-conditions.ts';
 import { ambiguousText, deniedRequestText, requestNearest } from './inspect-text.ts';
 import { coversAll, type Place, patternMatches, patternMatchesLoosely } from './path-pattern.ts';
 import type { Nearest, Verdict } from './record.ts';
@@ -74,6 +81,8 @@ export type RequestAnswer =
       readonly nearest: Nearest | null;
     };
 
+const TWO_READINGS = 'a query that has two readings';
+
 /** Decides one request on an inspected connection. */
 export function decideRequest(
   inspection: Inspection,
@@ -87,7 +96,9 @@ export function decideRequest(
     : read;
   let allowed: RequestAnswer | null = null;
   // A method in a header field (X-HTTP-Method-Override) is the one that some origins take: each must be let through.
-  for (const method of withOverrides(request.method, request.headers, target.query)) {
+  const methods = withOverrides(request.method, request.headers, target.query);
+  if (methods === null) return ambiguous(inspection, TWO_READINGS);
+  for (const method of methods) {
     const answer = decideMethod(inspection, { ...request, method }, target);
     if (answer.verdict === 'deny') return answer;
     allowed ??= answer;
@@ -102,8 +113,7 @@ function decideMethod(inspection: Inspection, request: InspectedRequest, target:
     if (found === 'yes') {
       return { verdict: 'deny', reason: 'request-denied', entry, nearest: deniedRequestText(entry) };
     }
-    if (found === 'perhaps')
-      return ambiguous(inspection, target.why === '' ? 'a query that has two readings' : target.why);
+    if (found === 'perhaps') return ambiguous(inspection, target.why === '' ? TWO_READINGS : target.why);
   }
   let doubt: string | null = null;
   for (const entry of inspection.allow) {
@@ -153,7 +163,7 @@ function denies(
   target: Target,
   located: Located,
 ): 'yes' | 'no' | 'perhaps' {
-  if (!hasMethod(entry, request.method)) return 'no';
+  if (!hasMethodLoosely(entry, request.method)) return 'no';
   const place = placeFor(entry, target, located);
   if (place === null) return 'no';
   const path = coversAll(entry.path) || patternMatchesLoosely(entry.path, place.segments);

@@ -74,10 +74,10 @@ export function patternMatches(pattern: readonly string[], place: Place): boolea
 
 /** True where every path that the inner pattern matches is matched by the outer one. */
 export function patternCovers(outer: readonly string[], inner: readonly string[]): boolean {
-  // A star of the inner pattern is a character that only a star of the outer one can take.
+  // A star of the inner pattern is a character that only a star of the outer one can take; an encoded slash is spelled out by both.
   const one = (glob: string, index: number): boolean => {
     const segment = inner[index] ?? '';
-    return segment !== ANY && (glob === segment || (segment !== '' && globMatches(glob, segment)));
+    return segment !== ANY && segmentMatches(glob, segment, doubtOf(segment)[0], false);
   };
   return walk(outer, inner, one, () => true);
 }

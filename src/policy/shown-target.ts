@@ -6,9 +6,10 @@ const VALUE = '…';
 const KEY = /^[A-Za-z0-9_.[\]-]{1,40}$/;
 /** Says whether Git fetches or pushes, and is one of two. */
 const GIT_SERVICE = /^service=git-(?:upload|receive)-pack$/;
-/** Tokens that say of themselves what they are: GitHub, GitLab, Slack, AWS, Google, npm, JWT. */
-const TOKEN =
-  /(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AKIA|ASIA|AIza|npm_)[\w-]{12,}|eyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?/g;
+/** Tokens that say of themselves what they are: GitHub, GitLab, Slack, AWS, Google, npm. */
+const TOKEN = /(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AKIA|ASIA|AIza|npm_)[\w-]{12,}/g;
+/** A JWT where the group is there. A head alone is taken too: else each `eyJ` in it would be tried, up to its end. */
+const JWT = /eyJ[\w-]{8,}(\.[\w-]{4,}(?:\.[\w-]*)?)?/g;
 
 /** The path without secrets that are known by their shape, and `?key=…&other=…`; Git's service keeps its value. Showing it again changes nothing. */
 export function shownTarget(target: string): string {
@@ -24,7 +25,13 @@ export function shownTarget(target: string): string {
 export function shownPath(path: string): string {
   const mark = path.search(/[?#]/);
   const bare = mark < 0 ? path : path.slice(0, mark);
-  return bare.replace(/;[^/]*/g, `;${VALUE}`).replace(TOKEN, VALUE);
+  return withoutTokens(bare.replace(/;[^/]*/g, `;${VALUE}`));
+}
+
+function withoutTokens(text: string): string {
+  return text
+    .replace(JWT, (head, rest: string | undefined) => (rest === undefined ? head : VALUE))
+    .replace(TOKEN, VALUE);
 }
 
 function shownPair(pair: string): string {
@@ -33,5 +40,5 @@ function shownPair(pair: string): string {
   // A short key that stands alone is a switch (`?acl`, `?uploads`); a longer one may be a secret.
   if (equals < 0) return KEY.test(name) && name.length <= 20 ? name : VALUE;
   if (GIT_SERVICE.test(pair)) return pair;
-  return `${KEY.test(name) ? name.replace(TOKEN, VALUE) : VALUE}=${equals === pair.length - 1 ? '' : VALUE}`;
+  return `${KEY.test(name) ? withoutTokens(name) : VALUE}=${equals === pair.length - 1 ? '' : VALUE}`;
 }

@@ -212,6 +212,7 @@ export class NativeEngine implements Engine {
     }
     if (known instanceof NativeOrigin) {
       if (kind === HEARD) known.listener.heard(this.#bytes.subarray(from, from + length), value === 1);
+      if (kind === DRAINED) known.drained();
       if (kind === LOST) known.lost(errnoName(-value));
       return;
     }

@@ -82,6 +82,8 @@ export interface Talker {
 export interface OriginListener {
   /** What it said, one read of it, only lent for this call; nothing more is read before ask(). `ended`: nothing more will come. */
   heard(bytes: Buffer, ended: boolean): void;
+  /** All that was said to it is in the kernel, where `sent` was false. */
+  originDrained(): void;
   /** Its descriptor is closed; the system's name of the error. */
   lost(errno: string): void;
 }
@@ -90,14 +92,16 @@ export interface OriginListener {
 export interface OriginWire {
   readonly address: string;
   listener: OriginListener;
-  /** A character a byte. @returns whether all is in the kernel; the rest follows by itself, a failure is told as a loss */
-  say(head: string, body: Uint8Array | null): boolean;
+  /** Whether all that was said is in the kernel; until then it cannot be adopted. */
+  readonly sent: boolean;
+  /** A character a byte. What the kernel does not take at once follows by itself; a failure is told as a loss. */
+  say(head: string, body: Uint8Array | null): void;
   ask(): void;
   /** Whether it is open and nothing has come. */
   quiet(): boolean;
   /** Nothing is told after it. */
   close(): void;
-  /** Gives it to Node's client, which will send its request into the void: the origin has it. `heard` is what was read. */
+  /** Where all is sent: gives it to Node's client, which will send its request into the void: the origin has it. `heard` is what was read. */
   adoptAsked(heard: Uint8Array): net.Socket;
 }
 
@@ -124,7 +128,7 @@ export interface Arrival {
   collect(): void;
   /** From now on `talker` answers. @returns false where the client has ended already */
   talk(talker: Talker): boolean;
-  /** As OriginWire.say; a failure is told as the client's going. */
+  /** A character a byte. @returns whether all is in the kernel; the rest follows by itself, a failure is told as the client's going */
   say(head: string, body: Uint8Array | null): boolean;
   /** Says the last of an answer and closes as Exchange.refuse does. */
   dismiss(answer: string): void;

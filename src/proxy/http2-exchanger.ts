@@ -49,7 +49,7 @@ export class Http2Exchanger implements Carrier {
     const { open, stream } = this.#order;
     open.attach(this);
     if (this.#recorded) return false;
-    if (stream.destroyed) return this.#end('client-gone');
+    if (stream.destroyed || stream.closed) return this.#end('client-gone');
     stream.once('close', () => {
       this.#origin?.close(stream.rstCode === NGHTTP2_NO_ERROR ? NGHTTP2_CANCEL : stream.rstCode);
       this.#end(this.#answered && stream.rstCode === NGHTTP2_NO_ERROR ? 'closed' : 'client-gone');
@@ -95,7 +95,7 @@ export class Http2Exchanger implements Carrier {
     this.#interim++;
     if (this.#interim > INTERIM_MAX) return this.fail('upstream-malformed', 'it sends interim responses without end');
     // Only the 100 that a client may wait for goes on, once.
-    if (status !== 100 || this.#continued || stream.headersSent || stream.destroyed) return;
+    if (status !== 100 || this.#continued || stream.headersSent || stream.destroyed || stream.closed) return;
     this.#continued = true;
     stream.additionalHeaders({ ':status': 100 });
   }
@@ -106,7 +106,7 @@ export class Http2Exchanger implements Carrier {
     flags: number,
   ): void {
     const { stream, budget, headers } = this.#order;
-    if (this.#recorded || stream.destroyed) return;
+    if (this.#recorded || stream.destroyed || stream.closed) return;
     this.#status = answer[':status'];
     this.#length = headers[':method'] === 'HEAD' ? undefined : answer['content-length'];
     const over = budget.announced('down', Number(this.#length ?? 0));
@@ -149,7 +149,7 @@ export class Http2Exchanger implements Carrier {
     if (this.#status !== undefined && whole) return;
     const { stream } = this.#order;
     // What it says by its code is for the client: gRPC lives on it.
-    if (!stream.headersSent && !stream.destroyed)
+    if (!stream.headersSent && !stream.destroyed && !stream.closed)
       return this.fail('upstream-closed', `the stream was reset (${origin.rstCode})`);
     this.#end('upstream-closed');
     stream.close(origin.rstCode === NGHTTP2_NO_ERROR ? NGHTTP2_INTERNAL_ERROR : origin.rstCode);
@@ -159,11 +159,13 @@ export class Http2Exchanger implements Carrier {
   fail(code: RequestErrorCode, detail: string | null, outcome: RequestErrorCode | OutcomeCode = code): void {
     if (this.#recorded) return;
     const { stream, refuse } = this.#order;
-    const began = stream.headersSent || stream.destroyed;
+    const began = stream.headersSent || stream.destroyed || stream.closed;
     this.#end(outcome);
     this.#origin?.close(NGHTTP2_CANCEL);
-    if (began) stream.close(NGHTTP2_INTERNAL_ERROR);
-    else refuse({ code, detail });
+    if (!began) refuse({ code, detail });
+    // One that the client has closed would live on with what is unread of its upload.
+    else if (stream.closed) stream.destroy();
+    else stream.close(NGHTTP2_INTERNAL_ERROR);
   }
 
   cut(outcome: CutOutcome, refusal: RequestErrorCode | null): void {

@@ -8,7 +8,7 @@ import { shownTarget } from '../policy/shown-target.ts';
 import type { HeadProblem } from './head.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import type { Facts, Passing } from './open-requests.ts';
-import { type Ask, letIn, type Routed, refuse } from './route.ts';
+import { type Ask, failed, letIn, type Routed, refuse } from './route.ts';
 
 /** A request as it stands on the wire, its authority already compared. */
 export interface InspectedAsk {
@@ -31,11 +31,24 @@ export function belowOf({ open }: InspectedConnection, target: string): Below {
 
 /** Decides and records. */
 export async function admit(connection: InspectedConnection, asked: InspectedAsk): Promise<Admitted> {
+  const ask = askOf(connection, asked);
+  const inside = belowOf(connection, asked.target);
+  try {
+    return await decide(connection, asked, ask, inside);
+  } catch (error) {
+    return failed(connection.ctx, ask, error, inside);
+  }
+}
+
+async function decide(
+  connection: InspectedConnection,
+  asked: InspectedAsk,
+  ask: Ask,
+  inside: Below,
+): Promise<Admitted> {
   const { ctx, open } = connection;
   const { policy } = ctx;
   const { authority, identity } = open;
-  const ask = askOf(connection, asked);
-  const inside = belowOf(connection, asked.target);
   const decision = policy.decide({
     authority,
     kind: 'connect',
@@ -53,8 +66,13 @@ export async function admit(connection: InspectedConnection, asked: InspectedAsk
     const denied = { verdict: 'deny', reason: found.reason, rule, nearest: found.nearest } as const;
     return refuse(ctx, ask, identity, { reason: found.reason, decision: denied, detail: found.detail, more });
   }
-  const addresses = open.addresses.filter((address) => policy.checkAddress(decision, authority, address).ok);
-  if (addresses.length === 0) return refuse(ctx, ask, identity, { reason: 'address-prohibited', decision, more });
+  // The connection to the origin stands already, or is made again to any of these: each must still be one that may be dialled.
+  for (const address of open.addresses) {
+    const check = policy.checkAddress(decision, authority, address);
+    if (check.ok) continue;
+    const detail = `${address} (${check.class}) may not be dialled any more; a new CONNECT resolves the name again`;
+    return refuse(ctx, ask, identity, { reason: check.reason, decision, detail, more });
+  }
   const { failure } = connection;
   const { reason, verdict } = decision;
   if (failure)
@@ -80,7 +98,7 @@ export async function admit(connection: InspectedConnection, asked: InspectedAsk
     policy: policy.digest,
     ...more,
   };
-  const routed = await letIn(ctx, ask, { decision, addresses, facts }, {});
+  const routed = await letIn(ctx, ask, { decision, addresses: open.addresses, facts }, {});
   return { ...routed, inspection: decision.inspect };
 }
 
@@ -135,6 +153,7 @@ function askOf({ open, client }: InspectedConnection, asked: InspectedAsk): Ask 
     method: asked.method,
     authority: open.authority,
     path: asked.target,
+    websocket: asked.websocket,
     proxyAuthorization: undefined,
     userAgent: asked.userAgent,
     startedMs: asked.startedMs,

@@ -58,6 +58,8 @@ export class InspectedHttp2 {
     });
     session.on('stream', (stream, _headers, flags, raw) => {
       stream.on('error', ignore);
+      // A reset without an error leaves it half alive while some of its upload is unread. Our own resets go out first.
+      stream.once('aborted', () => setImmediate(destroyStream, stream));
       void this.#stream(connection, origin, { stream, flags, raw: raw as unknown as string[] });
     });
   }
@@ -191,7 +193,8 @@ function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[
   const method = fieldValue(raw, ':method') ?? '';
   const target = fieldValue(raw, ':path') ?? '';
   if (ctx.draining) return { code: 'draining', detail: null };
-  if (method === 'CONNECT' || method === 'TRACE' || fieldValue(raw, ':protocol') !== undefined)
+  // An origin may know no case.
+  if (['CONNECT', 'TRACE'].includes(method.toUpperCase()) || fieldValue(raw, ':protocol') !== undefined)
     return { code: 'method-not-allowed', detail: `${method} is not forwarded` };
   if (fieldValue(raw, ':scheme') !== 'https') return { code: 'target-malformed', detail: ':scheme is not https' };
   if (!target.startsWith('/') && !(target === '*' && method === 'OPTIONS'))
@@ -206,7 +209,7 @@ function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[
 }
 
 function refuseStream(stream: http2.ServerHttp2Stream, refusal: Refusal): void {
-  if (stream.destroyed || stream.headersSent) return;
+  if (stream.destroyed || stream.closed || stream.headersSent) return;
   const response = refusalResponse({ ...refusal, keep: true });
   const headers: http2.OutgoingHttpHeaders = { ':status': response.status };
   for (let i = 0; i + 1 < response.headers.length; i += 2)
@@ -215,6 +218,10 @@ function refuseStream(stream: http2.ServerHttp2Stream, refusal: Refusal): void {
   stream.end(response.body);
   // What it still sends is read and dropped; its window bounds that.
   stream.resume();
+}
+
+function destroyStream(stream: http2.Http2Stream): void {
+  stream.destroy();
 }
 
 function destroySocket(socket: net.Socket): void {

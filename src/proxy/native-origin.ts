@@ -5,12 +5,13 @@ import net from 'node:net';
 import type { OriginListener, OriginWire } from './engine.ts';
 import type { NativeEngine } from './engine-native.ts';
 
-const IGNORED: OriginListener = { heard: () => {}, lost: () => {} };
+const IGNORED: OriginListener = { heard: () => {}, originDrained: () => {}, lost: () => {} };
 
 export class NativeOrigin implements OriginWire {
   readonly handle: number;
   readonly address: string;
   listener: OriginListener = IGNORED;
+  sent = true;
   readonly #engine: NativeEngine;
 
   constructor(engine: NativeEngine, handle: number, address: string) {
@@ -19,8 +20,13 @@ export class NativeOrigin implements OriginWire {
     this.address = address;
   }
 
-  say(head: string, body: Uint8Array | null): boolean {
-    return this.#engine.core.say(this.handle, head, body) === 1;
+  say(head: string, body: Uint8Array | null): void {
+    this.sent = this.#engine.core.say(this.handle, head, body) === 1;
+  }
+
+  drained(): void {
+    this.sent = true;
+    this.listener.originDrained();
   }
 
   ask(): void {

@@ -36,6 +36,8 @@ export class OpenRequest {
   /** Raw path and query of a plain-HTTP request; null for CONNECT. */
   readonly path: string | null;
   readonly decision: Passing;
+  /** Inside an inspected CONNECT, which wants a word of the rule for it. */
+  readonly websocket: boolean;
   /** Checked, in the order to be tried. */
   readonly addresses: readonly string[];
   readonly facts: Facts;
@@ -59,6 +61,7 @@ export class OpenRequest {
     this.path = ask.path;
     this.startedMs = ask.startedMs;
     this.decision = decision;
+    this.websocket = ask.websocket === true;
     this.addresses = addresses;
     this.facts = facts;
   }

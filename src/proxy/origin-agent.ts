@@ -7,10 +7,6 @@ import type { RequestErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { dial } from '../net/dial.ts';
 
-// How long an unused origin connection is kept, and how many for one key.
-const ORIGIN_IDLE_MS = 10_000;
-const ORIGIN_IDLE_MAX = 32;
-
 /** The dial's own failure, told apart from what Node's client throws. */
 export class DialError extends Error {
   readonly code: RequestErrorCode;
@@ -36,7 +32,8 @@ export class OriginAgent extends http.Agent {
   readonly #limits: Limits;
 
   constructor(limits: Limits) {
-    super({ keepAlive: true, maxFreeSockets: ORIGIN_IDLE_MAX, timeout: ORIGIN_IDLE_MS, scheduling: 'lifo' });
+    const { origin_idle_max: maxFreeSockets, origin_idle_ms: timeout } = limits;
+    super({ keepAlive: true, maxFreeSockets, timeout, scheduling: 'lifo' });
     this.#limits = limits;
   }
 

@@ -1,12 +1,9 @@
 // Origins that plain HTTP's short road keeps between two requests: by authority AND checked address set, as origin-agent.ts does on the
 // long one, so that a connection never serves another name. One that says anything unasked is closed: it would stand as the answer
 // to whoever asks next.
+import type { Limits, Meter } from '../limits.ts';
 import type { OriginListener, OriginWire } from './engine.ts';
 
-// How long an unused origin is kept, and how many for one key and in all.
-const IDLE_MS = 10_000;
-const IDLE_KEY_MAX = 32;
-const IDLE_MAX = 1_024;
 const SWEEP_MS = 1_000;
 
 /** A connection to an origin, with what it may be used for. */
@@ -27,6 +24,8 @@ export class PooledOrigin implements OriginListener {
     this.#pool.drop(this);
   }
 
+  originDrained(): void {}
+
   lost(): void {
     this.#pool.drop(this);
   }
@@ -35,9 +34,13 @@ export class PooledOrigin implements OriginListener {
 export class OriginPool {
   readonly #kept = new Map<string, PooledOrigin[]>();
   readonly #sweep: NodeJS.Timeout;
+  readonly #limits: Limits;
+  readonly #meter: Meter;
   #size = 0;
 
-  constructor() {
+  constructor(limits: Limits, meter: Meter) {
+    this.#limits = limits;
+    this.#meter = meter;
     this.#sweep = setInterval(() => this.closeOverdue(performance.now()), SWEEP_MS);
     this.#sweep.unref();
   }
@@ -56,15 +59,23 @@ export class OriginPool {
 
   /** @param hintMs how long the origin says that it keeps an idle connection; null where it says nothing */
   give(origin: PooledOrigin, hintMs: number | null): void {
-    const idleMs = Math.min(IDLE_MS, hintMs ?? IDLE_MS);
+    const idleMs = Math.min(this.#limits.origin_idle_ms, hintMs ?? Number.POSITIVE_INFINITY);
     const kept = this.#kept.get(origin.key);
-    if (idleMs <= 0 || this.#size >= IDLE_MAX || (kept?.length ?? 0) >= IDLE_KEY_MAX) return origin.wire.close();
+    const full = this.#full(kept?.length ?? 0);
+    if (full !== null) this.#meter.hit(full);
+    if (idleMs <= 0 || full !== null) return origin.wire.close();
     origin.untilMs = performance.now() + idleMs;
     origin.wire.listener = origin;
     origin.wire.ask();
     this.#size++;
     if (kept) kept.push(origin);
     else this.#kept.set(origin.key, [origin]);
+  }
+
+  /** The limit that keeps another one out. */
+  #full(ofKey: number): 'origin_idle_max' | 'origins_idle_max' | null {
+    if (ofKey >= this.#limits.origin_idle_max) return 'origin_idle_max';
+    return this.#size >= this.#limits.origins_idle_max ? 'origins_idle_max' : null;
   }
 
   /** Closes one that has ended or speaks unasked. */

@@ -1,6 +1,6 @@
 // Reads a plain-HTTP request and the head of an origin's answer where they have the one plain shape that nearly all have: whole in one
 // read, CRLF line ends, no folding, one way of framing, nothing that changes the connection. Whatever has another shape is left to
-// llhttp and Node's objects (native-forward.ts), so these readers refuse nothing and need no errors. PURE.
+// llhttp and Node's objects (forward.ts), so these readers refuse nothing and need no errors. PURE.
 import type { Buffer } from 'node:buffer';
 import { FIELD_LINES, fieldLines } from './field-lines.ts';
 
@@ -42,11 +42,12 @@ const REQUEST = new RegExp(
 );
 const ANSWER = new RegExp(`^HTTP/1\\.1 ([2-5][0-9][0-9]) ([\\t -~\\x80-\\xff]*)\\r\\n${FIELD_LINES}$`);
 // What a body or a connection may mean by these is llhttp's to say.
-const ODD_REQUEST = /\r\n(?:(?:expect|upgrade|trailer|transfer-encoding):|connection:(?![\t ]*keep-alive[\t ]*\r\n))/i;
+const ODD_REQUEST =
+  /\r\n(?:(?:expect|upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*keep-alive[\t ]*\r\n))/i;
 const ODD_ANSWER =
-  /\r\n(?:(?:upgrade|trailer|transfer-encoding):|connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
+  /\r\n(?:(?:upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
 const LENGTHS = /\r\ncontent-length:[\t ]*(?:(0|[1-9][0-9]{0,14})[\t ]*\r\n)?/gi;
-const CLOSES = /\r\nconnection:[\t ]*close/i;
+const CLOSES = /\r\n(?:proxy-)?connection:[\t ]*close/i;
 
 // The first letters of the methods, without CONNECT's.
 const METHODS = new Set([...'GHPDO'].map((letter) => letter.charCodeAt(0)));

@@ -1,9 +1,9 @@
 // After a swap of the policy: what was let through before is decided again, with what it asked for and who asked, and is cut or
 // kept. Thousands of tunnels take longer than a client should wait, so this goes in slices, between which all else runs.
 import type { RequestErrorCode } from '../errors.ts';
-import { decideRequest, type Inspection } from '../policy/inspect.ts';
+import { decideRequest, verdictBelow } from '../policy/inspect.ts';
 import type { ProxyContext } from './context.ts';
-import type { OpenRequest } from './open-requests.ts';
+import type { OpenRequest, Passing } from './open-requests.ts';
 
 /** What becomes of a request that was let through and would now be refused. */
 export type OnReload = 'keep' | 'cut';
@@ -60,7 +60,7 @@ function refusedNow(ctx: ProxyContext, open: OpenRequest): RequestErrorCode | nu
   const carries = (): boolean => true;
   const decision = policy.decide({ authority, kind, path, carries, identity, method: facts.method, now: Date.now() });
   if (decision.verdict === 'deny' || decision.verdict === 'challenge') return decision.reason;
-  const below = refusedBelow(ctx, open, decision.inspect);
+  const below = refusedBelow(ctx, open, decision);
   if (below !== null) return below;
   // Before the dial any of the addresses may become the one.
   for (const address of open.address === undefined ? open.addresses : [open.address]) {
@@ -76,12 +76,13 @@ function refusedNow(ctx: ProxyContext, open: OpenRequest): RequestErrorCode | nu
  */
 function refusedBelow(
   { limits }: ProxyContext,
-  { authority, path, facts, decision }: OpenRequest,
-  inspect: Inspection | null,
+  { authority, path, facts, decision, websocket }: OpenRequest,
+  { inspect, mode }: Passing,
 ): RequestErrorCode | null {
   if (inspect === null) return null;
   if (facts.tunnel === undefined) return decision.inspect === null ? 'request-not-allowed' : null;
   const request = { method: facts.method, target: path ?? '', host: authority.host, headers: null };
   const answer = decideRequest(inspect, request, limits);
-  return answer.verdict === 'deny' ? answer.reason : null;
+  if (answer.verdict === 'deny') return verdictBelow(answer, mode) === 'deny' ? answer.reason : null;
+  return websocket && !inspect.websocket && mode === 'enforce' ? 'request-not-allowed' : null;
 }

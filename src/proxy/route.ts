@@ -23,6 +23,8 @@ export interface Ask {
   readonly path: string | null;
   /** Whether a plain-HTTP request carries a field; a CONNECT is never asked. */
   readonly carries?: Carries;
+  /** Inside an inspected CONNECT: whether it asks for a WebSocket. */
+  readonly websocket?: boolean;
   readonly proxyAuthorization: string | undefined;
   readonly userAgent: string | undefined;
   /** On the clock of performance.now(): the head's arrival. */
@@ -48,9 +50,9 @@ export function route(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
 }
 
 /** Writing the record is the last thing that `follow` does, so a request that failed in it has none yet. */
-function failed(ctx: ProxyContext, ask: Ask, error: unknown): Routed {
+export function failed(ctx: ProxyContext, ask: Ask, error: unknown, more: Partial<Decided> = {}): Routed {
   ctx.log.error({ err: error, request: ask.id }, 'a request failed inside the proxy and was refused');
-  return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error' });
+  return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error', more });
 }
 
 function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {

@@ -61,7 +61,7 @@ export class ProxyServer {
     this.#engine = engine;
     this.#agent = new OriginAgent(ctx.limits);
     this.#reception = new Reception(ctx.limits, ctx.meter);
-    this.#short = { ctx, origins: new OriginPool(), forwards: 0 };
+    this.#short = { ctx, origins: new OriginPool(ctx.limits, ctx.meter), forwards: 0 };
     this.#inspected = new InspectedHttp(ctx, engine);
   }
 

@@ -50,6 +50,8 @@ interface Exchange {
   keeps: boolean;
   /** Something said to the client is not in the kernel yet. */
   waits: boolean;
+  /** The beginning of an answer for the long road that came before the whole request had gone out. */
+  early: Buffer | null;
   /** Whether the client has been told that nothing follows. */
   last: boolean;
   reused: boolean;
@@ -95,6 +97,7 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       left: 0,
       keeps: false,
       waits: false,
+      early: null,
       last: false,
       reused: false,
       retried: false,
@@ -159,7 +162,15 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       const { method } = now.request.head;
       const answer = readPlainAnswer(bytes, method, this.#host.ctx.limits.head_bytes);
       if (answer) this.#respond(now, answer, bytes);
-      else this.#handOver(now, now.open, now.origin, bytes);
+      else if (now.origin.wire.sent) this.#handOver(now, now.open, now.origin, bytes);
+      else now.early = Buffer.from(bytes);
+    });
+  }
+
+  originDrained(): void {
+    this.#guard(() => {
+      const now = this.#now;
+      if (now?.open && now.origin && now.early) this.#handOver(now, now.open, now.origin, now.early);
     });
   }
 
@@ -183,6 +194,8 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     if (body.length < bytes.length) now.keeps = false;
     now.left -= body.length;
     this.bytesDown += body.length;
+    // Whoever asks next need not wait until this client has read.
+    if (now.left === 0) this.#giveBack(now);
     now.waits = !this.#arrival.say(head, body);
     if (!now.waits) this.#goOn(now);
   }
@@ -191,17 +204,20 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     const now = this.#now;
     if (!now?.waits) return;
     now.waits = false;
+    this.#timer?.refresh();
     this.#guard(() => this.#goOn(now));
+  }
+
+  #giveBack(now: Exchange): void {
+    const { origin, answer } = now;
+    if (origin && answer && now.keeps) this.#host.origins.give(origin, idleHintMs(answer));
+    else origin?.wire.close();
+    now.origin = null;
   }
 
   #goOn(now: Exchange): void {
     if (now.left > 0) return now.origin?.wire.ask();
-    const { origins, ctx } = this.#host;
-    const { origin, answer } = now;
-    if (origin && answer && now.keeps) origins.give(origin, idleHintMs(answer));
-    else origin?.wire.close();
-    now.origin = null;
-    const last = now.last || ctx.closing;
+    const last = now.last || this.#host.ctx.closing;
     this.#end(now, 'closed');
     if (last) this.#arrival.dismiss('');
     else this.#home.rest(this.#arrival);
@@ -229,6 +245,8 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     if (!now) return;
     const { ctx } = this.#host;
     ctx.meter.hit('upstream_response_timeout_ms');
+    // The origin has said all; it is the client who does not read.
+    if (now.answer && now.left === 0) return this.#break(now, 'client-gone');
     this.#fail(now, 'upstream-timeout', `no progress for ${ctx.limits.upstream_response_timeout_ms} ms`);
   }
 

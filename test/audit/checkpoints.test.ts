@@ -174,6 +174,41 @@ describe('the roster', () => {
     expect(checkpointText(found, null)).toContain('"signature"');
   });
 
+  it('takes nothing in that would make the checkpoint unreadable, or says that it is from tomorrow', async () => {
+    write(0);
+    const of = (node: string, log: string, time = now): string =>
+      checkpointText(
+        { ...{ format: 1, node, time, log, last: null, stopped: false }, files: {}, roster: {} },
+        KEY.privateKey,
+      );
+    // As a bucket lists it: names below the folder of a node.
+    const here: Record<string, string> = {
+      'evil/sub/x.jsonl': of('evil', 'sub/x.jsonl'),
+      [`evil/${'x'.repeat(256)}`]: of('evil', 'x'.repeat(256)),
+      'evil/z\0.jsonl': of('evil', 'z\0.jsonl'),
+      'proxy-2/audit.jsonl': of('proxy-2', 'audit.jsonl', '2026-03-01T13:00:00.000Z'),
+      'proxy-3/audit.jsonl': of('proxy-3', 'audit.jsonl', '2026-03-01T13:00:00.001Z'),
+    };
+    const place = new FolderPlace(dir);
+    const names = Object.keys(here).map((name) => [
+      name.slice(0, name.indexOf('/')),
+      name.slice(name.indexOf('/') + 1),
+    ]);
+    place.folders = async () => [...new Set(names.map(([folder = '']) => folder))];
+    const { list, read } = place;
+    place.list = async (folder) => {
+      const logs = names.flatMap(([one, log]) => (one === folder ? [`${log}.checkpoint.json`] : []));
+      return logs.length > 0 ? new Set(logs) : list.call(place, folder);
+    };
+    place.read = async (folder, name) =>
+      here[`${folder}/${name.replace('.checkpoint.json', '')}`] ?? read.call(place, folder, name);
+    await shipper(0, { ship: { place, key: KEY.privateKey }, checkpoints: null }).round();
+    expect(Object.keys(checkpoint(dir, 'proxy-1').roster).sort()).toEqual([
+      `evil/${'x'.repeat(256)}`,
+      'proxy-2/audit.jsonl',
+    ]);
+  });
+
   it('keeps those that spoke last, up to its limit, and says that it leaves some out', async () => {
     const entry = (hour: number) => {
       const time = `2026-03-01T${String(hour).padStart(2, '0')}:00:00.000Z`;
@@ -184,6 +219,7 @@ describe('the roster', () => {
     expect(book.recall(roster)).toBe(false);
     expect(book.recall({ 'proxy-4/audit.jsonl': entry(4), 'me/audit.jsonl': entry(9) })).toBe(true);
     expect(Object.keys(book.roster)).toEqual([4, 3, 2].map((hour) => `proxy-${hour}/audit.jsonl`));
+    expect(book.recall({ 'evil/sub/x.jsonl': entry(9), '/x': entry(9), evil: entry(9) })).toBe(false);
     book.recall({ 'proxy-4/audit.jsonl': { ...entry(2), seq: 1 } });
     expect(book.roster['proxy-4/audit.jsonl']).toEqual({ ...entry(4), first: entry(2).first });
   });

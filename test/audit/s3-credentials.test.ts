@@ -107,6 +107,12 @@ describe('the token of a workload', () => {
       { status: 403, text: '<E><Code>AccessDenied</Code></E>' },
       /gives none for arn:\S+: 403 AccessDenied$/,
     ],
+    [
+      'a refusal that writes what it likes',
+      {},
+      { status: 403, text: '<E><Code>&#x1B;[2J the.token</Code></E>' },
+      /gives none for arn:\S+: 403$/,
+    ],
     ['half of an answer', {}, { status: 200, text: given('A', '').slice(0, 90) }, /are no credentials/],
     ['no end', {}, { status: 200, text: given('A', 'soon') }, /are no credentials/],
     ['no role', { AWS_ROLE_ARN: undefined }, { status: 200, text: '' }, /AWS_ROLE_ARN is not/],
@@ -181,4 +187,8 @@ it('reads flat elements, their entities once, and nothing that is not whole', ()
   expect(xmlTexts('<Key><b/></Key><Key>y</Key><Key>z', 'Key')).toEqual(['y']);
   expect(xmlText('<Keys>x</Keys>', 'Key')).toBeNull();
   expect(xmlText('<Key>&#x110000;</Key>', 'Key')).toBe('&#x110000;');
+  expect(xmlText('<Key>a&#xD800;b&#xD83D;&#xDE00;</Key>', 'Key')).toBe('a\ufffdb\u{1f600}');
+  // Each open one would be searched for its end, up to the end of all.
+  expect(xmlTexts(`${'<Key>'.repeat(2_000_000)}x</Key>`, 'Key')).toEqual(['x']);
+  expect(xmlTexts(`${'<Key>x'.repeat(2_000_000)}`, 'Key')).toEqual([]);
 });

@@ -157,6 +157,21 @@ describe('a round to a bucket', () => {
     await expect(shipper().round()).rejects.toMatchObject({ code: 'ship-conflict' });
   });
 
+  it('fetches nothing of the name of a segment that is far longer than it', async () => {
+    write();
+    const { shipped } = await shipper().round();
+    const key = `egress/proxy-1/${shipped[0]}.gz`;
+    const size = store.objects.get(key)?.length ?? 0;
+    store.objects.delete('egress/proxy-1/audit.jsonl.checkpoint.json');
+    for (const bytes of [2 * size + 65_536, 2 * size + 65_537]) {
+      store.objects.set(key, Buffer.alloc(bytes));
+      store.asked.length = 0;
+      await expect(shipper().round()).rejects.toMatchObject({ code: 'ship-conflict' });
+      expect(store.asked.includes(`GET ${key}`)).toBe(bytes <= 2 * size + 65_536);
+    }
+    expect(leftovers()).toEqual([]);
+  });
+
   it('takes away what a process that was killed has left, and nothing of one that lives', async () => {
     const left = (pid: number): string => join(scratch.directory, `.audit.jsonl.000000000001-aaaaaaaa.gz.ship-${pid}`);
     // No process can have this number.

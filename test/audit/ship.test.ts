@@ -7,7 +7,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Checkpoint, checkpointText, isSigned, parseCheckpoint } from '../../src/audit/checkpoint.ts';
 import { FolderPlace } from '../../src/audit/folder-place.ts';
-import { nodeFolder } from '../../src/audit/second-place.ts';
+import { contentHash, nodeFolder } from '../../src/audit/second-place.ts';
 import { Shipper } from '../../src/audit/ship.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { type Shipped, verifyShipped } from '../../src/audit/verify-shipped.ts';
@@ -165,6 +165,33 @@ describe('a round', () => {
     expect(there().filter((name) => name.includes('.part'))).toEqual([]);
   });
 
+  it('does not sign what somebody else wrote into its checkpoint, also not under the name of another node', async () => {
+    written().close();
+    const { shipped } = await shipper().round();
+    const place = join(folder(), 'audit.jsonl.checkpoint.json');
+    const text = fs.readFileSync(place, 'utf8');
+    const { files } = parseCheckpoint(text) as Checkpoint;
+    const [name = ''] = shipped;
+    const forged = { ...(parseCheckpoint(text) as Checkpoint) };
+    forged.files = {
+      ...files,
+      [name]: { sha256: 'f'.repeat(64), bytes: 1 },
+      other: { sha256: 'e'.repeat(64), bytes: 1 },
+    };
+    const texts = [
+      JSON.stringify(forged),
+      checkpointText(forged, OTHER.privateKey),
+      checkpointText({ ...forged, node: 'proxy-2' }, KEY.privateKey),
+      checkpointText({ ...forged, log: 'other.jsonl' }, KEY.privateKey),
+    ];
+    for (const one of texts) {
+      fs.writeFileSync(place, one);
+      await shipper().round();
+      expect(parseCheckpoint(fs.readFileSync(place, 'utf8'))).toMatchObject({ node: 'proxy-1', files });
+      expect(await check()).toMatchObject([{ complete: true }]);
+    }
+  });
+
   it('ships again what the second place has lost, and leaves no half of a file', async () => {
     const log = written();
     const ship = shipper();
@@ -246,6 +273,28 @@ describe('a verification of the second place', () => {
     expect(await check()).toMatchObject([{ complete: true }]);
     damage();
     expect((await why()).join('\n')).toMatch(expected);
+  });
+
+  it('unpacks no more of a file than was shipped', async () => {
+    const size = gunzipSync(fs.readFileSync(place(0))).length;
+    expect(await contentHash(place(0), size)).toBe(await contentHash(place(0)));
+    expect(await contentHash(place(0), size - 1)).toBeNull();
+    // Broken at its end, which nobody comes to.
+    const long = gzipSync(Buffer.concat([gunzipSync(fs.readFileSync(place(0))), Buffer.alloc(10_000_000)]));
+    fs.writeFileSync(place(0), long.subarray(0, -8));
+    const problems = (await check()).flatMap((one) => one.problems.filter(({ file }) => file === place(0)));
+    expect(problems.map((one) => one.why)).toContain('it is not what was shipped');
+  });
+
+  it('reads no checkpoint that is longer than any, and nothing that is no file', async () => {
+    const text = fs.readFileSync(checkpointFile(), 'utf8');
+    fs.writeFileSync(checkpointFile(), text.padEnd(33_554_432));
+    expect(await check()).toMatchObject([{ complete: true }]);
+    fs.writeFileSync(checkpointFile(), text.padEnd(33_554_433));
+    expect(await why()).toEqual(['the checkpoint cannot be read']);
+    fs.rmSync(checkpointFile());
+    fs.mkdirSync(checkpointFile());
+    expect(await why()).toEqual(['the checkpoint cannot be read']);
   });
 
   it('misses a node that is expected', async () => {

@@ -110,14 +110,15 @@ describe('sallyport audit verify of logs and their checkpoints', () => {
     writeFileSync(key, publicKey.export({ type: 'spki', format: 'pem' }));
     const files = ['proxy-1', 'proxy-2'].map((name) => node(dir, name, every(30, 0)));
     const to = { place: new FolderPlace(place), key: privateKey };
-    for (const name of ['proxy-1', 'proxy-2', 'proxy-1'])
-      await new Shipper({
-        ...{ file: join(dir, name, 'audit.jsonl'), node: name, ship: null, checkpoints: to, rosterMax: 9 },
-        now: () => new Date(NOW),
+    const round = (name: string, at: number, log = 'audit.jsonl') =>
+      new Shipper({
+        ...{ file: join(dir, name, log), node: name, ship: null, checkpoints: to, rosterMax: 9 },
+        now: () => new Date(at),
       }).round();
+    for (const name of ['proxy-1', 'proxy-2', 'proxy-1']) await round(name, NOW);
     const verify = (...args: string[]) =>
       type(['audit', 'verify', '--log', dir, '--checkpoints', place, '--key', key, ...args]);
-    return { dir, place, files, verify };
+    return { dir, place, files, verify, round };
   }
 
   it('says that a log was cut off at its end, and that it is another one', async () => {
@@ -135,6 +136,34 @@ describe('sallyport audit verify of logs and their checkpoints', () => {
     rmSync(file);
     node(join(file, '..', '..'), 'proxy-1', every(40, 0));
     expect(await verify()).toMatchObject({ code: 1, out: expect.stringContaining('or is another log') });
+  });
+
+  it('says that an older checkpoint was put back, though the log that was cut to it agrees', async () => {
+    const { verify, files, place, round } = await signed();
+    const [, file = ''] = files;
+    const name = join(place, 'proxy-2', 'audit.jsonl.checkpoint.json');
+    const [checkpoint, log] = [readFileSync(name), readFileSync(file)];
+    rmSync(file);
+    node(join(file, '..', '..'), 'proxy-2', every(40, 0));
+    await round('proxy-2', NOW + 60_000);
+    await round('proxy-1', NOW + 61_000);
+    expect(await verify()).toMatchObject({ code: 0, err: '' });
+    writeFileSync(name, checkpoint);
+    writeFileSync(file, log);
+    expect(await verify()).toMatchObject({ code: 1, out: expect.stringContaining('an older one was put back') });
+  });
+
+  it('misses one log of a node that has others', async () => {
+    const { verify, files, round } = await signed();
+    const [, file = ''] = files;
+    const other = file.replace('audit.jsonl', 'other.jsonl');
+    writeFileSync(other, readFileSync(file));
+    await round('proxy-2', NOW, 'other.jsonl');
+    await round('proxy-1', NOW);
+    rmSync(other);
+    const { code, out } = await verify('--json');
+    expect([code, JSON.parse(out)]).toMatchObject([1, { verdict: 'gaps', missing: [] }]);
+    expect(out).toContain('other nodes have seen its log other.jsonl, and it is not here');
   });
 
   it('misses a node that others have seen, and believes no other key', async () => {

@@ -1,6 +1,7 @@
 // What is allowed must be the same in every reading that an origin may make of it: spellings by the thousand, held against readers of our own.
 
 import { describe, expect, it } from 'vitest';
+import { inspectionCovers } from '../../src/policy/inspect-cover.ts';
 import { patternCovers } from '../../src/policy/path-pattern.ts';
 import fc from '../support/property.ts';
 import { ask, inspection } from './inspect-support.ts';
@@ -116,5 +117,23 @@ describe('whatever the spelling', () => {
       }),
       { numRuns: 2_000 },
     );
+  });
+
+  it('a ceiling lets through what it is said to cover, with slashes that are encoded too', () => {
+    const segment = fc.constantFrom('a', '*', 'a*', '*%2Fb', 'a%2Fb', 'a%2F*', '**');
+    const pattern = fc.array(segment, { minLength: 1, maxLength: 4 }).map((parts) => `/${parts.join('/')}`);
+    const plain = fc.array(fc.constantFrom('a', 'a%2Fb', 'a%2fb', 'b'), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(pattern, pattern, plain, (outer, inner, segments) => {
+        const [ceiling, line] = [inspection([{ path: outer }]), inspection([{ path: inner }])];
+        const what = `GET /${segments.join('/')}`;
+        if (inspectionCovers(ceiling, line) && ask(line, what) === 'allow') expect(ask(ceiling, what)).toBe('allow');
+      }),
+      { numRuns: 4_000 },
+    );
+    const slash = inspection([{ path: '/acme/a%2Fb' }]);
+    expect(inspectionCovers(inspection([{ path: '/acme/*' }]), slash)).toBe(false);
+    expect(inspectionCovers(inspection([{ path: '/acme/*%2Fb' }]), slash)).toBe(true);
+    expect(inspectionCovers(inspection([{ path: '/acme/**' }]), slash)).toBe(true);
   });
 });

@@ -192,6 +192,31 @@ describe('conditions', () => {
     expect(ask(read, 'POST /x?_method=DELETE')).toBe(NOT_ALLOWED);
   });
 
+  it.each([
+    ['_%6dethod=DELETE', NOT_ALLOWED],
+    ['_METHOD=DELETE', NOT_ALLOWED],
+    ['%5fMeth%6Fd=delete', NOT_ALLOWED],
+    ['.method[]=DELETE', NOT_ALLOWED],
+    ['_method=POST&_method=DELETE', NOT_ALLOWED],
+    ['_method=DELETE&x=%zz', AMBIGUOUS],
+    ['_%6Dethod=DELETE&x=%ff', AMBIGUOUS],
+    ['a;_method=DELETE', AMBIGUOUS],
+    ['a;_%4dETHOD=DELETE', AMBIGUOUS],
+    ['_method=post', 'allow'],
+    ['method=DELETE', 'allow'],
+    ['a;b=%zz', 'allow'],
+  ])('hold for the method that the query names in any spelling: ?%s', (query, answer) => {
+    const post = inspection([{ path: '/acme/**', methods: ['POST'] }]);
+    expect(ask(post, `POST /acme/x?${query}`)).toBe(answer);
+  });
+
+  it('of a deny by method hold whatever its case', () => {
+    const some = inspection([{ methods: null }], [{ path: '/x', methods: ['DELETE'] }, { path: '/y' }]);
+    for (const method of ['DELETE', 'delete', 'Delete']) expect(ask(some, `${method} /x`)).toBe(DENIED);
+    for (const method of ['GET', 'get']) expect(ask(some, `${method} /y`)).toBe(DENIED);
+    expect(ask(some, 'get /x')).toBe('allow');
+  });
+
   it('cannot be led past by a header field that names another path', () => {
     const some = inspection([{ path: '/x/**' }]);
     expect(ask(some, 'GET /x', { headers: ['X-Original-URL', '/admin'] })).toBe(AMBIGUOUS);
@@ -202,7 +227,7 @@ describe('conditions', () => {
   it('of methods: any is neither a tunnel nor an echo', () => {
     const any = inspection([{ methods: null }]);
     for (const method of ['GET', 'PROPFIND', 'get']) expect(ask(any, `${method} /`)).toBe('allow');
-    for (const method of ['CONNECT', 'TRACE']) expect(ask(any, `${method} /`)).toBe(NOT_ALLOWED);
+    for (const method of ['CONNECT', 'TRACE', 'connect', 'Trace']) expect(ask(any, `${method} /`)).toBe(NOT_ALLOWED);
     expect(ask(inspection([{ methods: ['GET'] }]), 'get /')).toBe(NOT_ALLOWED);
   });
 });

@@ -20,7 +20,18 @@ describe('a target in a record', () => {
     ['/x/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-DEF_1/y', '/x/…/y'],
     ['/x/AKIAIOSFODNN7EXAMPLE', '/x/…'],
     ['/search?X-Amz-Signature=abc&X-Amz-Credential=d%2Fe', '/search?X-Amz-Signature=…&X-Amz-Credential=…'],
+    ['/x/eyJeyJhbGciOiJI.eyJzdWIiOiIxIn0', '/x/…'],
+    ['/x/eyJhbGciOiJeyJI.eyJzdWIiOiIxIn0.', '/x/…'],
+    ['/x/eyJhbGciOiJI/eyJzdWI.abcd', '/x/eyJhbGciOiJI/eyJzdWI.abcd'],
+    ['/x/eyJhbGciOiJI_ghp_0123456789abcdef', '/x/eyJhbGciOiJI_…'],
+    ['/x/eyJhbGciAKIA0123456789abcdef.eyJzdWIiOiIxIn0.sig', '/x/…'],
   ])('%s: %s', (target, shown) => expect(shownTarget(target)).toBe(shown));
+
+  it('of heads of tokens without an end stays as it is, however long', () => {
+    const path = `/${'eyJ'.repeat(1_048_576)}`;
+    expect(shownTarget(path)).toBe(path);
+    expect(shownTarget(`${path}.abcd`)).toBe('/…');
+  });
 
   it('has no query where the path alone is wanted', () => {
     expect(shownPath('/acme/x;v=1?token=s3cret')).toBe('/acme/x;…');

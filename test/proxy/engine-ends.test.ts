@@ -1,5 +1,4 @@
 // The conformance suite of the engine contract, part two: tunnels that do not end in order, bounds, and what is left afterwards.
-import { readFileSync } from 'node:fs';
 import type net from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
 import { LIMIT_SPECS } from '../../src/limits.ts';
@@ -14,6 +13,7 @@ import {
   ENGINES,
   eventually,
   holdDials,
+  KERNEL_BYTES,
   openFds,
   type RawOrigin,
   type Rig,
@@ -24,10 +24,6 @@ import {
 
 const MB = 1_000_000;
 const HOST = 'origin.test';
-/** What the kernel may hold of one direction: the buffers of both connections, as far as it lets them grow. */
-const KERNEL_BYTES = ['tcp_rmem', 'tcp_wmem']
-  .map((name) => readFileSync(`/proc/sys/net/ipv4/${name}`, 'latin1'))
-  .reduce((sum, triple) => sum + 2 * Number(triple.trim().split(/\s+/)[2]), 0);
 const IDLE_MS = LIMIT_SPECS.tunnel_idle_ms.default;
 
 describe.each(ENGINES)('the $name engine', ({ make }) => {

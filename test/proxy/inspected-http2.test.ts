@@ -5,7 +5,17 @@ import tls from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { hasProgram } from '../support/programs.ts';
 import { run } from '../support/proxy-process.ts';
-import { FLAG, FRAME, FrameReader, fields, frame, PREFACE, requestFields, resetFrame } from '../support/raw-http2.ts';
+import {
+  FLAG,
+  FRAME,
+  type Frame,
+  FrameReader,
+  fields,
+  frame,
+  PREFACE,
+  requestFields,
+  resetFrame,
+} from '../support/raw-http2.ts';
 import { HOST, hostCertificate, type Stage, type StageOptions, stageFor } from './inspected-support.ts';
 import { atEnd, ENGINES, eventually, turns } from './support.ts';
 
@@ -43,7 +53,7 @@ async function http2Stage(handler: Handler, options: StageOptions = {}): Promise
 }
 
 /** A client and an origin that speak frames. */
-async function rawStage(options: StageOptions = {}) {
+async function rawStage(options: StageOptions = {}, settings?: Buffer) {
   const seen = new FrameReader();
   const peers: tls.TLSSocket[] = [];
   const server = tls.createServer({ ...hostCertificate(), ALPNProtocols: ['h2'] }, (socket) => {
@@ -54,7 +64,7 @@ async function rawStage(options: StageOptions = {}) {
       left -= skipped;
       seen.take(chunk.subarray(skipped));
     });
-    socket.write(frame(FRAME.settings, 0, 0));
+    socket.write(frame(FRAME.settings, 0, 0, settings));
     peers.push(socket);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -67,6 +77,9 @@ async function rawStage(options: StageOptions = {}) {
   raw.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]));
   return { ...stage, raw, seen, heard, peers };
 }
+
+/** SETTINGS_INITIAL_WINDOW_SIZE of 0: who says it takes no body before it says so. */
+const NO_WINDOW = Buffer.from('000400000000', 'hex');
 
 interface Answer {
   readonly status: number | undefined;
@@ -152,6 +165,7 @@ describe('a stream', () => {
     ['a malformed authority', { ':authority': `${HOST}:99999` }, 400, 'host-header'],
     ['http as its scheme', { ':scheme': 'http' }, 400, 'target-malformed'],
     ['TRACE', { ':method': 'TRACE' }, 405, 'method-not-allowed'],
+    ['TRACE in another case', { ':method': 'Trace' }, 405, 'method-not-allowed'],
   ])('with %s never reaches the origin', async (_, headers, status, code) => {
     const seen: unknown[] = [];
     const { session, rig } = await http2Stage((stream, got) => {
@@ -261,6 +275,30 @@ describe('a stream', () => {
       );
     },
   );
+
+  it.each<[string, (peer: tls.TLSSocket | undefined) => void]>([
+    ['answers', (peer) => peer?.write(frame(FRAME.headers, FLAG.endHeaders, 1, fields({ ':status': '200' })))],
+    ['says 100', (peer) => peer?.write(frame(FRAME.headers, FLAG.endHeaders, 1, fields({ ':status': '100' })))],
+    ['resets it', (peer) => peer?.write(resetFrame(1, http2.constants.NGHTTP2_REFUSED_STREAM))],
+  ])('that is reset without an error while its upload is held back has ended, though the origin %s', async (_, say) => {
+    const { raw, rig, target, seen, heard, peers } = await rawStage({}, NO_WINDOW);
+    raw.write(frame(FRAME.headers, FLAG.endHeaders, 1, requestFields(target, '/', 'POST')));
+    const acked = ({ type, flags }: Frame): boolean => type === FRAME.settings && (flags & FLAG.ack) !== 0;
+    await eventually(() => seen.frames.some(acked), 'the origin takes no body');
+    await eventually(() => seen.frames.some(({ type }) => type === FRAME.headers), 'the origin has the request');
+    for (let i = 0; i < 4; i += 1) raw.write(frame(FRAME.data, 0, 1, Buffer.alloc(16_000)));
+    await eventually(() => (rig.ctx.open.get('r2')?.bytesUp ?? 0) >= 16_000, 'the upload is held back');
+    raw.write(resetFrame(1, http2.constants.NGHTTP2_NO_ERROR));
+    const pings = () => heard.frames.filter(({ type }) => type === FRAME.ping).length;
+    raw.write(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+    await eventually(() => pings() === 1, 'the reset is read');
+    say(peers[0]);
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ id: 'r2', outcome: 'client-gone' });
+    await turns();
+    raw.write(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+    await eventually(() => pings() === 2, 'the session goes on');
+    expect(rig.logText()).not.toContain('failed inside');
+  });
 
   it('that is killed is reset at both ends; a killed CONNECT ends all', async () => {
     const { session, rig } = await http2Stage((stream) => stream.respond({ ':status': 200 }));

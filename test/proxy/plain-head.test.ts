@@ -37,7 +37,7 @@ describe('a plain request', () => {
   it.each([
     'Connection: keep-alive',
     'connection:Keep-Alive',
-    'Proxy-Connection: close',
+    'Proxy-Connection: Keep-Alive',
     'Upgrade-Insecure-Requests: 1',
     'X-Transfer-Encoding: chunked',
   ])('may say %s', (field) => {
@@ -74,6 +74,7 @@ describe('a plain request', () => {
     ['Expect', `${line}Expect: 100-continue\r\n\r\n`],
     ['Upgrade', `${line}upgrade: websocket\r\n\r\n`],
     ['Connection: close', `${line}Connection: close\r\n\r\n`],
+    ['Proxy-Connection: close', `${line}Proxy-Connection: close\r\n\r\n`],
     ['Connection with a name', `${line}Connection: keep-alive, X\r\n\r\n`],
     ['a folded line', `${line}X: a\r\n b\r\n\r\n`],
     ['a space before the colon', `${line}X : a\r\n\r\n`],
@@ -108,6 +109,7 @@ describe('a plain answer', () => {
 
   it('says whether the origin keeps the connection', () => {
     expect(answer(`${ok}Content-Length: 0\r\nConnection: close\r\n\r\n`)?.keeps).toBe(false);
+    expect(answer(`${ok}Content-Length: 0\r\nProxy-Connection: close\r\n\r\n`)?.keeps).toBe(false);
     expect(answer(`${ok}Content-Length: 0\r\nConnection: Keep-Alive\r\n\r\n`)?.keeps).toBe(true);
   });
 

@@ -1,12 +1,16 @@
 // Plain HTTP's short road beside the long one: whatever an origin answers, client, origin and records see the same on every engine; and
 // what only the short road has: kept origins, requests that come later, answers larger than a read, connections between two requests.
-import { describe, expect, it } from 'vitest';
+import type net from 'node:net';
+import { describe, expect, it, vi } from 'vitest';
+import type { NativeEngine } from '../../src/proxy/engine-native.ts';
+import { NativeOrigin } from '../../src/proxy/native-origin.ts';
 import { startOrigin } from '../support/origin.ts';
 import {
   allowing,
   atEnd,
   ENGINES,
   eventually,
+  KERNEL_BYTES,
   type RawOrigin,
   type Rig,
   rawOrigin,
@@ -140,7 +144,7 @@ describe('an answer', () => {
   });
 });
 
-describe.each(ENGINES)('the $name engine', ({ make }) => {
+describe.each(ENGINES)('the $name engine', ({ name, make }) => {
   it('asks again on the connection that the origin has kept, for another client too', async () => {
     const w = await world(make);
     const client = await w.rig.send(w.get('/1'));
@@ -175,6 +179,65 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     second.send(`${OK}Content-Length: 1\r\n\r\nb`);
     expect(await client.readResponse()).toMatchObject({ status: 200, body: 'b' });
   });
+
+  // Node's agent has no such look: there, what comes in the turn of the request is its answer.
+  it.runIf(name === 'native')(
+    'gives nobody what a kept origin says unasked in the turn that it is taken in',
+    async () => {
+      const w = await world(make);
+      const client = await w.rig.send(w.get('/1'));
+      const peer = await w.origin.peer();
+      await peer.readUntil('\r\n\r\n');
+      peer.send(`${OK}Content-Length: 1\r\n\r\na`);
+      await client.readResponse();
+      await w.rig.recorder.endedAt(1);
+      await turns();
+      client.send(w.get('/2'));
+      peer.send(`${OK}Content-Length: 8\r\n\r\nsmuggled`);
+      const second = await w.origin.peer(2);
+      await second.readUntil('\r\n\r\n');
+      second.send(`${OK}Content-Length: 1\r\n\r\nb`);
+      expect(await client.readResponse()).toMatchObject({ status: 200, body: 'b' });
+    },
+  );
+
+  it.runIf(name === 'native')(
+    'lets no origin have another request while it owes the body of the last; an odd answer waits for it',
+    async () => {
+      const said = vi.spyOn(NativeOrigin.prototype, 'say');
+      atEnd(() => said.mockRestore());
+      const sockets: net.Socket[] = [];
+      const origin = await startOrigin((socket) => {
+        socket.pause();
+        sockets.push(socket);
+      });
+      atEnd(() => origin.close());
+      const policy = allowing(HOST, origin.port, 'http');
+      const rig = await startRig({ policy, names: { [HOST]: ['127.0.0.1'] }, engine: make });
+      const body = 'x'.repeat(50_000);
+      const post = `POST http://${HOST}:${origin.port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+      const client = await rig.client();
+      // Nobody reads at the origin: at some request the kernel takes no more.
+      const sent = (): boolean => (said.mock.contexts.at(-1) as NativeOrigin).sent;
+      let posts = 0;
+      for (;;) {
+        client.send(post);
+        posts++;
+        await eventually(() => said.mock.calls.length === posts, 'the request is on its way');
+        if (!sent()) break;
+        sockets[0]?.write(`${OK}Content-Length: 1\r\n\r\na`);
+        expect((await client.readResponse()).body).toBe('a');
+        expect(posts * body.length).toBeLessThan(KERNEL_BYTES);
+      }
+      expect(sockets).toHaveLength(1);
+      sockets[0]?.write(`${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`);
+      await turns();
+      sockets[0]?.resume();
+      const head = await client.readHead();
+      expect(head).toMatchObject({ status: 200, headers: { 'transfer-encoding': 'chunked' } });
+      expect((await rig.recorder.endedAt(posts)).outcome).toBe('closed');
+    },
+  );
 
   it('takes an odd request behind plain ones, and a plain one behind that', async () => {
     const asked: string[] = [];
@@ -221,6 +284,29 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     expect(body.equals(Buffer.alloc(total, 'abcdefg'))).toBe(true);
     expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_down: total });
   });
+
+  it.runIf(name === 'native')(
+    'gives the origin back when it has said all; a client that does not read is let go, and it is not the origin that was late',
+    async () => {
+      const w = await world(make, { upstream_response_timeout_ms: 1_000 });
+      const { core } = w.rig.engine as NativeEngine;
+      const { say } = core;
+      // The kernel of a client that reads takes all; of this one nothing more, as far as it says.
+      core.say = (handle, head, body) =>
+        head.includes('slow') ? say.call(core, handle, head, body) * 0 : say.call(core, handle, head, body);
+      const slow = await w.rig.send(w.get('/1'));
+      const peer = await w.origin.peer();
+      await peer.readUntil('\r\n\r\n');
+      peer.send(`${OK}X: slow\r\nContent-Length: 1\r\n\r\na`);
+      await slow.readResponse();
+      const next = await w.rig.send(w.get('/next'));
+      expect((await peer.readUntil('\r\n\r\n')).toString('latin1')).toMatch(/^GET \/next /);
+      peer.send(`${OK}Content-Length: 1\r\n\r\nb`);
+      expect(await next.readResponse()).toMatchObject({ status: 200, body: 'b' });
+      await slow.readAll();
+      expect(await w.rig.recorder.endedAt(2)).toMatchObject({ outcome: 'client-gone', bytes_down: 1 });
+    },
+  );
 
   it.each(['half', 'whole'])('ends the request where its client leaves (%s)', async (how) => {
     const w = await world(make);

@@ -1,6 +1,6 @@
 // The data plane in this process, over real sockets: context, engine and server from a policy given as YAML text, records
 // kept in memory, names answered by script. Nothing here leaves loopback, and nothing waits by the clock.
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -322,6 +322,10 @@ export async function turns(count = 20): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
+/** What the kernel may hold of one direction: the buffers of both connections, as far as it lets them grow. */
+export const KERNEL_BYTES = ['tcp_rmem', 'tcp_wmem']
+  .map((name) => readFileSync(`/proc/sys/net/ipv4/${name}`, 'latin1'))
+  .reduce((sum, triple) => sum + 2 * Number(triple.trim().split(/\s+/)[2]), 0);
 /** Open descriptors of this process. */
 export const openFds = (): number => readdirSync('/proc/self/fd').length;
 

@@ -9,7 +9,7 @@ import { type NodeStatement, stateAll, stateLog } from '../../audit/nodes.ts';
 import { repairAudit } from '../../audit/repair.ts';
 import { nodeFolder } from '../../audit/second-place.ts';
 import { type Verification, verifyAudit } from '../../audit/verify.ts';
-import { heldToCheckpoint } from '../../audit/verify-checkpoint.ts';
+import { heldToCheckpoint, heldToSeen } from '../../audit/verify-checkpoint.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import { auditFile, auditLogs, logsAt, noAuditLog, publicKeys } from '../audit-file.ts';
@@ -60,9 +60,9 @@ async function heldTo(
     const dir = await checkpointsOf(place, scratch, typed);
     const { found, seen } = readCheckpoints(dir, keys);
     const held: NodeStatement[] = [];
-    for (const node of nodes) held.push(await heldToCheckpoint(node, found));
+    for (const node of nodes) held.push(await heldToCheckpoint(node, found, seen));
     const here = new Set(nodes.map(({ node }) => nodeFolder(node ?? '')));
-    return { nodes: held, seen: seen.within(window).filter((folder) => !here.has(folder)) };
+    return { nodes: heldToSeen(held, seen, window), seen: seen.within(window).filter((folder) => !here.has(folder)) };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
