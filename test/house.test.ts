@@ -49,6 +49,7 @@ describe('the house', () => {
 
   it.each<[string, house.Rule]>([
     ['a folder imports itself and what stands to its left', house.layerOrder],
+    ['no files import each other in a circle', house.noCycles],
     ['every folder of src/ has its place in the order', house.knownFolders],
     ['pure files know no clock, no chance, no I/O and no promise', house.purity],
     ['no file is longer than 400 lines, no test longer than 500', house.fileLength],
@@ -100,6 +101,16 @@ describe('each rule finds a planted violation', () => {
       house.layerOrder,
       { 'src/policy/bad.ts': "import { x } from '../proxy/connect.ts';" },
       'src/policy/bad.ts:1 imports proxy, which is to its right',
+    ],
+    [
+      'a circle of imports',
+      house.noCycles,
+      {
+        'src/net/a.ts': "import { b } from './b.ts';\nimport type { C } from './c.ts';",
+        'src/net/b.ts': "import { c } from './c.ts';",
+        'src/net/c.ts': "import { a } from './a.ts';",
+      },
+      'src/net/a.ts -> src/net/b.ts -> src/net/c.ts -> src/net/a.ts is a circle',
     ],
     [
       'an upward import of a type',

@@ -4,7 +4,7 @@
 import { sql } from 'kysely';
 import { type Pattern, patternMatches } from '../policy/pattern.ts';
 import type { Nearest } from '../policy/record.ts';
-import { INNER_HOST } from '../proxy/inner.ts';
+import { INNER_HOST } from '../proxy/inner-name.ts';
 import type { Help } from '../proxy/respond.ts';
 import { markdownCell } from '../report/inert.ts';
 import { readDenials, readRedirects, readTargets, type TargetRow } from '../report/query.ts';

@@ -9,10 +9,8 @@ import type { Identity } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
 import type { ForwardRequest } from './forward.ts';
 import { fieldCount, fieldValue } from './head.ts';
+import { INNER_HOST, INNER_PORT } from './inner-name.ts';
 import { refuseRequest } from './refuse.ts';
-
-export const INNER_HOST = 'sallyport.invalid';
-const INNER_PORT = 80;
 
 export interface InnerRequest {
   readonly id: string;

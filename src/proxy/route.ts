@@ -8,7 +8,7 @@ import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Carries } from '../policy/paths.ts';
 import type { Below, Decided, Ended, Identity, Nearest } from '../policy/record.ts';
 import type { ProxyContext } from './context.ts';
-import { INNER_HOST } from './inner.ts';
+import { INNER_HOST } from './inner-name.ts';
 import { type Facts, OpenRequest, type Passing } from './open-requests.ts';
 import type { Refusal } from './respond.ts';
 

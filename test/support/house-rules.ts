@@ -182,6 +182,27 @@ export const layerOrder: Rule = (tree) => {
   return found;
 };
 
+/** Files that import each other's values: whichever of them a program enters first sees the other's constants before they are there. */
+export const noCycles: Rule = (tree) => {
+  const found: string[] = [];
+  const state = new Map<string, 'open' | 'done'>();
+  const visit = (path: string, road: readonly string[]): void => {
+    if (state.get(path) === 'done') return;
+    if (state.get(path) === 'open') {
+      found.push(`${[...road.slice(road.indexOf(path)), path].join(' -> ')} is a circle`);
+      return;
+    }
+    state.set(path, 'open');
+    for (const { target, typeOnly } of importsOf(tree.get(path) ?? '')) {
+      const to = resolve(path, target);
+      if (to !== null && !typeOnly && tree.has(to)) visit(to, [...road, path]);
+    }
+    state.set(path, 'done');
+  };
+  for (const [path] of sources(tree)) visit(path, []);
+  return found;
+};
+
 export const knownFolders: Rule = (tree) => {
   const known = new Set<string>(LAYERS);
   const strangers = new Set(
