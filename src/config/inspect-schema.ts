@@ -1,6 +1,7 @@
 // The keys of a rule that say what may pass below its host, and the key `inspection` of the file.
 // PURE. Shapes only; what they mean together is judged by inspect.ts.
 import { z } from 'zod';
+import { METHOD } from '../policy/inspect-conditions.ts';
 import { parsePathPattern } from '../policy/path-pattern.ts';
 import * as leaf from './leaf.ts';
 
@@ -32,7 +33,6 @@ function repository(about: string) {
   });
 }
 
-const METHOD = /^[A-Z][A-Z-]{0,30}$/;
 const FIELD_NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,99}$/;
 const BUCKET = /^[a-z0-9*][a-z0-9.*-]{0,62}$/;
 const MB_MAX = 1_048_576;

@@ -3,6 +3,7 @@
 // Unknown keys are errors everywhere: a typo in a key must not silently open or close something.
 import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
+import { METHOD } from '../policy/inspect-conditions.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
 import { inspectionKey, inspectKeys } from './inspect-schema.ts';
@@ -133,7 +134,7 @@ export const testItem = z
     as: attributes('Who asks: proven attributes. Without it, an anonymous client.').optional(),
     method: z
       .string()
-      .regex(/^[A-Z][A-Z-]{0,30}$/, 'a method is written in capitals')
+      .regex(METHOD, 'a method is written in capitals')
       .describe('The method: CONNECT, or the method of a forwarded or inspected request.')
       .optional(),
   })

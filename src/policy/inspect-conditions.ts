@@ -15,6 +15,9 @@ interface Pair {
   readonly value: string;
 }
 
+/** A method as rules name it; no other is forwarded below an inspected host. */
+export const METHOD = /^[A-Z][A-Z-]{0,30}$/;
+
 /** Fields that make frameworks take another method than that of the request line. */
 const METHOD_FIELDS: ReadonlySet<string> = new Set(['x-http-method-override', 'x-http-method', 'x-method-override']);
 const METHOD_KEY = '_method';

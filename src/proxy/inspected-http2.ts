@@ -5,6 +5,7 @@ import http2 from 'node:http2';
 import type net from 'node:net';
 import type tls from 'node:tls';
 import type { UploadBudgets } from '../inspect/upload-budgets.ts';
+import { METHOD } from '../policy/inspect-conditions.ts';
 import { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
 import { fieldCount, fieldValue, type HeadProblem } from './head.ts';
@@ -193,8 +194,9 @@ function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[
   const method = fieldValue(raw, ':method') ?? '';
   const target = fieldValue(raw, ':path') ?? '';
   if (ctx.draining) return { code: 'draining', detail: null };
-  // An origin may know no case.
-  if (['CONNECT', 'TRACE'].includes(method.toUpperCase()) || fieldValue(raw, ':protocol') !== undefined)
+  // As over HTTP/1.1, whose parser knows capitals alone: an origin may know no case.
+  if (!METHOD.test(method)) return { code: 'method-not-allowed', detail: 'a method is written in capitals' };
+  if (['CONNECT', 'TRACE'].includes(method) || fieldValue(raw, ':protocol') !== undefined)
     return { code: 'method-not-allowed', detail: `${method} is not forwarded` };
   if (fieldValue(raw, ':scheme') !== 'https') return { code: 'target-malformed', detail: ':scheme is not https' };
   if (!target.startsWith('/') && !(target === '*' && method === 'OPTIONS'))

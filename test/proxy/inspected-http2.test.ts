@@ -166,6 +166,10 @@ describe('a stream', () => {
     ['http as its scheme', { ':scheme': 'http' }, 400, 'target-malformed'],
     ['TRACE', { ':method': 'TRACE' }, 405, 'method-not-allowed'],
     ['TRACE in another case', { ':method': 'Trace' }, 405, 'method-not-allowed'],
+    // Node's client would make a tunnel of CONNECT in capitals.
+    ['CONNECT in another case', { ':method': 'connect' }, 405, 'method-not-allowed'],
+    ['a method in small letters', { ':method': 'get' }, 405, 'method-not-allowed'],
+    ['a method that no rule can name', { ':method': 'GET_' }, 405, 'method-not-allowed'],
   ])('with %s never reaches the origin', async (_, headers, status, code) => {
     const seen: unknown[] = [];
     const { session, rig } = await http2Stage((stream, got) => {
