@@ -50,6 +50,7 @@ describe('the house', () => {
   it.each<[string, house.Rule]>([
     ['a folder imports itself and what stands to its left', house.layerOrder],
     ['no files import each other in a circle', house.noCycles],
+    ['every thread gives way to the data plane', house.threadsGiveWay],
     ['every folder of src/ has its place in the order', house.knownFolders],
     ['pure files know no clock, no chance, no I/O and no promise', house.purity],
     ['no file is longer than 400 lines, no test longer than 500', house.fileLength],
@@ -101,6 +102,12 @@ describe('each rule finds a planted violation', () => {
       house.layerOrder,
       { 'src/policy/bad.ts': "import { x } from '../proxy/connect.ts';" },
       'src/policy/bad.ts:1 imports proxy, which is to its right',
+    ],
+    [
+      'a thread that does not give way',
+      house.threadsGiveWay,
+      { 'src/net/look-worker.ts': '// giveWay(HAS_TIME);\nlook();' },
+      'src/net/look-worker.ts is the entry of a thread and does not call giveWay()',
     ],
     [
       'a circle of imports',

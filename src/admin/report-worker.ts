@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type LoadedHere, loadConfigHere } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
+import { giveWay, HAS_TIME } from '../give-way.ts';
 import { Policy } from '../policy/decide.ts';
 import { buildReport } from '../report/report.ts';
 import { buildSuggestion, policyText, rulesFile, suggestionJson } from '../report/suggestion.ts';
@@ -14,6 +15,7 @@ import { openStore, type Store } from '../usage/store.ts';
 import type { Ask, Question, ReportWorkerData, Told } from './reports.ts';
 
 if (parentPort === null) throw new Error('report-worker runs in a worker thread only');
+giveWay(HAS_TIME);
 const port = parentPort;
 const data = workerData as ReportWorkerData;
 

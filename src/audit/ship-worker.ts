@@ -3,11 +3,13 @@ import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { readKey } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
+import { giveWay, HAS_TIME } from '../give-way.ts';
 import { openPlace } from './open-place.ts';
 import { Shipper, type SignedTo } from './ship.ts';
 import type { FromShipper, ShipperData, ToShipper } from './shipping.ts';
 
 if (parentPort === null) throw new Error('ship-worker runs in a worker thread only');
+giveWay(HAS_TIME);
 const port = parentPort;
 const { file, node, ship, checkpoints, limits } = workerData as ShipperData;
 const say = (message: FromShipper): void => port.postMessage(message);

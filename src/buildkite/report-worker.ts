@@ -2,6 +2,7 @@
 // plane's thread never opens the store, however short the look into it would be.
 import { setTimeout as delay } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
+import { giveWay, HAS_TIME } from '../give-way.ts';
 import { missingAt, storeNow } from '../usage/roll-call.ts';
 import { openStore, type Store } from '../usage/store.ts';
 import { type JobReportInput, jobMarkdown, readJobReport } from './job-report.ts';
@@ -11,6 +12,7 @@ import type { FromReportWorker, ReportWorkerData, ToReportWorker } from './job-r
 const LOOK_MS = 250;
 
 if (parentPort === null) throw new Error('report-worker runs in a worker thread only');
+giveWay(HAS_TIME);
 const port = parentPort;
 const data = workerData as ReportWorkerData;
 let store: Store | null = null;

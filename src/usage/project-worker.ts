@@ -5,6 +5,7 @@ import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { ENDED_MS } from '../config/grants.ts';
 import { SallyportError } from '../errors.ts';
+import { giveWay, KEEPS_UP } from '../give-way.ts';
 import { dropGrants, readGrants } from './grants.ts';
 import { SEEN_MS, sayInstance } from './instances.ts';
 import { Keeper } from './keep.ts';
@@ -21,6 +22,7 @@ const BACKOFF_MAX_MS = 30_000;
 const FINISH_MS = 4_000;
 
 if (parentPort === null) throw new Error('project-worker runs in a worker thread only');
+giveWay(KEEPS_UP);
 const port = parentPort;
 const data = workerData as WorkerData;
 

@@ -9,7 +9,7 @@ export type Rule = (tree: Tree) => string[];
 /** The layers from left to right; a folder imports itself and what stands to its left. */
 // biome-ignore format: the order reads as one line
 export const LAYERS = [
-  'errors.ts', 'limits.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
+  'errors.ts', 'limits.ts', 'give-way.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
   'proxy', 'audit', 'usage', 'report', 'buildkite', 'admin', 'cli', 'main.ts',
 ] as const;
 
@@ -202,6 +202,12 @@ export const noCycles: Rule = (tree) => {
   for (const [path] of sources(tree)) visit(path, []);
   return found;
 };
+
+/** Entries of threads: none of them may take the processor from the data plane. */
+export const threadsGiveWay: Rule = (tree) =>
+  sources(tree)
+    .filter(([path, text]) => path.endsWith('-worker.ts') && !/^giveWay\(/m.test(codeOnly(text)))
+    .map(([path]) => `${path} is the entry of a thread and does not call giveWay()`);
 
 export const knownFolders: Rule = (tree) => {
   const known = new Set<string>(LAYERS);
