@@ -75,8 +75,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 function isStamped(value: Record<string, unknown>): boolean {
   return (
-    typeof value['time'] === 'string' &&
-    Number.isFinite(Date.parse(value['time'])) &&
+    isTime(value['time']) &&
     isCount(value['seq']) &&
     value['seq'] !== 0 &&
     typeof value['node'] === 'string' &&
@@ -84,6 +83,13 @@ function isStamped(value: Record<string, unknown>): boolean {
     typeof value['prev'] === 'string' &&
     value['prev'].length === 64
   );
+}
+
+const TIME = /^\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/;
+
+/** As the writer writes it: Date.parse alone takes any text in parentheses, and readers show a time as it stands. */
+function isTime(value: unknown): boolean {
+  return typeof value === 'string' && TIME.test(value) && Number.isFinite(Date.parse(value));
 }
 
 function isRequest(value: Record<string, unknown>): boolean {

@@ -170,7 +170,17 @@ describe('parseLine', () => {
     ].map((key) => [`a line without ${key}`, JSON.stringify({ ...good, [key]: undefined })]),
     ['an unknown verdict', JSON.stringify({ ...good, verdict: 'maybe' })],
     ['an unknown event', JSON.stringify({ ...good, event: 'else' })],
-    ['a time that is none', JSON.stringify({ ...good, time: 'yesterday' })],
+    ...[
+      'yesterday',
+      '2026-01-31T12:00:00Z',
+      '2026-01-31T12:00:00.000+01:00',
+      '2026-13-31T12:00:00.000Z',
+      '2026-01-31T24:00:00.000Z',
+      '2026-01-31 12:00:00.000',
+      // Date.parse takes whatever stands in parentheses for a remark.
+      '2026-01-31 12:00 (\u001b[2J)',
+      '2026-01-31T12:00:00.000Z\n',
+    ].map((time) => [`the time ${JSON.stringify(time)}`, JSON.stringify({ ...good, time })]),
     ['a negative seq', JSON.stringify({ ...good, seq: -1 })],
     ['a reason that is no code', JSON.stringify({ ...good, reason: 'a b' })],
     ['an ended line without bytes', JSON.stringify({ ...good, event: 'ended', outcome: 'closed' })],

@@ -82,7 +82,7 @@ describe('RequestReader', () => {
   });
 
   it('gives the parser what has another shape', () => {
-    const other = ended.replace('.274Z', 'Z').replace(',"prev"', ',"later":1,"prev"');
+    const other = ended.replace('{', '{ ').replace(',"prev"', ',"later":1,"prev"');
     expect(lineOf(new RequestReader(), other)).toEqual({ kind: 'ended', seq: 7 });
     const note = `{"time":"2026-01-31T12:00:00.000Z","seq":9,"event":"start","node":"n","policy":"p","detail":{}${PREV}`;
     expect(lineOf(new RequestReader(), note)).toMatchObject({ kind: 'note', seq: 9 });
