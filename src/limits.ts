@@ -125,6 +125,9 @@ const DIVIDED = [
   'job_reports_pending_max',
 ] as const satisfies readonly LimitName[];
 
+/** What `workers` may be at most. */
+export const WORKERS_MAX = 256;
+
 /** The limits of one of so many workers: rounded down, but at least 1. */
 export function dividedLimits(limits: Limits, workers: number): Limits {
   const parts = DIVIDED.map((name) => [name, Math.max(1, Math.floor(limits[name] / workers))]);

@@ -2,6 +2,7 @@
 // FILE is told of all of them, so that nothing of what the proxy did is left out by the number of processes it had.
 import fs from 'node:fs';
 import path from 'node:path';
+import { WORKERS_MAX } from '../limits.ts';
 import { parseLine } from './parse.ts';
 import { listSegments, readFileLines } from './read.ts';
 
@@ -48,7 +49,7 @@ export function workersThatServed(file: string): string[] {
     for (const { text, state } of readFileLines(segment)) {
       const line = state === 'whole' && text.includes(START) ? parseLine(text) : null;
       const workers = line?.event === 'start' ? line.detail['workers'] : undefined;
-      if (line === null || typeof workers !== 'number') continue;
+      if (line === null || !isWorkers(workers)) continue;
       for (let worker = 1; worker <= workers; worker++) nodes.add(workerNode(line.node, worker));
     }
   }
@@ -56,3 +57,8 @@ export function workersThatServed(file: string): string[] {
 }
 
 const START = '"event":"start"';
+
+/** Whoever has the disk may have written another number. */
+function isWorkers(value: unknown): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= WORKERS_MAX;
+}

@@ -2,7 +2,7 @@
 // PURE. It knows single values and no relation between them: those are settings.ts and rules.ts.
 // Unknown keys are errors everywhere: a typo in a key must not silently open or close something.
 import { z } from 'zod';
-import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
+import { LIMIT_NAMES, LIMIT_SPECS, WORKERS_MAX } from '../limits.ts';
 import { METHOD } from '../policy/inspect-conditions.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
@@ -15,7 +15,6 @@ import { policyKey } from './source-schema.ts';
 export const MODES = ['enforce', 'observe'] as const;
 export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
 export const ENGINES = ['auto', 'js', 'native'] as const;
-const WORKERS_MAX = 256;
 export const ON_RELOAD = ['keep', 'cut'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 

@@ -2,7 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { logFamily, workerLog, workersWithLogs } from '../../src/audit/family.ts';
+import { logFamily, workerLog, workersThatServed, workersWithLogs } from '../../src/audit/family.ts';
+import { LineWriter } from '../../src/audit/line.ts';
+import { WORKERS_MAX } from '../../src/limits.ts';
 import { tempDir } from '../support/temp.ts';
 
 it.each([
@@ -25,4 +27,21 @@ it('finds the workers of a log by their files and rotated segments, and no stran
     ...[2, 3, 4, 10].map((worker) => workerLog(file, worker)),
   ]);
   expect(workersWithLogs(join(dir, 'none', 'audit.jsonl'))).toEqual([]);
+});
+
+it('takes the number of workers that served from a log only where it can be one', () => {
+  const file = join(tempDir('family'), 'audit.jsonl');
+  const writer = new LineWriter(100);
+  const started = (workers: unknown, seq: number): string => {
+    const detail = { workers } as Record<string, number>;
+    const stamp = { time: '2026-01-31T12:00:00.000Z', seq, node: '"n"' };
+    return `${writer.note(stamp, { event: 'start', policy: 'p', detail })},"prev":"${'0'.repeat(64)}"}\n`;
+  };
+  const served = (...counts: unknown[]): string[] => {
+    writeFileSync(file, counts.map((count, at) => started(count, at + 1)).join(''));
+    return workersThatServed(file);
+  };
+  expect(served(2, undefined)).toEqual(['n.w1', 'n.w2']);
+  expect(served(WORKERS_MAX)).toHaveLength(WORKERS_MAX);
+  expect(served(WORKERS_MAX + 1, 1e12, 1.5, 0, -1, '3', null)).toEqual([]);
 });

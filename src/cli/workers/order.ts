@@ -6,7 +6,7 @@ import { workerLog, workerNode } from '../../audit/family.ts';
 import type { Settings } from '../../config/config.ts';
 import type { LoadedConfig } from '../../config/load.ts';
 import type { Lease, LeaseBegun, LeaseChange } from '../../identity/leases.ts';
-import { dividedLimits } from '../../limits.ts';
+import { dividedLimits, WORKERS_MAX } from '../../limits.ts';
 import type { Mode } from '../../policy/compile.ts';
 import type { Note } from '../../policy/record.ts';
 import type { Place } from '../places.ts';
@@ -66,7 +66,7 @@ export type FromWorker =
 
 /** How many processes are to serve. */
 export function workersOf({ workers }: Pick<Settings, 'workers'>): number {
-  return workers === 'auto' ? availableParallelism() : workers;
+  return workers === 'auto' ? Math.min(availableParallelism(), WORKERS_MAX) : workers;
 }
 
 /** Settings of the policy file → those of one worker. */
