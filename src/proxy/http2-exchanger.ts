@@ -36,6 +36,8 @@ export class Http2Exchanger implements Carrier {
   #recorded = false;
   #interim = 0;
   #continued = false;
+  /** Of this stream alone: Node's own goes on with whatever its session sends, an answer to a PING included. */
+  #silence: NodeJS.Timeout | undefined;
   bytesUp = 0;
   bytesDown = 0;
 
@@ -63,10 +65,13 @@ export class Http2Exchanger implements Carrier {
     if (this.#recorded) return;
     const origin = session.request(headers, { endStream: whole, waitForTrailers: !whole });
     this.#origin = origin;
-    origin.setTimeout(this.#ctx.limits.upstream_response_timeout_ms, () => {
+    const timeoutMs = this.#ctx.limits.upstream_response_timeout_ms;
+    this.#silence = setTimeout(() => {
       this.#ctx.meter.hit('upstream_response_timeout_ms');
-      this.fail('upstream-timeout', `no progress for ${this.#ctx.limits.upstream_response_timeout_ms} ms`);
-    });
+      this.fail('upstream-timeout', `no progress for ${timeoutMs} ms`);
+    }, timeoutMs).unref();
+    const progress = (): void => void this.#silence?.refresh();
+    for (const side of [origin, stream]) side.on('drain', progress);
     origin.on('error', () => this.#broke());
     origin.on('close', () => this.#broke());
     origin.on('headers', (interim) => this.#inform(interim[':status']));
@@ -78,6 +83,7 @@ export class Http2Exchanger implements Carrier {
     });
     origin.on('wantTrailers', () => sendTrailers(origin, trailers));
     stream.on('data', (chunk: Buffer) => {
+      progress();
       const over = budget.up(chunk.length);
       if (over === null) this.bytesUp += chunk.length;
       else this.fail(over, null);
@@ -93,6 +99,7 @@ export class Http2Exchanger implements Carrier {
   #inform(status: number | undefined): void {
     const { stream } = this.#order;
     this.#interim++;
+    this.#silence?.refresh();
     if (this.#interim > INTERIM_MAX) return this.fail('upstream-malformed', 'it sends interim responses without end');
     // Only the 100 that a client may wait for goes on, once.
     if (status !== 100 || this.#continued || stream.headersSent || stream.destroyed || stream.closed) return;
@@ -107,6 +114,7 @@ export class Http2Exchanger implements Carrier {
   ): void {
     const { stream, budget, headers } = this.#order;
     if (this.#recorded || stream.destroyed || stream.closed) return;
+    this.#silence?.refresh();
     this.#status = answer[':status'];
     this.#length = headers[':method'] === 'HEAD' ? undefined : answer['content-length'];
     const over = budget.announced('down', Number(this.#length ?? 0));
@@ -129,6 +137,7 @@ export class Http2Exchanger implements Carrier {
       sendTrailers(stream, this.#trailers);
     });
     origin.on('data', (chunk: Buffer) => {
+      this.#silence?.refresh();
       const exceeded = budget.down(chunk.length);
       if (exceeded === null) this.bytesDown += chunk.length;
       else this.fail(exceeded, null);
@@ -178,6 +187,7 @@ export class Http2Exchanger implements Carrier {
   #end(outcome: RequestErrorCode | OutcomeCode): false {
     if (this.#recorded) return false;
     this.#recorded = true;
+    clearTimeout(this.#silence);
     const { bytesUp, bytesDown } = this;
     recordEnd(this.#ctx, this.#order.open, { outcome, bytesUp, bytesDown, status: this.#status });
     return false;
