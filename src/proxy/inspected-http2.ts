@@ -47,7 +47,9 @@ export class InspectedHttp2 {
     // Its goodbye may find nobody who reads it, and would be waited for.
     const end = (): void => void setTimeout(destroySocket, LINGER_MS, connection.raw).unref();
     session.on('error', end);
-    session.setTimeout(limits.keep_alive_idle_ms, () => {
+    // What setTimeout is given hears of the first time alone, when a request may be open.
+    session.setTimeout(limits.keep_alive_idle_ms);
+    session.on('timeout', () => {
       if (connection.requests.size > 0) return;
       session.close();
       end();

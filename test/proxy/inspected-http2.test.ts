@@ -393,6 +393,25 @@ describe('a session', () => {
     expect(sessions).toHaveLength(2);
   });
 
+  it('is closed when it has been idle, also where a request was open at the first look', async () => {
+    let finish: () => void = () => {};
+    const { session, rig } = await http2Stage(
+      (stream) => {
+        stream.respond({ ':status': 200 });
+        finish = () => stream.end('done');
+      },
+      { limits: { keep_alive_idle_ms: 100 } },
+    );
+    const one = await session();
+    const answer = ask(one, { ':path': '/' });
+    await eventually(() => rig.ctx.open.size === 2, 'the request is open');
+    await new Promise((resolve) => one.setTimeout(300, () => resolve(null)));
+    finish();
+    expect((await answer).body).toBe('done');
+    await eventually(() => one.closed, 'the client is told');
+    await eventually(() => rig.slots.open === 0, 'it counts no more');
+  });
+
   it('is told of the bounds, and too many streams or fields are refused by the protocol', async () => {
     const held: http2.ServerHttp2Stream[] = [];
     const { session } = await http2Stage((stream) => void held.push(stream), {
