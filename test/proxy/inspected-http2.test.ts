@@ -1,120 +1,14 @@
 // HTTP/2 on inspected connections, between Node's client and Node's server, with each stream decided by itself.
 import http2 from 'node:http2';
-import type net from 'node:net';
-import tls from 'node:tls';
+import type tls from 'node:tls';
 import { describe, expect, it } from 'vitest';
 import { hasProgram } from '../support/programs.ts';
 import { run } from '../support/proxy-process.ts';
-import {
-  FLAG,
-  FRAME,
-  type Frame,
-  FrameReader,
-  fields,
-  frame,
-  PREFACE,
-  requestFields,
-  resetFrame,
-} from '../support/raw-http2.ts';
-import { HOST, hostCertificate, type Stage, type StageOptions, stageFor } from './inspected-support.ts';
+import { FLAG, FRAME, type Frame, fields, frame, requestFields, resetFrame } from '../support/raw-http2.ts';
+import { ask, echo, http2Stage, NO_WINDOW, rawStage } from './inspected-http2-support.ts';
+import { HOST } from './inspected-support.ts';
 import { atEnd, ENGINES, eventually, turns } from './support.ts';
 
-type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingHttpHeaders) => void;
-
-interface Http2Stage extends Stage {
-  readonly sessions: http2.ServerHttp2Session[];
-  session(): Promise<http2.ClientHttp2Session>;
-}
-
-async function http2Stage(handler: Handler, options: StageOptions = {}): Promise<Http2Stage> {
-  const server = http2.createSecureServer({ ...hostCertificate(), allowHTTP1: false });
-  const sessions: http2.ServerHttp2Session[] = [];
-  server.on('session', (session) => void sessions.push(session));
-  server.on('sessionError', () => {});
-  server.on('stream', (stream, headers) => {
-    stream.on('error', () => {});
-    handler(stream, headers);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  atEnd(() => {
-    for (const session of sessions) session.destroy();
-    server.close();
-  });
-  const stage = await stageFor(server.address() as net.AddressInfo, options);
-  const session = async (): Promise<http2.ClientHttp2Session> => {
-    const socket = await stage.secure({ ALPNProtocols: ['h2', 'http/1.1'] });
-    expect(socket.alpnProtocol).toBe('h2');
-    const made = http2.connect(`https://${stage.target}`, { createConnection: () => socket });
-    made.on('error', () => {});
-    atEnd(() => made.destroy());
-    return made;
-  };
-  return { ...stage, sessions, session };
-}
-
-/** A client and an origin that speak frames. */
-async function rawStage(options: StageOptions = {}, settings?: Buffer) {
-  const seen = new FrameReader();
-  const peers: tls.TLSSocket[] = [];
-  const server = tls.createServer({ ...hostCertificate(), ALPNProtocols: ['h2'] }, (socket) => {
-    socket.on('error', () => {});
-    let left = PREFACE.length;
-    socket.on('data', (chunk: Buffer) => {
-      const skipped = Math.min(left, chunk.length);
-      left -= skipped;
-      seen.take(chunk.subarray(skipped));
-    });
-    socket.write(frame(FRAME.settings, 0, 0, settings));
-    peers.push(socket);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  atEnd(() => void server.close());
-  const stage = await stageFor(server.address() as net.AddressInfo, options);
-  const raw = await stage.secure({ ALPNProtocols: ['h2'] });
-  raw.on('error', () => {});
-  const heard = new FrameReader();
-  raw.on('data', (chunk: Buffer) => heard.take(chunk));
-  raw.write(Buffer.concat([PREFACE, frame(FRAME.settings, 0, 0)]));
-  return { ...stage, raw, seen, heard, peers };
-}
-
-/** SETTINGS_INITIAL_WINDOW_SIZE of 0: who says it takes no body before it says so. */
-const NO_WINDOW = Buffer.from('000400000000', 'hex');
-
-interface Answer {
-  readonly status: number | undefined;
-  readonly headers: http2.IncomingHttpHeaders;
-  readonly trailers: http2.IncomingHttpHeaders;
-  readonly body: string;
-  /** With what the stream was closed. */
-  readonly code: number;
-}
-
-function ask(
-  session: http2.ClientHttp2Session,
-  headers: http2.OutgoingHttpHeaders,
-  options: { body?: string | Buffer; trailers?: http2.OutgoingHttpHeaders } = {},
-): Promise<Answer> {
-  return new Promise((resolve) => {
-    const { body, trailers } = options;
-    const stream = session.request(headers, { endStream: body === undefined, waitForTrailers: trailers !== undefined });
-    const got = { status: undefined as number | undefined, headers: {}, trailers: {}, body: '' };
-    stream.on('error', () => {});
-    if (trailers) stream.on('wantTrailers', () => stream.sendTrailers(trailers));
-    stream.on('response', (sent) => Object.assign(got, { status: sent[':status'], headers: sent }));
-    stream.on('trailers', (sent) => Object.assign(got, { trailers: sent }));
-    stream.setEncoding('utf8').on('data', (text: string) => {
-      got.body += text;
-    });
-    stream.on('close', () => resolve({ ...got, code: stream.rstCode ?? 0 }));
-    if (body !== undefined) stream.end(body);
-  });
-}
-
-const echo: Handler = (stream, headers) => {
-  stream.respond({ ':status': 200, 'x-path': headers[':path'], 'x-authority': headers[':authority'] });
-  stream.pipe(stream);
-};
 const RULE = 'allow: [{ path: "/acme/**", methods: [GET, POST] }]';
 
 describe.each(ENGINES)('on the $name engine', ({ make: engine }) => {
@@ -322,44 +216,6 @@ describe('a stream', () => {
     ]);
   });
 
-  describe('that makes no progress has ended, as in HTTP/1.1', () => {
-    const limits = { upstream_response_timeout_ms: 200 };
-    const closing = ({ type, flags }: Frame): boolean =>
-      type === FRAME.reset || (type === FRAME.headers && (flags & FLAG.endHeaders) !== 0);
-
-    it('where the origin is silent', async () => {
-      const { session, rig } = await http2Stage(() => {}, { limits });
-      expect(await ask(await session(), { ':path': '/' })).toMatchObject({
-        status: 504,
-        headers: { 'sallyport-code': 'upstream-timeout' },
-      });
-      expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'upstream-timeout' });
-      expect(rig.meter.hits.get('upstream_response_timeout_ms')).toBe(1);
-    });
-
-    it('where the origin takes none of its upload, and keeps the session busy', async () => {
-      const { raw, rig, target, seen, heard, peers } = await rawStage({ limits }, NO_WINDOW);
-      raw.write(frame(FRAME.headers, FLAG.endHeaders, 1, requestFields(target, '/', 'POST')));
-      raw.write(frame(FRAME.data, 0, 1, Buffer.alloc(16_000)));
-      await eventually(() => seen.frames.some(({ type }) => type === FRAME.headers), 'the origin has the request');
-      const pings = setInterval(() => peers[0]?.write(frame(FRAME.ping, 0, 0, Buffer.alloc(8))), 20);
-      atEnd(() => clearInterval(pings));
-      expect(await rig.recorder.endedAt(1)).toMatchObject({ id: 'r2', outcome: 'upstream-timeout' });
-      await eventually(() => heard.frames.some(closing), 'the client is told');
-    });
-
-    it('where the client takes nothing of an answer that is whole', async () => {
-      const { raw, rig, target, seen, heard, peers } = await rawStage({ limits });
-      raw.write(frame(FRAME.settings, 0, 0, NO_WINDOW));
-      raw.write(frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1, requestFields(target, '/')));
-      await eventually(() => seen.frames.some(({ type }) => type === FRAME.headers), 'the origin has the request');
-      peers[0]?.write(frame(FRAME.headers, FLAG.endHeaders, 1, fields({ ':status': '200' })));
-      peers[0]?.write(frame(FRAME.data, FLAG.endStream, 1, Buffer.from('an answer')));
-      expect(await rig.recorder.endedAt(1)).toMatchObject({ id: 'r2', outcome: 'upstream-timeout', status: 200 });
-      await eventually(() => heard.frames.some(({ type }) => type === FRAME.reset), 'the client is told');
-    });
-  });
-
   it('counts against the upload budget and the size of responses', async () => {
     const { session, rig } = await http2Stage(echo, {
       rule: 'allow: [{ path: "/**", methods: any }], max_upload_mb: 1, max_response_mb: 1',
@@ -391,25 +247,6 @@ describe('a session', () => {
     await eventually(() => sessions[0]?.destroyed === true, 'it has gone');
     expect((await ask(one, { ':path': '/2' })).status).toBe(200);
     expect(sessions).toHaveLength(2);
-  });
-
-  it('is closed when it has been idle, also where a request was open at the first look', async () => {
-    let finish: () => void = () => {};
-    const { session, rig } = await http2Stage(
-      (stream) => {
-        stream.respond({ ':status': 200 });
-        finish = () => stream.end('done');
-      },
-      { limits: { keep_alive_idle_ms: 100 } },
-    );
-    const one = await session();
-    const answer = ask(one, { ':path': '/' });
-    await eventually(() => rig.ctx.open.size === 2, 'the request is open');
-    await new Promise((resolve) => one.setTimeout(300, () => resolve(null)));
-    finish();
-    expect((await answer).body).toBe('done');
-    await eventually(() => one.closed, 'the client is told');
-    await eventually(() => rig.slots.open === 0, 'it counts no more');
   });
 
   it('is told of the bounds, and too many streams or fields are refused by the protocol', async () => {
