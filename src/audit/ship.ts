@@ -47,6 +47,9 @@ const ROSTER_ROUNDS = 10;
 /** A file's content and size, as the second place has them. */
 type Known = Checkpoint['files'][string];
 
+/** How far the log was, and when. */
+type Reached = Pick<Checkpoint, 'time' | 'last' | 'stopped'>;
+
 export class Shipper {
   readonly #options: ShipOptions;
   readonly #folder: string;
@@ -73,17 +76,20 @@ export class Shipper {
     let waiting = 0;
     let rosterFull = false;
     const attempt = async (act: () => Promise<void>): Promise<void> => act().catch((error) => void faults.push(error));
+    // Once a round: others have seen the one, and would call the copy in the other place older than that.
+    let reached: Reached | null = null;
     if (ship !== null)
       await attempt(async () => {
         waiting = await this.#ship(ship, shipped);
         rosterFull = await this.#look(ship, checkpoints === null);
-        await this.#checkpoint(ship, stopped);
+        reached = this.#reach(stopped);
+        await this.#checkpoint(ship, reached);
       });
     // In other hands, so what is wrong with the one place says nothing of the other.
     if (checkpoints !== null)
       await attempt(async () => {
         rosterFull = (await this.#look(checkpoints, true)) || rosterFull;
-        await this.#checkpoint(checkpoints, stopped);
+        await this.#checkpoint(checkpoints, reached ?? this.#reach(stopped));
       });
     if (faults.length > 0) throw faults[0];
     return { shipped, waiting, rosterFull };
@@ -138,17 +144,19 @@ export class Shipper {
     return (await this.#book.look(to.place, this.#options.now())) || full;
   }
 
-  async #checkpoint({ place, key }: SignedTo, stopped: boolean): Promise<void> {
-    const { file, node, now } = this.#options;
-    this.#last = lastPlace(file) ?? this.#last;
+  #reach(stopped: boolean): Reached {
+    this.#last = lastPlace(this.#options.file) ?? this.#last;
+    return { time: this.#options.now().toISOString(), last: this.#last, stopped };
+  }
+
+  async #checkpoint({ place, key }: SignedTo, reached: Reached): Promise<void> {
+    const { file, node } = this.#options;
     const log = path.basename(file);
     const checkpoint: Checkpoint = {
       format: 1,
       node,
-      time: now().toISOString(),
       log,
-      last: this.#last,
-      stopped,
+      ...reached,
       files: Object.fromEntries(this.#known ?? []),
       roster: this.#book.roster,
     };

@@ -275,6 +275,22 @@ describe('a verification of the second place', () => {
     expect((await why()).join('\n')).toMatch(expected);
   });
 
+  it('holds for the first place alone too, where another node has seen the checkpoint in the place that is for checkpoints', async () => {
+    const third = join(dir, '..', 'third place');
+    let seconds = 0;
+    const over = {
+      checkpoints: { place: new FolderPlace(third), key: KEY.privateKey },
+      now: () => new Date(Date.parse('2026-11-26T12:00:00Z') + seconds++ * 1_000),
+    };
+    await shipper(over).round(true);
+    const other = shipper({ ...over, node: 'proxy-2' });
+    await other.round();
+    await other.round(true);
+    const seen = parseCheckpoint(fs.readFileSync(join(dir, 'proxy-2', 'audit.jsonl.checkpoint.json'), 'utf8'));
+    expect(Object.keys(seen?.roster ?? {})).toContain('proxy-1/audit.jsonl');
+    expect(await verify()).toMatchObject({ logs: [{ complete: true }, { complete: true }] });
+  });
+
   it('unpacks no more of a file than was shipped', async () => {
     const size = gunzipSync(fs.readFileSync(place(0))).length;
     expect(await contentHash(place(0), size)).toBe(await contentHash(place(0)));
