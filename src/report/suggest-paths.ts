@@ -2,7 +2,9 @@
 // paths under one first segment become one pattern; a repository that Git asked for becomes a line of `git`. What a deny names, what
 // nobody can read, and what its rule lets through by now are never proposed.
 import { decideRequest, type Inspection } from '../policy/inspect.ts';
+import { METHOD } from '../policy/inspect-conditions.ts';
 import { yamlScalar } from '../policy/nearest-text.ts';
+import { parsePathPattern } from '../policy/path-pattern.ts';
 import { type Pattern, patternMatches } from '../policy/pattern.ts';
 
 /** A path that was refused, as reports have it. */
@@ -39,11 +41,15 @@ const MANY = 4;
 /** Numbers, hashes, UUIDs and versions. */
 const ID = /^(?:\d+|v?\d+(?:\.\d+)+[\w.-]*|(?=[a-f]*\d)[0-9a-f]{7,64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i;
 
+/** The line that a refusal of Git names. */
+const GIT_FIX = /^git: \{ (fetch|push): \["([^"\\]+)"\] \}$/;
+const SERVICES: Readonly<Record<string, string>> = { fetch: 'upload', push: 'receive' };
+
 /** The lines to add, the most asked for first. */
 export function suggestPaths(refused: Iterable<RefusedPath>, rules: readonly InspectedRule[]): SuggestedPath[] {
   const hosts = new Map<string, { host: string; rule: InspectedRule; rows: RefusedPath[] }>();
   for (const row of refused) {
-    if (row.reason !== 'request-not-allowed' || !/^\/[^*…(]*$/.test(row.path)) continue;
+    if (row.reason !== 'request-not-allowed' || !/^\/[^*…(]*$/.test(row.path) || !isWritable(row)) continue;
     const rule = rules.find(({ pattern }) => patternMatches(pattern, row.host));
     if (rule === undefined || isAllowed(rule.inspect, row)) continue;
     const key = `${row.host} ${rule.origin}`;
@@ -54,8 +60,22 @@ export function suggestPaths(refused: Iterable<RefusedPath>, rules: readonly Ins
   return [...hosts.values()].flatMap(({ host, rule, rows }) => linesOf(host, rule.origin, rows));
 }
 
-function isAllowed(inspect: Inspection, { method, path, host }: RefusedPath): boolean {
-  return decideRequest(inspect, { method, target: path, host, headers: null }).verdict === 'allow';
+/** Whether a policy file can say it: what a client makes up must not become a proposal that does not load. */
+function isWritable({ method, path, fix }: RefusedPath): boolean {
+  const repository = GIT_FIX.exec(fix)?.[2];
+  if (fix.startsWith('git:')) return repository !== undefined && isRepository(repository);
+  return METHOD.test(method) && 'segments' in parsePathPattern(path);
+}
+
+function isRepository(name: string): boolean {
+  return !/^\/|\/$|\.git$|:\/\//.test(name) && 'segments' in parsePathPattern(`/${name}`);
+}
+
+/** Of its query a record of Git has the service, and counts have nothing: the line for it says which it was. */
+function isAllowed(inspect: Inspection, { method, path, host, fix }: RefusedPath): boolean {
+  const kind = GIT_FIX.exec(fix)?.[1];
+  const query = kind !== undefined && path.endsWith('/info/refs') ? `?service=git-${SERVICES[kind]}-pack` : '';
+  return decideRequest(inspect, { method, target: path + query, host, headers: null }).verdict === 'allow';
 }
 
 function linesOf(host: string, origin: string, rows: readonly RefusedPath[]): SuggestedPath[] {

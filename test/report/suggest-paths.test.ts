@@ -73,6 +73,33 @@ describe('refused paths become', () => {
     ).toEqual([fix]);
   });
 
+  it('nothing where a policy file could not say it', () => {
+    const hostile = [
+      'GET /a//b',
+      'GET /a/../b',
+      'GET /a/%2e%2e',
+      'GET /a;b',
+      'GET /a\\b',
+      'GET /a%00',
+      `GET /${'x'.repeat(1_024)}`,
+    ];
+    expect(lines([...hostile, 'get /a', 'GET_ /b', '_ /c', 'GET /fine'].map((what) => refused(what)))).toEqual([
+      '{ path: "/fine" }',
+    ]);
+    const gits = ['acme/x.git', 'acme//x', '/acme', 'a"] }, s3: { buckets: ["*', 'a\\"', 'acme/..'].map((repository) =>
+      refused('POST /acme/x/git-upload-pack', { fix: `git: { fetch: ["${repository}"] }` }),
+    );
+    expect(lines(gits)).toEqual([]);
+  });
+
+  it('nothing where Git may ask for it by now', () => {
+    const [fetch, push] = ['git: { fetch: ["acme/x"] }', 'git: { push: ["acme/x"] }'];
+    const rules = rulesOf([{ path: '/other' }], { git: { fetch: ['acme/*'] } });
+    const path = 'GET /acme/x/info/refs';
+    expect(lines([refused(path, { fix: fetch })], rules)).toEqual([]);
+    expect(lines([refused(path, { fix: push })], rules)).toEqual([push]);
+  });
+
   it('nothing where a deny names them, nobody can read them, or no rule inspects the host', () => {
     expect(
       lines([refused('GET /x', { reason: 'request-denied' }), refused('GET /y', { reason: 'request-ambiguous' })]),
