@@ -10,11 +10,14 @@ export interface NodeStatement extends Omit<Completeness, 'matched'> {
   readonly log: string;
 }
 
+/** `not-over`: nothing is missing so far, and of the time to come nobody can say. */
+export type Verdict = 'complete' | 'not-over' | 'gaps' | 'missing-nodes';
+
 export interface Statement {
   /** Null: as far as the logs go. */
   readonly from: string | null;
   readonly to: string | null;
-  readonly verdict: 'complete' | 'gaps' | 'missing-nodes';
+  readonly verdict: Verdict;
   readonly complete: boolean;
   readonly nodes: readonly NodeStatement[];
   /** Expected, and nothing of them is here. */
@@ -56,17 +59,31 @@ export async function asNode(log: string, { matched: _, ...rest }: Completeness)
   };
 }
 
-/** @param expected nodes that must be among them */
+/**
+ * @param expected nodes that must be among them
+ * @param isOver false where the window ends in the future
+ */
 export function stateAll(
   nodes: readonly NodeStatement[],
   { from, to }: Window,
   expected: readonly string[],
+  isOver = true,
 ): Statement {
   const there = new Set(nodes.map(({ node }) => node));
   const missing = [...new Set(expected)].filter((name) => !there.has(name)).sort();
-  const verdict =
-    missing.length > 0 ? 'missing-nodes' : nodes.length > 0 && nodes.every((one) => one.complete) ? 'complete' : 'gaps';
+  const verdict = verdictOf(missing, nodes, isOver);
   return { from: timeOf(from), to: timeOf(to), verdict, complete: verdict === 'complete', nodes, missing };
+}
+
+/** Of logs, or of nodes: where there is none, nothing is complete. */
+export function verdictOf(
+  missing: readonly string[],
+  found: readonly { readonly complete: boolean }[],
+  isOver: boolean,
+): Verdict {
+  if (missing.length > 0) return 'missing-nodes';
+  if (found.length === 0 || !found.every(({ complete }) => complete)) return 'gaps';
+  return isOver ? 'complete' : 'not-over';
 }
 
 function timeOf(ms: number): string | null {

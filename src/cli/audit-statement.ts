@@ -28,6 +28,7 @@ export function statementLines({ from, to, verdict, nodes, missing }: Statement,
 
 export const VERDICTS: Readonly<Record<Statement['verdict'], string>> = {
   complete: 'complete',
+  'not-over': 'not over yet',
   gaps: 'gaps',
   'missing-nodes': 'missing nodes',
 };

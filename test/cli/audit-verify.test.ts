@@ -92,6 +92,21 @@ describe('sallyport audit verify of several nodes', () => {
     expect(out).toMatch(/^not complete: .*, 1 problem\n {2}no line, no heartbeat and no stop from /);
   });
 
+  it('never calls a time complete that is not over', async () => {
+    const log = node(tempDir('nodes'), 'proxy-1', every(30, 0));
+    const soon = await type(['audit', 'verify', '--log', log, '--from', '25m', '--to', time(-1)]);
+    expect(soon).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/\nnot over yet from \S+ to \S+: 1 log, 0 with/),
+    });
+    const later = await type(['audit', 'verify', '--log', log, '--from', time(-1), '--to', time(-2), '--json']);
+    expect([later.code, JSON.parse(later.out)]).toMatchObject([1, { verdict: 'not-over', complete: false }]);
+    expect(await type(['audit', 'verify', '--log', log, '--from', '25m', '--to', time(0)])).toMatchObject({ code: 0 });
+    const cut = node(tempDir('nodes'), 'proxy-2', every(30, 5));
+    const gaps = await type(['audit', 'verify', '--log', cut, '--from', '25m', '--to', time(-1)]);
+    expect(gaps.out).toMatch(/\ngaps from /);
+  });
+
   it('refuses an empty folder, and two names for one thing', async () => {
     const empty = tempDir('nodes');
     expect(await type(['audit', 'verify', '--log', empty])).toMatchObject({ code: 1 });

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Window } from '../../audit/history.ts';
+import { type Verdict, verdictOf } from '../../audit/nodes.ts';
 import { type Shipped, type ShippedLog, verifyShipped } from '../../audit/verify-shipped.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
@@ -27,7 +28,7 @@ export async function auditVerifyShipped(place: string, input: Input, ui: Ui, wo
     const found = await verifyShipped({ dir, checkpoints, keys, expected: input.list('node'), window });
     ui.settle();
     const logs = found.logs.map((log) => (window === null ? log : untilThen(log, to)));
-    const statement = stated(logs, found.missing);
+    const statement = stated(logs, found.missing, to <= world.now());
     const time = { from: asked && Number.isFinite(from) ? iso(from) : null, to: asked ? iso(to) : null };
     if (ui.json) ui.object({ place, ...time, ...statement });
     else show(place, statement, keys.length > 0, ui);
@@ -38,14 +39,12 @@ export async function auditVerifyShipped(place: string, input: Input, ui: Ui, wo
 }
 
 interface Statement extends Shipped {
-  readonly verdict: keyof typeof VERDICTS;
+  readonly verdict: Verdict;
   readonly complete: boolean;
 }
 
-/** A place in which nothing is must not be called complete. */
-function stated(logs: readonly ShippedLog[], missing: Shipped['missing']): Statement {
-  const whole = logs.length > 0 && logs.every((log) => log.complete);
-  const verdict = missing.length > 0 ? 'missing-nodes' : whole ? 'complete' : 'gaps';
+function stated(logs: readonly ShippedLog[], missing: Shipped['missing'], isOver: boolean): Statement {
+  const verdict = verdictOf(missing, logs, isOver);
   return { verdict, complete: verdict === 'complete', logs, missing };
 }
 

@@ -41,7 +41,8 @@ export async function auditVerify(input: Input, ui: Ui, world: World): Promise<n
   }
   const held = second === null ? { nodes, seen: [] } : await heldTo(second, nodes, asked, { input, ui, world });
   ui.settle();
-  const found = stateAll(held.nodes, asked, [...expected, ...held.seen]);
+  const isOver = window === null || window.to <= world.now();
+  const found = stateAll(held.nodes, asked, [...expected, ...held.seen], isOver);
   if (ui.json) ui.object(found);
   else for (const line of statementLines(found, ui)) ui.line(line);
   return found.complete ? EXIT.ok : EXIT.failed;
