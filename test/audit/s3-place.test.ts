@@ -260,3 +260,17 @@ it('is read back over many pages, and verified as a folder is; what is not ours 
   });
   expect(found).toMatchObject({ missing: [], logs: [{ complete: true }, { complete: true }] });
 });
+
+it.each([
+  ['of a file', `egress/proxy-1/${'ü'.repeat(200)}`, 400],
+  ['of a node', `egress/${'x'.repeat(256)}/a`, 256],
+])('says which name %s is too long for a copy', async (_, key, bytes) => {
+  write();
+  await shipper().round();
+  store.objects.set(key, Buffer.from('x'));
+  const dir = join(scratch.directory, 'mirror');
+  await expect(mirrorPlace(place(), dir, { wanted: () => true, fetched: () => {} })).rejects.toMatchObject({
+    code: 'ship-failed',
+    message: expect.stringMatching(new RegExp(`^s3://\\S+: the name "[xü]{60}…" has ${bytes} bytes`)),
+  });
+});
