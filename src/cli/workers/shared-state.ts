@@ -70,9 +70,11 @@ export class SharedState {
     if (pending.missing.size === 0) this.#settle(number, pending);
   }
 
-  /** A worker that has died knows nothing, and the next one gets all leases with its order. */
+  /** A worker that has died knows nothing, and the next one gets all leases with its order; what it asked, that one did not ask. */
   gone(worker: number): void {
-    for (const number of [...this.#pending.keys()]) this.applied(worker, number, false);
+    for (const [number, pending] of [...this.#pending])
+      if (pending.worker === worker) this.#forget(number, pending);
+      else this.applied(worker, number, false);
   }
 
   close(): void {
@@ -80,10 +82,11 @@ export class SharedState {
   }
 
   #change(worker: number, id: number, change: LeaseChange): void {
-    if (change.act === 'begin') this.leases.begin(change.lease);
-    else this.leases.end(change.job, change.address);
-    const number = ++this.#changes;
     const { members, tell } = this.#parts;
+    if (change.act === 'end') this.leases.end(change.job, change.address);
+    // A worker may have room yet: it would hold a lease that the next one does not get with its order.
+    else if (this.leases.begin(change.lease) === null) return tell(worker, { type: 'answer', id, value: null });
+    const number = ++this.#changes;
     const missing = new Set(members().flatMap((member) => (member.pid === 0 ? [] : [member.worker])));
     const timer = setTimeout(() => this.#settle(number), APPLY_MS).unref();
     this.#pending.set(number, { worker, id, missing, result: null, timer });
@@ -92,9 +95,13 @@ export class SharedState {
 
   #settle(number: number, pending = this.#pending.get(number)): void {
     if (pending === undefined) return;
-    clearTimeout(pending.timer);
-    this.#pending.delete(number);
+    this.#forget(number, pending);
     this.#parts.tell(pending.worker, { type: 'answer', id: pending.id, value: pending.result });
+  }
+
+  #forget(number: number, { timer }: Pending): void {
+    clearTimeout(timer);
+    this.#pending.delete(number);
   }
 
   #bind(digest: string, address: string, untilMs: number): string {
