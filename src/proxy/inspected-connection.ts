@@ -47,6 +47,8 @@ export class InspectedConnection implements Carrier {
   readonly #accept: string | undefined;
   readonly #readBefore: number;
   readonly #writtenBefore: number;
+  /** The connection to it that nobody has taken yet. */
+  #dialled: net.Socket | null = null;
   #origin: tls.TLSSocket | null = null;
   #cancel: (() => void) | null = null;
   #established = false;
@@ -89,6 +91,7 @@ export class InspectedConnection implements Carrier {
           if (!dialled.ok) return resolve(dialled);
           // An origin that ends a kept connection must be gone with it.
           dialled.socket.allowHalfOpen = false;
+          this.#dialled = dialled.socket;
           resolve({ ok: true, socket: dialled.socket, address: dialled.address });
         },
       );
@@ -183,6 +186,7 @@ export class InspectedConnection implements Carrier {
   take(): tls.TLSSocket | null {
     const origin = this.#origin;
     this.#origin = null;
+    this.#dialled = null;
     if (origin === null || origin.destroyed) return null;
     origin.removeListener('data', destroyThis);
     origin.removeListener('end', destroyThis);
@@ -198,6 +202,7 @@ export class InspectedConnection implements Carrier {
     if (!dialled?.ok) return dialled ?? gone;
     const { protocol } = this;
     const secured = await this.secure(dialled.socket, protocol === null ? [] : [protocol], trust);
+    this.#dialled = null;
     if (!secured) return gone;
     if (!secured.ok) return { ok: false, code: secured.code as RequestErrorCode, detail: secured.detail };
     if (secured.protocol === protocol) return { ok: true, socket: secured.socket };
@@ -226,14 +231,13 @@ export class InspectedConnection implements Carrier {
     refuseSocket(this.raw, serialise(refusalResponse(refusal)));
   }
 
-  /** The CONNECT's ended record; only the first counts. */
+  /** The CONNECT's ended record, of which only the first counts; its origin is let go whoever wrote that. */
   end(outcome: RequestErrorCode | OutcomeCode, denied?: Ended['reason']): void {
-    if (this.open.ended) return;
     const { bytesUp, bytesDown } = this;
     const told = denied === undefined ? {} : ({ verdict: 'deny', reason: denied } as const);
     recordEnd(this.ctx, this.open, { outcome, bytesUp, bytesDown, ...told });
     this.#cancel?.();
-    this.#origin?.destroy();
+    this.#dialled?.destroy();
   }
 }
 

@@ -42,7 +42,23 @@ export async function handleInspected(
   const connection = new InspectedConnection(ctx, open, exchange.client, raw, accept);
   open.attach(connection);
   if (open.ended) return;
+  try {
+    await walk(connection, leaf, { trust, reader });
+  } catch (error) {
+    // Nobody else knows the connection any more; who called says why.
+    connection.end('internal-error');
+    raw.destroy();
+    throw error;
+  }
+}
 
+/** From the dial to the first request. */
+async function walk(
+  connection: InspectedConnection,
+  leaf: tls.SecureContext,
+  { trust, reader }: { readonly trust: tls.SecureContext; readonly reader: InspectedReader },
+): Promise<void> {
+  const { open } = connection;
   // 8 dial a checked address, 9 the 200.
   const dialled = await connection.dial();
   if (open.ended || dialled === null) return;

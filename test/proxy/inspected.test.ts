@@ -2,9 +2,11 @@
 // and what ends them.
 import type http from 'node:http';
 import tls from 'node:tls';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { loadCa } from '../../src/inspect/ca.ts';
 import { Leaves } from '../../src/inspect/leaves.ts';
+import { InspectedConnection } from '../../src/proxy/inspected-connection.ts';
+import { InspectedHttp } from '../../src/proxy/inspected-http.ts';
 import { redecide } from '../../src/proxy/redecide.ts';
 import { startOrigin } from '../support/origin.ts';
 import { hasProgram } from '../support/programs.ts';
@@ -132,6 +134,31 @@ describe.each(ENGINES)('on the $name engine', ({ make: engine }) => {
       expect((await one.readAll()).length).toBe(0);
       expect(rig.ctx.open.size).toBe(0);
     }
+    await eventually(() => rig.engine.load === 0 && rig.slots.open === 0, 'it counts no more');
+  });
+
+  it.each<[string, keyof InspectedConnection | 'serve']>([
+    ['before the hello', 'hello'],
+    ['between the handshakes', 'secureClient'],
+    ['behind the handshakes', 'serve'],
+  ])('a fault of our own %s ends both connections, with the record', async (_, where) => {
+    const origin = await httpsOrigin(hello);
+    const { rig, target, ca } = await stageFor(origin, { engine });
+    const type = where === 'serve' ? InspectedHttp.prototype : InspectedConnection.prototype;
+    const fault = vi.spyOn(type as { serve(): void }, where as 'serve').mockImplementation(() => {
+      throw new TypeError('a bug');
+    });
+    atEnd(() => fault.mockRestore());
+    const client = await rig.tunnel(target);
+    client.socket.removeAllListeners();
+    const secured = tls.connect({ socket: client.socket, servername: HOST, ca: ca.pem });
+    secured.on('error', () => {}).resume();
+    await new Promise<void>((resolve) => secured.once('end', resolve).once('close', resolve));
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ method: 'CONNECT', outcome: 'internal-error' });
+    expect(rig.recorder.entries).toHaveLength(2);
+    expect(rig.logText()).toContain('a bug');
+    expect(origin.connections()).toBe(1);
+    await eventually(() => origin.open() === 0, 'the origin is let go');
     await eventually(() => rig.engine.load === 0 && rig.slots.open === 0, 'it counts no more');
   });
 

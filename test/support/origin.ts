@@ -18,6 +18,8 @@ export interface Origin {
   readonly port: number;
   /** TCP connections accepted so far. */
   connections(): number;
+  /** Those of them that have not closed. */
+  open(): number;
   close(): Promise<void>;
 }
 
@@ -40,6 +42,7 @@ async function open(server: net.Server, options: OriginOptions): Promise<Origin>
     host,
     port,
     connections: () => accepted,
+    open: () => sockets.size,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
