@@ -1,6 +1,6 @@
 // One inspected CONNECT after its decided record: the client's connection, the one to its origin, and the handshakes on both. It
 // carries the CONNECT's entry in the registry: whoever ends that ends all that is asked on the connection.
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import type net from 'node:net';
 import type tls from 'node:tls';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
@@ -32,6 +32,9 @@ export interface Failure {
 
 export type Reached = { readonly ok: true; readonly socket: tls.TLSSocket } | ({ readonly ok: false } & Failure);
 
+// What an origin of HTTP/2 may say before it is asked, in reads: SETTINGS, a window, a PING.
+const EARLY_READS_MAX = 16;
+
 export class InspectedConnection implements Carrier {
   readonly ctx: ProxyContext;
   readonly open: OpenRequest;
@@ -49,7 +52,7 @@ export class InspectedConnection implements Carrier {
   readonly #writtenBefore: number;
   /** The connection to it that nobody has taken yet. */
   #dialled: net.Socket | null = null;
-  #origin: tls.TLSSocket | null = null;
+  #kept: (() => tls.TLSSocket | null) | null = null;
   #cancel: (() => void) | null = null;
   #established = false;
 
@@ -173,24 +176,35 @@ export class InspectedConnection implements Carrier {
     });
   }
 
-  /** Keeps the origin's connection until a request wants it. What it sends before it is asked is no answer to anything. */
-  keep(origin: tls.TLSSocket): void {
-    this.#origin = origin;
+  /**
+   * Keeps the origin's connection until a request wants it, and sees its end. What HTTP/1.1 sends before it is asked is no answer to
+   * anything; HTTP/2 begins with its SETTINGS, which are kept too.
+   */
+  keep(origin: tls.TLSSocket, protocol: Protocol | null): void {
+    const early: Buffer[] = [];
+    const onData = (chunk: Buffer): void => {
+      early.push(chunk);
+      if (protocol !== 'h2' || early.length > EARLY_READS_MAX) origin.destroy();
+    };
+    const onEnd = (): void => void origin.destroy();
     origin.on('error', ignore);
-    origin.once('data', destroyThis);
-    origin.once('end', destroyThis);
-    origin.resume();
+    origin.on('data', onData);
+    origin.once('end', onEnd);
+    this.#kept = () => {
+      origin.removeListener('data', onData);
+      origin.removeListener('end', onEnd);
+      if (origin.destroyed) return null;
+      if (early.length > 0) origin.pause().unshift(Buffer.concat(early));
+      return origin;
+    };
   }
 
-  /** The kept one, once; null where it is gone. It goes on flowing: Node's client does not resume a paused one. */
+  /** The kept one, once; null where it is gone. Where it was silent it goes on flowing: Node's client does not resume a paused one. */
   take(): tls.TLSSocket | null {
-    const origin = this.#origin;
-    this.#origin = null;
+    const kept = this.#kept;
+    this.#kept = null;
     this.#dialled = null;
-    if (origin === null || origin.destroyed) return null;
-    origin.removeListener('data', destroyThis);
-    origin.removeListener('end', destroyThis);
-    return origin;
+    return kept?.() ?? null;
   }
 
   /** A connection to the origin: the kept one, or one more, which must agree on the same protocol. */
@@ -239,10 +253,6 @@ export class InspectedConnection implements Carrier {
     this.#cancel?.();
     this.#dialled?.destroy();
   }
-}
-
-function destroyThis(this: net.Socket): void {
-  this.destroy();
 }
 
 function ignore(): void {

@@ -125,7 +125,7 @@ export class InspectedHttp2 {
     if (!exchange.attach()) return;
     const reached = await origin.get();
     if (!('session' in reached)) return exchange.fail(reached.code, reached.detail);
-    open.address = connection.open.address;
+    open.address = reached.address;
     try {
       exchange.start(reached.session);
     } catch (error) {
@@ -148,13 +148,18 @@ const SETTINGS_MAX = 32;
 const RESET_BURST = 300;
 const RESET_RATE_PER_S = 33;
 
-type Got = { readonly session: http2.ClientHttp2Session } | { readonly code: Refusal['code']; readonly detail: string };
+interface Standing {
+  readonly session: http2.ClientHttp2Session;
+  /** Of the origin. */
+  readonly address: string | undefined;
+}
+type Got = Standing | { readonly code: Refusal['code']; readonly detail: string };
 
 /** The session with the origin; another one where that has ended or goes away. */
 class OriginSession {
   readonly #connection: InspectedConnection;
   readonly #trust: tls.SecureContext;
-  #session: http2.ClientHttp2Session | null = null;
+  #standing: Standing | null = null;
   #coming: Promise<Got> | null = null;
 
   constructor(connection: InspectedConnection, trust: tls.SecureContext) {
@@ -163,8 +168,8 @@ class OriginSession {
   }
 
   get(): Promise<Got> | Got {
-    const session = this.#session;
-    if (session && !session.closed && !session.destroyed) return { session };
+    const standing = this.#standing;
+    if (standing && !standing.session.closed && !standing.session.destroyed) return standing;
     this.#coming ??= this.#reach().finally(() => {
       this.#coming = null;
     });
@@ -175,6 +180,7 @@ class OriginSession {
     const { open, ctx } = this.#connection;
     const reached = await this.#connection.reach(this.#trust);
     if (!reached.ok) return reached;
+    const address = reached.socket.remoteAddress;
     const session = http2.connect(`https://${open.authority.text}`, {
       createConnection: () => reached.socket,
       maxHeaderListPairs: ctx.limits.head_fields,
@@ -183,12 +189,12 @@ class OriginSession {
       settings: { enablePush: false, maxHeaderListSize: ctx.limits.head_bytes },
     });
     session.on('error', ignore);
-    this.#session = session;
-    return { session };
+    this.#standing = { session, address };
+    return this.#standing;
   }
 
   close(): void {
-    this.#session?.destroy();
+    this.#standing?.session.destroy();
   }
 }
 

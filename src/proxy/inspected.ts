@@ -83,7 +83,7 @@ async function walk(
   // 11 the origin's handshake, then the client's.
   const origin = await connection.secure(dialled.socket, offers, trust);
   if (open.ended || origin === null) return void dialled.socket.destroy();
-  if (origin.ok) connection.keep(origin.socket);
+  if (origin.ok) connection.keep(origin.socket, origin.protocol);
   else connection.failure = { code: origin.code as RequestErrorCode, detail: origin.detail };
   const client = await connection.secureClient(leaf, origin.ok ? origin.protocol : answerable(offers));
   if (open.ended || client === null) return;

@@ -1,8 +1,11 @@
 // When streams and sessions of inspected HTTP/2 end, and with what outcome: without progress, without a body, idle.
-import { describe, expect, it } from 'vitest';
+import http2 from 'node:http2';
+import { describe, expect, it, vi } from 'vitest';
+import { InspectedConnection } from '../../src/proxy/inspected-connection.ts';
 import { FLAG, FRAME, type Frame, fields, frame, requestFields } from '../support/raw-http2.ts';
-import { ask, http2Stage, NO_WINDOW, rawStage } from './inspected-http2-support.ts';
-import { atEnd, eventually } from './support.ts';
+import { ask, echo, http2Stage, NO_WINDOW, rawStage } from './inspected-http2-support.ts';
+import { HOST, hostCertificate } from './inspected-support.ts';
+import { atEnd, eventually, turns } from './support.ts';
 
 describe('a stream that makes no progress has ended, as in HTTP/1.1', () => {
   const limits = { upstream_response_timeout_ms: 200 };
@@ -59,4 +62,50 @@ it('a session is closed when it has been idle, also where a request was open at 
   expect((await answer).body).toBe('done');
   await eventually(() => one.closed, 'the client is told');
   await eventually(() => rig.slots.open === 0, 'it counts no more');
+});
+
+describe("the origin's connection that was made before the client's handshake", () => {
+  /** The client's handshake waits until the origin has said what it says by itself. */
+  const delayed = (ready: () => Promise<void>): void => {
+    const original = InspectedConnection.prototype.secureClient;
+    const spied = vi.spyOn(InspectedConnection.prototype, 'secureClient').mockImplementation(async function (
+      this: InspectedConnection,
+      ...rest
+    ) {
+      await ready();
+      await turns();
+      return original.apply(this, rest);
+    });
+    atEnd(() => void spied.mockRestore());
+  };
+
+  it('is used, though its SETTINGS come before the client is ready', async () => {
+    const { session, sessions } = await http2Stage(echo);
+    delayed(() => eventually(() => sessions.length === 1, 'the origin has a session'));
+    const one = await session();
+    expect(await ask(one, { ':path': '/', ':method': 'POST' }, { body: 'text' })).toMatchObject({ body: 'text' });
+    expect(sessions).toHaveLength(1);
+  });
+
+  it('is not used where it has ended, and the records say which address was', async () => {
+    const { session, sessions, server, rig, port } = await http2Stage(echo, {
+      names: { [HOST]: ['127.0.0.1', '127.0.0.2'] },
+    });
+    const other = http2.createSecureServer({ ...hostCertificate() }).on('stream', echo);
+    await new Promise<void>((resolve) => other.listen(port, '127.0.0.2', resolve));
+    atEnd(() => void other.close());
+    delayed(async () => {
+      await eventually(() => sessions.length === 1, 'the origin has a session');
+      server.close();
+      sessions[0]?.destroy();
+    });
+    const one = await session();
+    expect(await ask(one, { ':path': '/', ':method': 'POST' }, { body: 'text' })).toMatchObject({ body: 'text' });
+    one.destroy();
+    await rig.recorder.endedAt(2);
+    expect(rig.recorder.allEnded.map(({ method, address }) => `${method} ${address}`)).toEqual([
+      `POST 127.0.0.2:${port}`,
+      `CONNECT 127.0.0.1:${port}`,
+    ]);
+  });
 });

@@ -11,6 +11,7 @@ export type Handler = (stream: http2.ServerHttp2Stream, headers: http2.IncomingH
 
 export interface Http2Stage extends Stage {
   readonly sessions: http2.ServerHttp2Session[];
+  readonly server: http2.Http2SecureServer;
   session(): Promise<http2.ClientHttp2Session>;
 }
 
@@ -38,7 +39,7 @@ export async function http2Stage(handler: Handler, options: StageOptions = {}): 
     atEnd(() => made.destroy());
     return made;
   };
-  return { ...stage, sessions, session };
+  return { ...stage, sessions, server, session };
 }
 
 /** A client and an origin that speak frames. */
