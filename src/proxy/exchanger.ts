@@ -173,7 +173,9 @@ export class Exchanger implements Carrier, Dialler {
     response.on('error', () => this.#break('upstream-closed'));
     const framing = responseFraming(response);
     if (!framing.ok) return this.#fail('upstream-malformed', framing.detail);
-    const announced = framing.framing.kind === 'length' && req.method !== 'HEAD' ? Number(framing.framing.length) : 0;
+    // Of an answer to HEAD and of a 304 it is the length of another one.
+    const counts = req.method !== 'HEAD' && response.statusCode !== 304;
+    const announced = counts && framing.framing.kind === 'length' ? Number(framing.framing.length) : 0;
     const over = this.#order.budget?.announced('down', announced) ?? null;
     if (over !== null) return this.#fail(over, null);
     try {

@@ -12,6 +12,8 @@ import { recordEnd } from './route.ts';
 const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_FLAG_END_STREAM } = http2.constants;
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
 const INTERIM_MAX = 32;
+/** Statuses whose answers have no body (RFC 9110 §15.3.5, §15.3.6, §15.4.5): Node ends the client's stream at once. */
+const BODILESS = new Set([204, 205, 304]);
 
 interface StreamOrder {
   readonly stream: http2.ServerHttp2Stream;
@@ -116,10 +118,12 @@ export class Http2Exchanger implements Carrier {
     if (this.#recorded || stream.destroyed || stream.closed) return;
     this.#silence?.refresh();
     this.#status = answer[':status'];
-    this.#length = headers[':method'] === 'HEAD' ? undefined : answer['content-length'];
+    const bare = headers[':method'] === 'HEAD' || BODILESS.has(answer[':status'] ?? 0);
+    // Of an answer without a body the length is not its own.
+    this.#length = bare ? undefined : answer['content-length'];
     const over = budget.announced('down', Number(this.#length ?? 0));
     if (over !== null) return this.fail(over, null);
-    const whole = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
+    const whole = bare || (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
     try {
       stream.respond(responseHeaders(answer), { endStream: whole, waitForTrailers: !whole });
     } catch (error) {
@@ -127,6 +131,8 @@ export class Http2Exchanger implements Carrier {
     }
     if (whole) {
       this.#answered = true;
+      // What some send all the same is nobody's.
+      origin.resume();
       return;
     }
     origin.on('trailers', (sent) => {
@@ -153,9 +159,7 @@ export class Http2Exchanger implements Carrier {
   #broke(): void {
     const origin = this.#origin;
     if (this.#recorded || !origin) return;
-    const { headers } = this.#order;
-    const whole = headers[':method'] === 'HEAD' || isWhole(origin, this.#length, this.bytesDown);
-    if (this.#status !== undefined && whole) return;
+    if (this.#answered || (this.#status !== undefined && isWhole(origin, this.#length, this.bytesDown))) return;
     const { stream } = this.#order;
     // What it says by its code is for the client: gRPC lives on it.
     if (!stream.headersSent && !stream.destroyed && !stream.closed)

@@ -237,17 +237,24 @@ describe('budgets', () => {
   it('a response beyond max_response_mb is a 502 where it says so, and visibly broken where it does not', async () => {
     const body = Buffer.alloc(1_200_000, 'y');
     const origin = await httpsOrigin((req, res) => {
-      if (req.url === '/length') res.setHeader('Content-Length', body.length);
-      else res.write('begin');
-      res.end(req.method === 'HEAD' ? undefined : body);
+      if (req.url === '/same') res.statusCode = 304;
+      if (req.url === '/chunks') res.write('begin');
+      else res.setHeader('Content-Length', body.length);
+      res.end(req.method === 'HEAD' || req.url === '/same' ? undefined : body);
     });
     const { client, target, rig } = await stageFor(origin, { rule: 'allow: [{ path: "/**" }], max_response_mb: 1' });
     const one = await client();
     one.send(request(target, '/length'));
     expect(await one.readResponse()).toMatchObject({ status: 502, reason: 'response-too-large' });
-    const head = await client();
-    head.send(request(target, '/length', '', 'HEAD'));
-    expect((await head.readHead()).status).toBe(200);
+    // These say the length of another answer.
+    for (const [path, method, status] of [
+      ['/length', 'HEAD', 200],
+      ['/same', 'GET', 304],
+    ] as const) {
+      const head = await client();
+      head.send(request(target, path, '', method));
+      expect((await head.readHead()).status).toBe(status);
+    }
     const two = await client();
     two.send(request(target, '/chunks'));
     expect((await two.readHead()).status).toBe(200);

@@ -64,6 +64,29 @@ it('a session is closed when it has been idle, also where a request was open at 
   await eventually(() => rig.slots.open === 0, 'it counts no more');
 });
 
+describe('an answer without a body is whole, whatever length it speaks of', () => {
+  it.each<[string, string, Record<string, string>, boolean]>([
+    ['HEAD', '200', { 'content-length': '5000000' }, true],
+    ['HEAD', '200', { 'content-length': '5000000' }, false],
+    ['GET', '304', { 'content-length': '5000000' }, true],
+    ['GET', '304', { 'content-length': '5000000' }, false],
+    ['GET', '204', {}, false],
+    ['GET', '205', {}, false],
+  ])('%s, %s, %j, ended with its head: %s', async (method, status, more, ended) => {
+    const { raw, rig, target, seen, heard, peers } = await rawStage({
+      rule: 'allow: [{ path: "/**", methods: any }], max_response_mb: 1',
+    });
+    raw.write(frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1, requestFields(target, '/', method)));
+    await eventually(() => seen.frames.some(({ type }) => type === FRAME.headers), 'the origin has the request');
+    const flags = FLAG.endHeaders | (ended ? FLAG.endStream : 0);
+    peers[0]?.write(frame(FRAME.headers, flags, 1, fields({ ':status': status, ...more })));
+    if (!ended) peers[0]?.write(frame(FRAME.data, FLAG.endStream, 1));
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', status: Number(status), bytes_down: 0 });
+    await eventually(() => heard.frames.some(({ type }) => type === FRAME.headers), 'the client has its answer');
+    expect(heard.frames.filter(({ type }) => type === FRAME.reset)).toEqual([]);
+  });
+});
+
 describe("the origin's connection that was made before the client's handshake", () => {
   /** The client's handshake waits until the origin has said what it says by itself. */
   const delayed = (ready: () => Promise<void>): void => {
