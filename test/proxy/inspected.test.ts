@@ -145,7 +145,7 @@ describe.each(ENGINES)('on the $name engine', ({ make: engine }) => {
     const origin = await httpsOrigin(hello);
     const { rig, target, ca } = await stageFor(origin, { engine });
     const type = where === 'serve' ? InspectedHttp.prototype : InspectedConnection.prototype;
-    const fault = vi.spyOn(type as { serve(): void }, where as 'serve').mockImplementation(() => {
+    const fault = vi.spyOn(type as unknown as { serve(): void }, where as 'serve').mockImplementation(() => {
       throw new TypeError('a bug');
     });
     atEnd(() => fault.mockRestore());
