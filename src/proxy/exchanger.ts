@@ -6,7 +6,7 @@ import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
-import { type Framing, type FramingResult, readFraming, requestFields, responseFields } from './fields.ts';
+import { type Framing, type FramingResult, hostOf, readFraming, requestFields, responseFields } from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { DialError, type Dialler, type OriginOptions, poolKey } from './origin-agent.ts';
@@ -92,7 +92,6 @@ export class Exchanger implements Carrier, Dialler {
 
   #send(): void {
     const { req, authority, path, framing, open, upgrade } = this.#order;
-    const bare = authority.kind === 'ipv6' ? `[${authority.host}]` : authority.host;
     const options: OriginOptions = {
       agent: this.#agent,
       // The second try gets a connection of its own: another kept one may be as stale as the first.
@@ -105,7 +104,7 @@ export class Exchanger implements Carrier, Dialler {
       path,
       headers: requestFields(
         req.rawHeaders,
-        authority.port === (this.#order.defaultPort ?? HTTP_PORT) ? bare : authority.text,
+        hostOf(authority, this.#order.defaultPort ?? HTTP_PORT),
         framing,
         upgrade?.protocol ?? null,
         req.method ?? 'GET',

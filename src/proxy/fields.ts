@@ -1,5 +1,6 @@
 // Which header fields go on, and which end here (RFC 9110 §7.6.1). Pure; works on raw name/value lists so that order,
 // case and repetition of what passes are kept.
+import type { Authority } from '../policy/authority.ts';
 
 /** Never forwarded by any version of HTTP: what is of one connection, what is for a proxy alone, and what each side says anew. */
 export const ENDS_HERE = [
@@ -78,6 +79,12 @@ export function readFraming(raw: readonly string[], version: string): FramingRes
   if (chunked && length !== null) return { ok: false, detail: 'both Content-Length and Transfer-Encoding are there' };
   if (chunked) return { ok: true, framing: { kind: 'chunked' } };
   return { ok: true, framing: length === null ? { kind: 'none' } : { kind: 'length', length } };
+}
+
+/** An authority as a Host field or :authority writes it. */
+export function hostOf({ host, port, kind, text }: Authority, defaultPort: number): string {
+  if (port !== defaultPort) return text;
+  return kind === 'ipv6' ? `[${host}]` : host;
 }
 
 /**

@@ -1,5 +1,5 @@
 // Header fields of HTTP/2 messages on their way through (RFC 9113 §8.2, §8.3). Node hands them over with doubles joined or dropped, so
-// what is sent is built from the raw list that was judged.
+// what is sent is built from the raw list that was judged. Peers choose the names, so objects of them inherit nothing.
 import type http2 from 'node:http2';
 import { ENDS_HERE } from './fields.ts';
 
@@ -21,12 +21,11 @@ export function requestHeaders(
   pseudo: { readonly method: string; readonly path: string; readonly authority: string },
   fields: readonly string[],
 ): http2.OutgoingHttpHeaders {
-  const headers: http2.OutgoingHttpHeaders = {
-    ':method': pseudo.method,
-    ':scheme': 'https',
-    ':authority': pseudo.authority,
-    ':path': pseudo.path,
-  };
+  const headers = bare();
+  headers[':method'] = pseudo.method;
+  headers[':scheme'] = 'https';
+  headers[':authority'] = pseudo.authority;
+  headers[':path'] = pseudo.path;
   for (let i = 0; i + 1 < fields.length; i += 2) {
     const name = fields[i] ?? '';
     const value = fields[i + 1] ?? '';
@@ -41,8 +40,13 @@ export function requestHeaders(
 
 /** The response for the client. */
 export function responseHeaders(answer: http2.IncomingHttpHeaders): http2.OutgoingHttpHeaders {
-  const headers: http2.OutgoingHttpHeaders = {};
+  const headers = bare();
   for (const [name, value] of Object.entries(answer)) if (!NOT_FORWARDED.has(name)) headers[name] = value;
   headers['via'] = headers['via'] === undefined ? VIA : `${headers['via']}, ${VIA}`;
   return headers;
+}
+
+/** Without a prototype: `constructor` and `__proto__` are names of fields like others. */
+function bare(): http2.OutgoingHttpHeaders {
+  return Object.create(null) as http2.OutgoingHttpHeaders;
 }

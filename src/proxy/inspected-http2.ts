@@ -8,11 +8,12 @@ import type { UploadBudgets } from '../inspect/upload-budgets.ts';
 import { METHOD } from '../policy/inspect-conditions.ts';
 import { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
+import { hostOf } from './fields.ts';
 import { fieldCount, fieldValue, type HeadProblem } from './head.ts';
 import { Http2Exchanger } from './http2-exchanger.ts';
 import { plainFields, requestHeaders } from './http2-fields.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
-import { admit, authorityProblem, belowOf } from './inspected-decide.ts';
+import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './inspected-decide.ts';
 import { LINGER_MS } from './refuse.ts';
 import { type Refusal, refusalResponse } from './respond.ts';
 import { recordEnd, refuseMalformed } from './route.ts';
@@ -117,7 +118,7 @@ export class InspectedHttp2 {
     const exchange = new Http2Exchanger(ctx, {
       stream,
       whole: (flags & NGHTTP2_FLAG_END_STREAM) !== 0,
-      headers: requestHeaders({ method, path: target, authority: fieldValue(raw, ':authority') ?? '' }, headers),
+      headers: requestHeaders({ method, path: target, authority: hostOf(authority, DEFAULT_PORT) }, headers),
       open,
       budget: new Budget(admitted.inspection ?? null, this.#uploads, open),
       refuse: (why) => refuseStream(stream, { ...why, id, host, port, help: ctx.help, accept }),

@@ -78,6 +78,12 @@ describe('a stream', () => {
     expect(seen).toHaveLength(1);
   });
 
+  it('is for the host as we write it, however the client did', async () => {
+    const { session, target } = await http2Stage(echo);
+    const answer = await ask(await session(), { ':path': '/', ':authority': target.toUpperCase() });
+    expect(answer.headers['x-authority']).toBe(target);
+  });
+
   it('carries trailers both ways, as gRPC needs them, and te: trailers', async () => {
     let sent: http2.IncomingHttpHeaders = {};
     const { session } = await http2Stage((stream, headers) => {
