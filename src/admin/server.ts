@@ -2,9 +2,10 @@
 // no cookie, sends no redirect, and is on an endpoint of its own that the policy's address guard never lets a proxied request
 // reach. Whatever a request makes fail, the answer is a code of the registry.
 import { X509Certificate } from 'node:crypto';
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import type { Limits, Meter } from '../limits.ts';
+import { nodeHttp } from '../net/http.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import { classifyAddress } from '../policy/address.ts';
 import { AdminError } from './admin-error.ts';
@@ -110,7 +111,7 @@ function createServer(parts: AdminParts): http.Server | https.Server {
   const handle = (req: http.IncomingMessage, res: http.ServerResponse): void => void respond(req, res, parts, gate);
   const server = tls
     ? https.createServer({ ...options, ...tls, ALPNProtocols: ['http/1.1'], handshakeTimeout: HEAD_TIMEOUT_MS }, handle)
-    : http.createServer(options, handle);
+    : nodeHttp.createServer(options, handle);
   server.maxConnections = limits.admin_connections_max;
   server.on('drop', () => meter.hit('admin_connections_max'));
   return server;

@@ -1,5 +1,6 @@
 // Asks one worker for its pages, over the Unix socket that it has for its primary, with the token that both know.
-import http from 'node:http';
+import type http from 'node:http';
+import { nodeHttp } from '../net/http.ts';
 import { AdminError } from './admin-error.ts';
 
 /** Header in which a primary says which client it asks for. */
@@ -37,7 +38,7 @@ export class WorkerPages {
   open({ path: socketPath }: WorkerPlace, asked: Asked): Promise<http.IncomingMessage> {
     const { method = 'GET', path, headers = {}, timeoutMs } = asked;
     return new Promise((resolve, reject) => {
-      const request = http.request({
+      const request = nodeHttp.request({
         ...{ socketPath, method, path, agent: false },
         headers: { Host: 'localhost', Authorization: `Bearer ${this.#token}`, ...headers },
       });

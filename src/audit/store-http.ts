@@ -2,10 +2,11 @@
 // followed, nothing but https is spoken unless the address is this machine's (config/second-place.ts and s3-credentials.ts see to that).
 // What comes back is bounded; a request in which nothing moves for `timeoutMs` is over.
 import fs from 'node:fs';
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import tls from 'node:tls';
+import { nodeHttp } from '../net/http.ts';
 
 export interface StoreRequest {
   readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST';
@@ -46,9 +47,9 @@ export async function sendToStore(request: StoreRequest, { timeoutMs, ca }: Road
   const secure = url.protocol === 'https:';
   const trust = ca === undefined ? {} : { ca: [...tls.rootCertificates, ca] };
   // An agent of its own has no proxy from the environment, and one request each leaves no socket behind.
-  const agent = secure ? new https.Agent(trust) : new http.Agent();
+  const agent = secure ? new https.Agent(trust) : new nodeHttp.Agent();
   const options = { method, headers: { ...headers, ...sized }, agent };
-  const sent = secure ? https.request(url, options) : http.request(url, options);
+  const sent = secure ? https.request(url, options) : nodeHttp.request(url, options);
   sent.setTimeout(timeoutMs, () => sent.destroy(new Error(`nothing moved for ${timeoutMs} ms`)));
   const answered = new Promise<http.IncomingMessage>((resolve, reject) => {
     sent.once('response', resolve);

@@ -1,8 +1,9 @@
 // A client's side of CONNECT: dial the proxy (plain or TLS), ask for a tunnel, and say in words what went wrong and at which
 // step. Used by `connect` and `doctor`. It dials the proxy and nothing else.
-import http from 'node:http';
+import type http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
+import { nodeHttp } from '../net/http.ts';
 import type { Authority } from '../policy/authority.ts';
 import { tlsTo } from './client-tls.ts';
 import { basicAuthorization, type ProxyCredentials, type ProxyUrl } from './proxy-url.ts';
@@ -52,7 +53,7 @@ export function openTunnel(request: TunnelRequest): Promise<OpenTunnel | TunnelR
     const socket = dialProxy(request, (reached) => {
       step = reached;
     });
-    const asking = http.request({
+    const asking = nodeHttp.request({
       method: 'CONNECT',
       path: target.text,
       headers: {

@@ -1,8 +1,9 @@
 // One GET over HTTPS, straight or through a proxy, bounded in time and size. It follows no redirect and trusts what the caller
 // says; the answer is whole or an error.
-import http from 'node:http';
+import type http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
+import { nodeHttp } from '../net/http.ts';
 import { parseAuthority } from '../policy/authority.ts';
 import { tlsTo } from './client-tls.ts';
 import { openTunnel } from './client-tunnel.ts';
@@ -43,7 +44,7 @@ export async function httpsGet(request: GetRequest): Promise<GetAnswer> {
     const left = Math.max(1, timeoutMs - (performance.now() - startedMs));
     const timer = setTimeout(() => fail(new Error(`${url.host} did not answer within ${timeoutMs} ms`)), left);
     const secure = tls.connect({ socket, ...tlsTo(host, request.ca), ALPNProtocols: ['http/1.1'] });
-    const asking = http.request({
+    const asking = nodeHttp.request({
       method: 'GET',
       path: `${url.pathname}${url.search}`,
       headers: { Host: url.host, 'User-Agent': 'sallyport', Connection: 'close', ...request.headers },

@@ -2,11 +2,12 @@
 // Where it speaks TLS, that very certificate is expected and no other: the token must not go to somebody else.
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import http from 'node:http';
+import type http from 'node:http';
 import https from 'node:https';
 import { readToken } from '../admin/token.ts';
 import type { AdminSettings, Settings } from '../config/config.ts';
 import { OPERATOR_ERRORS, type OperatorErrorCode, SallyportError } from '../errors.ts';
+import { nodeHttp } from '../net/http.ts';
 
 const ANSWER_BYTES_MAX = 65_536;
 const ANSWER_MS = 10_000;
@@ -61,7 +62,7 @@ export function requestAdmin(
       admin.path === null ? { host: LOOPBACK[admin.host] ?? admin.host, port: admin.port } : { socketPath: admin.path };
     const options = { ...to, path, headers: { Host: 'localhost', ...headers }, agent: false };
     const request =
-      admin.tls === null ? http.request(options) : https.request({ ...options, ...pinned(admin.tls.cert) });
+      admin.tls === null ? nodeHttp.request(options) : https.request({ ...options, ...pinned(admin.tls.cert) });
     request.setTimeout(answerMs, () => request.destroy(new Error('it does not answer')));
     request.once('response', (answer) => {
       request.setTimeout(0);

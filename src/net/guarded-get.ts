@@ -1,12 +1,13 @@
 // One GET over HTTPS for the proxy itself, on the road that requests take too: our own resolver, the address guard, a dial of a checked
 // address. Nothing here follows a redirect, speaks without TLS, or waits or reads without a bound.
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import tls from 'node:tls';
 import type { LimitName, Limits, Meter } from '../limits.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Authority } from '../policy/authority.ts';
 import { type Dialled, dial } from './dial.ts';
+import { nodeHttp } from './http.ts';
 import type { Resolver } from './resolve.ts';
 
 export interface GuardedPlace {
@@ -97,7 +98,7 @@ function answered(
       ...(ca === undefined ? {} : { ca: [...tls.rootCertificates, ca] }),
     });
     secure.once('error', reject);
-    const request = http.request({
+    const request = nodeHttp.request({
       createConnection: () => secure,
       path,
       signal,

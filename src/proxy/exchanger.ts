@@ -1,8 +1,9 @@
 // One plain-HTTP exchange after it was let through: request to the origin, response to the client, streaming both ways with
 // back-pressure, and the one ended record whichever way it goes. Chosen over http-proxy-3: docs/dependencies.md.
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
+import { nodeHttp } from '../net/http.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
@@ -115,7 +116,7 @@ export class Exchanger implements Carrier, Dialler {
     };
     const { origin: asked } = this.#order;
     if (asked?.destroyed) return this.#fail('upstream-closed', 'the connection broke');
-    const origin = http.request(asked ? { ...options, agent: undefined, createConnection: () => asked } : options);
+    const origin = nodeHttp.request(asked ? { ...options, agent: undefined, createConnection: () => asked } : options);
     this.#origin = origin;
     origin.setTimeout(this.#ctx.limits.upstream_response_timeout_ms, () => {
       this.#ctx.meter.hit('upstream_response_timeout_ms');

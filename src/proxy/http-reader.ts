@@ -1,8 +1,9 @@
 // Node's HTTP/1 server as Sallyport has it read requests, on the listener and on inspected connections alike: its bounds, and what is
 // answered where llhttp refuses.
-import http from 'node:http';
+import type http from 'node:http';
 import type { RequestErrorCode } from '../errors.ts';
 import type { LimitName, Limits } from '../limits.ts';
+import { nodeHttp } from '../net/http.ts';
 import type { ClientConnection, ClientSocket } from './client-connection.ts';
 import { CONNECTION } from './client-connection.ts';
 import type { ProxyContext } from './context.ts';
@@ -14,7 +15,7 @@ const HEAD_CHECK_MS = 1_000;
 
 /** A server that reads connections which are given to it; its watch over overdue heads begins with 'listening'. */
 export function createHttpServer(limits: Limits): http.Server {
-  const server = http.createServer({
+  const server = nodeHttp.createServer({
     maxHeaderSize: limits.head_bytes,
     headersTimeout: limits.head_timeout_ms,
     // A body may take as long as it makes progress; upstream_response_timeout_ms bounds a stalled one.

@@ -1,13 +1,14 @@
 // The origin's side of one inspected HTTP/1.1 connection, for Node's client: the connection that was made before the client's
 // handshake, and when that has ended another one to the same checked addresses, verified as strictly. It serves one client alone:
 // origins that know who asks by the connection (NTLM, Negotiate) must never see two.
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import type tls from 'node:tls';
+import { nodeHttp } from '../net/http.ts';
 import type { InspectedConnection } from './inspected-connection.ts';
 import { DialError, type OriginOptions } from './origin-agent.ts';
 
-export class InspectedAgent extends http.Agent {
+export class InspectedAgent extends nodeHttp.Agent {
   readonly #connection: InspectedConnection;
   readonly #trust: tls.SecureContext;
 

@@ -1,11 +1,12 @@
 // Connections to origins for plain HTTP: dialled to checked addresses only, kept alive per authority AND address set, so that
 // a pooled connection never serves another name, nor a name whose checked addresses have changed. Node's agent would let a
 // connection come for a request that has ended: its dial is cancelled.
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { dial } from '../net/dial.ts';
+import { nodeHttp } from '../net/http.ts';
 
 /** The dial's own failure, told apart from what Node's client throws. */
 export class DialError extends Error {
@@ -28,7 +29,7 @@ export interface OriginOptions extends http.RequestOptions {
   readonly addresses: readonly string[];
 }
 
-export class OriginAgent extends http.Agent {
+export class OriginAgent extends nodeHttp.Agent {
   readonly #limits: Limits;
 
   constructor(limits: Limits) {

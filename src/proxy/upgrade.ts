@@ -1,7 +1,8 @@
 // WebSocket over plain HTTP. Node has detached its parser when it says 'upgrade', so the request gets a response object of its
 // own; once the origin has answered 101, both sockets become a tunnel of the engine, counted, listed and drained like any other.
-import http from 'node:http';
+import type http from 'node:http';
 import type net from 'node:net';
+import { nodeHttp } from '../net/http.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
 import { responseFields } from './fields.ts';
@@ -17,7 +18,7 @@ export function upgradeRequest(options: {
   connection: ClientConnection;
 }): { res: http.ServerResponse; upgrade: Upgrade | null } {
   const { engine, id, req, socket, early, connection } = options;
-  const res = new http.ServerResponse(req);
+  const res = new nodeHttp.ServerResponse(req);
   // No parser reads this connection any more: it ends with this exchange.
   res.shouldKeepAlive = false;
   res.assignSocket(socket);
