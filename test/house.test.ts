@@ -16,6 +16,7 @@ import {
   unusedLimits,
 } from './support/house-docs.ts';
 import * as house from './support/house-rules.ts';
+import { leanStarts, lightHttp, STARTS } from './support/house-start.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const CODES = { ...REQUEST_ERRORS, ...OUTCOMES, ...OPERATOR_ERRORS };
@@ -51,6 +52,8 @@ describe('the house', () => {
     ['a folder imports itself and what stands to its left', house.layerOrder],
     ['no files import each other in a circle', house.noCycles],
     ['every thread gives way to the data plane', house.threadsGiveWay],
+    ['a start loads what it needs, and no more', leanStarts(STARTS)],
+    ['node:http comes without undici', lightHttp],
     ['every folder of src/ has its place in the order', house.knownFolders],
     ['pure files know no clock, no chance, no I/O and no promise', house.purity],
     ['no file is longer than 400 lines, no test longer than 500', house.fileLength],
@@ -118,6 +121,29 @@ describe('each rule finds a planted violation', () => {
         'src/net/c.ts': "import { a } from './a.ts';",
       },
       'src/net/a.ts -> src/net/b.ts -> src/net/c.ts -> src/net/a.ts is a circle',
+    ],
+    [
+      'a package that a start brings along',
+      leanStarts([{ what: 'the data plane', files: ['src/cli/serve.ts'], packages: ['pino'] }]),
+      {
+        'src/cli/serve.ts':
+          "import { pino } from 'pino';\nimport { a } from '../net/a.ts';\nawait import('../net/late.ts');",
+        'src/net/a.ts': "import type { Z } from 'jose';\nimport { z } from 'zod/mini';",
+        'src/net/late.ts': "import { parse } from 'yaml';",
+      },
+      'the data plane loads zod: src/cli/serve.ts -> src/net/a.ts:2',
+    ],
+    [
+      'a start that has moved',
+      leanStarts([{ what: 'the data plane', files: ['src/cli/serve.ts'], packages: [] }]),
+      {},
+      'the data plane begins with src/cli/serve.ts, which is not there',
+    ],
+    [
+      'node:http with undici',
+      lightHttp,
+      { 'src/net/bad.ts': "import type http from 'node:http';\nimport { request } from 'node:http';" },
+      'src/net/bad.ts:2 imports node:http for more than its types; net/http.ts has the values',
     ],
     [
       'an upward import of a type',

@@ -12,6 +12,7 @@ import type { StoreLag } from '../usage/project.ts';
 import { AdminError } from './admin-error.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
+import { metricsRoute } from './metrics-page.ts';
 import { openApi } from './openapi.ts';
 import type { RecordCounts } from './record-counts.ts';
 import type { Reports } from './reports.ts';
@@ -28,7 +29,7 @@ export interface ApiParts {
   readonly storeLag: () => StoreLag;
   readonly notReady: () => string | null;
   readonly mode: () => 'enforce' | 'observe';
-  readonly metrics: Metrics;
+  readonly metrics: () => Promise<Metrics>;
   readonly streams: EventStreams;
   readonly reports: Reports;
   readonly node: string;
@@ -40,21 +41,21 @@ export interface ApiParts {
 
 export function createApi(parts: ApiParts): Router {
   const routes: Route[] = [...stateRoutes(parts), ...policyRoutes(parts), ...openRoutes(parts), ...storeRoutes(parts)];
-  const openapi = route({
+  let document: object | null = null;
+  const openapi: Route = route({
     ...PAGES.openapi,
-    handle: () => ({ json: document }),
+    handle: () => {
+      document ??= openApi([...routes, openapi], parts.version);
+      return { json: document };
+    },
   });
-  const document = openApi([...routes, openapi], parts.version);
   return new Router([...routes, openapi]);
 }
 
 function stateRoutes(parts: ApiParts): Route[] {
   const { metrics, streams } = parts;
   return [
-    route({
-      ...PAGES.metrics,
-      handle: async () => ({ text: await metrics.render(), type: metrics.contentType }),
-    }),
+    metricsRoute(metrics),
     route({
       ...PAGES.status,
       handle: () => ({ json: status(parts) }),

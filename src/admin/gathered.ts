@@ -52,8 +52,14 @@ export function createGatheredApi(parts: GatheredParts): Router {
     route({ ...PAGES.report, handle: ({ req }) => fromFirst(parts, req, reportMs) }),
     route({ ...PAGES.suggest, handle: ({ req }) => fromFirst(parts, req, reportMs) }),
   ];
-  const openapi = route({ ...PAGES.openapi, handle: () => ({ json: document }) });
-  const document = openApi([...routes, openapi], parts.version);
+  let document: object | null = null;
+  const openapi: Route = route({
+    ...PAGES.openapi,
+    handle: () => {
+      document ??= openApi([...routes, openapi], parts.version);
+      return { json: document };
+    },
+  });
   return new Router([...routes, openapi]);
 }
 

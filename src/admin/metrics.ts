@@ -1,15 +1,16 @@
 // The metrics page in Prometheus' text format. Nothing here is counted twice: a scrape reads what the parts count anyway
-// (records, limits, audit log, resolver, engine) and fills it in; only the three time histograms are kept by the client library.
+// (records, limits, times, audit log, resolver, engine) and fills it in. Loaded with the first scrape, and the client library with it.
 // Label values come from closed sets and from the policy's groups, so no client can make series.
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from '@prometheus-io/client';
 import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
-import { LIMIT_NAMES, type Timing } from '../limits.ts';
+import { LIMIT_NAMES } from '../limits.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
 import type { StoreLag } from '../usage/project.ts';
 import { LiveBytes } from './live-bytes.ts';
 import type { RecordCounts } from './record-counts.ts';
+import type { Timings } from './timings.ts';
 
 export interface MetricSources {
   readonly ctx: ProxyContext;
@@ -35,39 +36,20 @@ export interface Metrics {
   render(): Promise<string>;
 }
 
-/** From a name that the next rack answers to one that nobody does. */
-const BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
-/** The times of requests; to be there before the parts that are timed. */
-export class Timings {
-  readonly registry = new Registry();
-  readonly #histograms: Readonly<Record<Timing, Histogram>>;
-
-  constructor() {
-    const histogram = (name: string, help: string): Histogram =>
-      new Histogram({ name, help, buckets: BUCKETS_S, registers: [this.registry] });
-    this.#histograms = {
-      setup: histogram('sallyport_setup_seconds', 'Time from the head of a CONNECT to its 200.'),
-      dial: histogram('sallyport_dial_seconds', 'Time to connect to an origin for a CONNECT that got its 200.'),
-      dns: histogram('sallyport_dns_seconds', 'Time of a look-up, failures included; what the cache holds takes none.'),
-    };
-  }
-
-  observe(what: Timing, ms: number): void {
-    this.#histograms[what].observe(ms / 1_000);
-  }
-}
-
 export function createMetrics(sources: MetricSources, timings: Timings): Metrics {
-  const page = new Page(timings.registry);
+  const registry = new Registry();
+  const page = new Page(registry);
   requestSeries(page, sources);
   stateSeries(page, sources);
   recordSeries(page, sources);
   shippingSeries(page, sources);
   policySeries(page, sources);
-  collectDefaultMetrics({ register: timings.registry });
-  for (const name of MISNAMED) timings.registry.removeSingleMetric(name);
-  return { contentType: timings.registry.contentType, render: () => timings.registry.metrics() };
+  collectDefaultMetrics({ register: registry });
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
+  return {
+    contentType: registry.contentType,
+    render: async () => `${timings.text()}\n${await registry.metrics()}`,
+  };
 }
 
 /** Of the library's own metrics, those that Prometheus' linter refuses for their names. */

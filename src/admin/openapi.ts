@@ -36,7 +36,7 @@ export function openApi(routes: readonly Route[], version: string): object {
 }
 
 function operation(route: Route): object {
-  const { properties = {}, required = [] } = shape(route.query, 'input') as {
+  const { properties = {}, required = [] } = (route.query === null ? {} : shape(route.query, 'input')) as {
     properties?: Record<string, { description?: string }>;
     required?: string[];
   };

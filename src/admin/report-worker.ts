@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import { type LoadedHere, loadConfigHere } from '../config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../config/load-here.ts';
 import { SallyportError } from '../errors.ts';
 import { giveWay, HAS_TIME } from '../give-way.ts';
 import { Policy } from '../policy/decide.ts';

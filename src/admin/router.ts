@@ -21,7 +21,8 @@ export interface Route {
   /** With at most one `{name}`, which is its last part. */
   readonly path: string;
   readonly about: string;
-  readonly query: z.ZodType;
+  /** null: it takes none. */
+  readonly query: z.ZodType | null;
   /** Shape of a JSON answer; null for text and streams. */
   readonly answer: z.ZodType | null;
   /** Media type of what is not JSON. */
@@ -29,9 +30,11 @@ export interface Route {
   handle(call: Call): Answer | Promise<Answer>;
 }
 
+type QueryOf<Q> = Q extends z.ZodType ? z.output<Q> : null;
+
 /** A route whose handler gets its query as its shape has it. */
-export function route<Q extends z.ZodType>(
-  spec: Omit<Route, 'query' | 'handle'> & { query: Q; handle(call: Call<z.output<Q>>): Answer | Promise<Answer> },
+export function route<Q extends z.ZodType | null>(
+  spec: Omit<Route, 'query' | 'handle'> & { query: Q; handle(call: Call<QueryOf<Q>>): Answer | Promise<Answer> },
 ): Route {
   return spec as unknown as Route;
 }
@@ -69,6 +72,10 @@ function paramOf(template: string, pathname: string): string | null {
 }
 
 function readQuery({ query }: Route, search: URLSearchParams): unknown {
+  if (query === null) {
+    if (search.size === 0) return null;
+    throw new AdminError(400, 'admin-request', 'a parameter is not known');
+  }
   const given: Record<string, string> = {};
   for (const [name, value] of search) {
     if (Object.hasOwn(given, name)) throw new AdminError(400, 'admin-request', 'a parameter stands twice');

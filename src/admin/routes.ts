@@ -1,25 +1,19 @@
 // The pages of the admin API by name: path, query and answer, without what answers them. A process that serves alone answers from its
 // own memory (api.ts), the primary of workers from theirs (gathered.ts); a client need not know which.
 import { EVENT_STREAM } from './event-stream.ts';
+import { METRICS_PAGE } from './metrics-page.ts';
 import type { Route } from './router.ts';
 import * as shapes from './schemas.ts';
 
 type Page = Omit<Route, 'handle'>;
 
 export const PAGES = {
-  metrics: {
-    method: 'GET',
-    path: '/metrics',
-    about: "Prometheus' text format.",
-    query: shapes.NO_QUERY,
-    answer: null,
-    type: 'text/plain',
-  },
+  metrics: METRICS_PAGE,
   status: {
     method: 'GET',
     path: '/v1/status',
     about: 'Health, mode, policy, limits and what they counted.',
-    query: shapes.NO_QUERY,
+    query: null,
     answer: shapes.statusAnswer,
   },
   events: {
@@ -55,7 +49,7 @@ export const PAGES = {
     method: 'DELETE',
     path: '/v1/tunnels/{id}',
     about: 'Cuts what is open; recorded as a `cut` note and with the outcome `killed`.',
-    query: shapes.NO_QUERY,
+    query: null,
     answer: shapes.tunnel,
   },
   report: {
@@ -76,7 +70,7 @@ export const PAGES = {
     method: 'GET',
     path: '/v1/openapi.json',
     about: 'This document.',
-    query: shapes.NO_QUERY,
+    query: null,
     answer: null,
     type: 'application/json',
   },

@@ -33,8 +33,6 @@ const flag = z
   .default('false')
   .transform((value) => value === 'true');
 
-export const NO_QUERY = z.strictObject({});
-
 export const eventsQuery = z.strictObject({
   denied: flag.describe('Only what was refused, or would have been.'),
   host: globOrNone,

@@ -24,7 +24,8 @@ export interface AdminParts {
   /** The Unix socket to listen on; null where it is an address. */
   readonly path: string | null;
   readonly token: Token;
-  readonly router: Router;
+  /** What answers the page of a path; pages are loaded when they are first asked for. */
+  readonly router: (pathname: string) => Promise<Router>;
   readonly site: Site;
   /** PEM; null for plain HTTP, which is for this machine alone. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
@@ -178,7 +179,8 @@ async function dispatch(
   gate.checkToken(req);
   if ((req.headers['content-length'] ?? '0') !== '0' || req.headers['transfer-encoding'] !== undefined)
     throw new AdminError(413, 'admin-request', 'no page takes a body');
-  const { route, query, param } = parts.router.find(method, pathname, searchParams);
+  const router = await parts.router(pathname);
+  const { route, query, param } = router.find(method, pathname, searchParams);
   // Who asks for the head of a stream gets that alone.
   if (method === 'HEAD' && route.type === EVENT_STREAM) return send(req, res, 200, '', EVENT_STREAM);
   const answer = await route.handle({ query, param, req, res });

@@ -3,7 +3,7 @@
 // It answers every problem at once with file:line:column; a catalog with one problem is no catalog (fail closed).
 // Aliases and tags of YAML are refused: a catalog needs neither, and an alias bomb is an old way to eat the memory.
 import { createHash } from 'node:crypto';
-import { type BigIntStats, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
@@ -11,6 +11,7 @@ import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError }
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { type CatalogFiles, parseBundle } from './bundle.ts';
 import type { Catalog } from './catalog.ts';
+import { CATALOG_FILE, type FileRead, fileRead } from './load-signature.ts';
 import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
 import type { PathProblem } from './shape.ts';
 
@@ -19,26 +20,6 @@ export const SHIPPED_CATALOG = fileURLToPath(new URL('../../config/catalog', imp
 
 /** Files in one folder; more is a mistaken path, not a catalog. */
 const FILES_MAX = 200;
-
-/** The files of a folder that are read: YAML, and not hidden. */
-export const CATALOG_FILE = /^[^.].*\.ya?ml$/;
-
-/** A file as it was when it was read: `signature` tells without reading whether it may have changed, `digest` whether it has. */
-export interface FileRead {
-  readonly file: string;
-  readonly signature: string;
-  readonly digest: string;
-}
-
-/** Differs where the content may differ: another file under the name, another size, a write (also one that keeps the times). */
-export function fileSignature({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
-}
-
-/** `stat` must be older than `bytes`: a write in between then shows as a change. */
-export function fileRead(file: string, stat: BigIntStats, bytes: Uint8Array): FileRead {
-  return { file, signature: fileSignature(stat), digest: createHash('sha256').update(bytes).digest('hex') };
-}
 
 interface Source {
   readonly document: Document.Parsed;

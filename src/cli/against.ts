@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { type LoadedHere, loadConfigHere } from '../config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../config/load-here.ts';
 import { usage } from './input.ts';
 
 const GIT_OUTPUT_BYTES_MAX = 1_048_576;

@@ -1,5 +1,6 @@
 // Where the CA of inspection is: what was typed, else what the policy file says under `inspection.ca`.
-import { findConfigFile, loadConfigHere } from '../config/load.ts';
+import { findConfigFile } from '../config/load.ts';
+import { loadConfigHere } from '../config/load-here.ts';
 import type { CaFiles } from '../inspect/ca.ts';
 import { inspectedNames } from '../policy/inspect.ts';
 import { type Input, usage } from './input.ts';

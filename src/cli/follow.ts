@@ -5,7 +5,7 @@ import type { Overrides } from '../config/load.ts';
 import type { GuardedRoad } from '../net/guarded-get.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Fleet } from './fleet.ts';
-import { PolicyFollower } from './policy-follower.ts';
+import type { PolicyFollower } from './policy-follower.ts';
 
 interface Following {
   readonly file: string | null;
@@ -17,11 +17,13 @@ interface Following {
   readonly reload: () => Promise<void>;
 }
 
-/** Null where the policy comes from no URL. */
-export function followerOf({ file, overrides, settings, ctx, log, fleet, reload }: Following): PolicyFollower | null {
+/** Null where the policy comes from no URL: nothing of bundles is loaded then. */
+export async function followerOf(following: Following): Promise<PolicyFollower | null> {
+  const { file, overrides, settings, ctx, log, fleet, reload } = following;
   const { policy, limits } = settings;
   if (policy === null || policy.source.url === null || file === null) return null;
   const admits: GuardedRoad['admits'] = (authority, address, ranges) => ctx.policy.admits(authority, address, ranges);
+  const { PolicyFollower } = await import('./policy-follower.ts');
   const follower = new PolicyFollower({
     ...{ policy, file, overrides },
     road: { resolver: ctx.resolver, limits, meter: ctx.meter, admits },

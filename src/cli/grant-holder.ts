@@ -2,11 +2,12 @@
 // hand or is refused is recorded first: a grant that cannot be found in the log is not obeyed. Where the store is silent the last known
 // ones go on until they expire by themselves.
 import type { Logger } from 'pino';
-import { judgeGrants } from '../config/grants.ts';
+import type { judgeGrants } from '../config/grants.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { Meter } from '../limits.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
-import { compileGrants, type Grant } from '../policy/grant.ts';
+import type { Grant } from '../policy/grant.ts';
+import type { compileGrants } from '../policy/grant-rule.ts';
 import type { Recorder } from '../policy/record.ts';
 
 interface GrantHolderOptions {
@@ -25,6 +26,8 @@ export class GrantHolder {
   #compiled: CompiledPolicy | null = null;
   #count = 0;
   #unrecorded = false;
+  /** What judges and compiles them, from the first one on: most proxies never have a grant, and with it comes the list of public suffixes. */
+  #code: { readonly judgeGrants: typeof judgeGrants; readonly compileGrants: typeof compileGrants } | null = null;
 
   constructor(options: GrantHolderOptions) {
     this.#options = options;
@@ -45,16 +48,22 @@ export class GrantHolder {
     return this.#unrecorded;
   }
 
-  /** What the store has now. @returns true where something else counts than before */
-  take(grants: readonly Grant[], loaded: LoadedConfig, policy: string): boolean {
+  /** What the store has now; to be judged when it is taken. Of several that are under way the last one counts. */
+  async take(grants: readonly Grant[]): Promise<void> {
     this.#grants = grants;
-    return this.judge(loaded, policy);
+    if (grants.length === 0 || this.#code !== null) return;
+    const { judgeGrants } = await import('../config/grants.ts');
+    const { compileGrants } = await import('../policy/grant-rule.ts');
+    this.#code = { judgeGrants, compileGrants };
   }
 
   /** Judges by the ceiling and limits that are loaded. @returns true where something else counts than before */
   judge(loaded: LoadedConfig, policy: string): boolean {
-    const now = Date.now();
     this.#unrecorded = false;
+    // No grant was ever taken.
+    if (this.#code === null) return false;
+    const { judgeGrants, compileGrants } = this.#code;
+    const now = Date.now();
     const { ceiling, settings } = loaded;
     const { counting, refused } = judgeGrants({ grants: this.#grants, ceiling, limits: settings.limits, now });
     const rules = counting.filter(({ grant }) => grant.expires < now || this.#tell(grant, 'in-force', null, policy));

@@ -1,11 +1,12 @@
 // The policy of a file with the grants of its store, for commands that say what is in force. A store that is not there, or cannot be read,
 // has no grants, and that is said: what a file says can always be asked.
 import { existsSync } from 'node:fs';
-import { ENDED_MS, judgeGrants } from '../config/grants.ts';
+import { judgeGrants } from '../config/grants.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { Policy, type PolicyOptions } from '../policy/decide.ts';
-import { compileGrants } from '../policy/grant.ts';
+import { ENDED_MS } from '../policy/grant.ts';
+import { compileGrants } from '../policy/grant-rule.ts';
 import { inert } from '../report/inert.ts';
 import { readGrants } from '../usage/grants.ts';
 import { openStore } from '../usage/store.ts';

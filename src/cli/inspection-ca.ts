@@ -2,13 +2,12 @@
 // no good leaves the one before in use and is said. Code for certificates is loaded only where something is inspected.
 import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { fileSignature } from '../catalog/load.ts';
+import { fileSignature } from '../catalog/load-signature.ts';
 import type { InspectionSettings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
 import type { Leaves } from '../inspect/leaves.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
 import { inspectedNames } from '../policy/inspect.ts';
-import { parsePattern } from '../policy/pattern.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 
 interface Parts {
@@ -87,6 +86,7 @@ export class InspectionCa {
     const { ctx, log } = this.#parts;
     const { covers, loadCa } = await import('../inspect/ca.ts');
     const { Leaves } = await import('../inspect/leaves.ts');
+    const { parsePattern } = await import('../policy/pattern.ts');
     const ca = loadCa(settings.ca, Date.now());
     if (this.#leaves) this.#leaves.use(ca);
     else this.#leaves = new Leaves(ca, ctx.limits, ctx.meter);

@@ -89,12 +89,17 @@ export class PolicyHolder {
   }
 
   /** The usage store has these grants now. */
-  setGrants(grants: readonly Grant[]): void {
-    const { ctx, grants: holder } = this.#options;
+  async setGrants(grants: readonly Grant[]): Promise<void> {
+    await this.#options.grants.take(grants);
+    this.#judgeGrants();
+  }
+
+  #judgeGrants(): void {
+    const { ctx, grants } = this.#options;
     if (this.#grantRetry) clearTimeout(this.#grantRetry);
-    if (holder.take(grants, this.#loaded, ctx.policy.digest)) this.#swap();
-    if (!holder.unrecorded) return;
-    this.#grantRetry = setTimeout(() => this.setGrants(grants), GRANT_RETRY_MS);
+    if (grants.judge(this.#loaded, ctx.policy.digest)) this.#swap();
+    if (!grants.unrecorded) return;
+    this.#grantRetry = setTimeout(() => this.#judgeGrants(), GRANT_RETRY_MS);
     this.#grantRetry.unref();
   }
 

@@ -23,7 +23,7 @@ export async function policyParts(parts: Parts & { readonly ctx: ProxyContext; r
   const reload = () => (crewed ? crewed.link.reloadAll() : holder.reload());
   // One of the workers fetches for all.
   const follows = crewed === null || crewed.order.worker === 1;
-  const follower = follows ? followerOf({ ...shared, settings, fleet, reload }) : null;
+  const follower = follows ? await followerOf({ ...shared, settings, fleet, reload }) : null;
   const grants = new GrantHolder({ audit: recorder, log, meter: ctx.meter });
   const inForce = (what: InForce): void => {
     fleet.say(what);

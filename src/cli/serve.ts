@@ -152,7 +152,7 @@ async function run(parts: Parts): Promise<number> {
   const notifier = new Notifier(options.env, log);
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const mode = () => holder.mode;
-  const shipping = startShip(settings, log, meter);
+  const shipping = await startShip(settings, log, meter);
   const primary = crewed !== null;
   const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log, primary });
   const entrance = tls?.entrance ?? null;
@@ -165,7 +165,7 @@ async function run(parts: Parts): Promise<number> {
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
     noteStart(parts, ctx.policy.digest, { ...at, engine: engine.kind });
     // After the start is recorded: grants are recorded too when they come.
-    projection = fleet.start(log, (found) => holder.setGrants(found));
+    projection = fleet.start(log, (found) => void holder.setGrants(found));
     const { env } = options;
     const link = crewed?.link ?? null;
     const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, link };

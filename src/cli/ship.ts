@@ -1,7 +1,6 @@
 // The shipping of closed audit segments and of checkpoints as the policy file says it; what it did stands in the operational log.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { openPlace } from '../audit/open-place.ts';
 import { type Shipping, startShipping } from '../audit/shipping.ts';
 import { readKey } from '../catalog/signing-key.ts';
 import type { Settings } from '../config/config.ts';
@@ -13,10 +12,15 @@ import type { Meter } from '../limits.ts';
  * @returns null where neither `audit.ship` nor `audit.checkpoints` is given
  * @throws SallyportError `signing-key`, `ship-failed` where a key or certificates cannot be read: before anything is served
  */
-export function startShip({ audit, node, limits }: Settings, log: Logger, meter: Meter): Shipping | null {
+export async function startShip(
+  { audit, node, limits }: Settings,
+  log: Logger,
+  meter: Meter,
+): Promise<Shipping | null> {
   const { file, ship, checkpoints } = audit;
   const given = [ship, checkpoints].filter((one) => one !== null);
   if (given.length === 0) return null;
+  const { openPlace } = await import('../audit/open-place.ts');
   for (const { place } of given) openPlace(place, { file, limits, env: {}, now: () => new Date() });
   const to = given.map(({ place }) => placeText(place));
   return startShipping(

@@ -4,15 +4,16 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import { createApi } from '../admin/api.ts';
 import { EventStreams } from '../admin/event-stream.ts';
 import { Feed } from '../admin/feed.ts';
-import { createMetrics, Timings } from '../admin/metrics.ts';
+import { METRICS_PAGE, metricsRoute } from '../admin/metrics-page.ts';
 import { RecordCounts, type Tap } from '../admin/record-counts.ts';
 import { Reports } from '../admin/reports.ts';
+import { Router } from '../admin/router.ts';
 import type { AdminParts } from '../admin/server.ts';
 import { Site } from '../admin/site.ts';
 import { TappedRecorder } from '../admin/tapped-recorder.ts';
+import { Timings } from '../admin/timings.ts';
 import { ensureToken } from '../admin/token.ts';
 import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
@@ -86,22 +87,25 @@ export class Sight {
       { limits, meter },
     );
     this.#reports = reports;
-    const metrics = createMetrics({ ...seen, ...shared, ...about, node: process.version }, this.#timings);
+    const metrics = once(async () => {
+      const { createMetrics } = await import('../admin/metrics.ts');
+      return createMetrics({ ...seen, ...shared, ...about, node: process.version }, this.#timings);
+    });
+    const api = once(async () => {
+      const { createApi } = await import('../admin/api.ts');
+      const { primary } = seen;
+      return createApi({
+        ...{ ...seen, ...shared, ...about, metrics, streams, reports, primary },
+        startedMs: this.#startedMs,
+      });
+    });
+    const scraped = new Router([metricsRoute(metrics)]);
     return {
       notReady,
       policy: () => ctx.policy.digest,
       path: settings.admin.path,
       token: ensureToken(settings.admin.tokenFile),
-      router: createApi({
-        ...seen,
-        ...shared,
-        ...about,
-        metrics,
-        streams,
-        reports,
-        startedMs: this.#startedMs,
-        primary: seen.primary,
-      }),
+      router: (pathname) => (pathname === METRICS_PAGE.path ? Promise.resolve(scraped) : api()),
       site: new Site(siteFolder()),
       tls: readPem(settings.admin.tls),
       limits,
@@ -114,6 +118,15 @@ export class Sight {
   close(): void {
     this.#reports?.close();
   }
+}
+
+/** Makes it when it is first asked for, and gives the same one from then on. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | null = null;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 /** The built dashboard; a process that runs from the sources shows what was built last. */

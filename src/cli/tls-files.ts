@@ -3,7 +3,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { fileSignature } from '../catalog/load.ts';
+import { fileSignature } from '../catalog/load-signature.ts';
 import type { TlsSettings } from '../config/identity.ts';
 import { SallyportError } from '../errors.ts';
 import type { ProxyContext } from '../proxy/context.ts';

@@ -3,9 +3,8 @@
 // inotify says nothing on some of these, and would wake the data plane for each line of an audit log in the same folder.
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { CATALOG_FILE, type FileRead, fileSignature } from '../catalog/load.ts';
-import { CATALOG_FOLDER } from '../config/load.ts';
-import { lockPath } from '../config/load-lock.ts';
+import { CATALOG_FILE, type FileRead, fileSignature } from '../catalog/load-signature.ts';
+import { CATALOG_FOLDER, lockPath } from '../config/load-beside.ts';
 import { LIMIT_SPECS } from '../limits.ts';
 import { globMatches } from '../policy/selector.ts';
 

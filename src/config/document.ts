@@ -3,13 +3,12 @@
 // Answers the alias bomb (few aliases), the nesting bomb (depth) and the file that is no file (empty, binary).
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, type SourcePlace } from '../errors.ts';
+import { PROBLEMS_MAX } from './findings.ts';
 
 /** Aliases that may be followed; YAML anchors are a convenience for a few CIDR lists, not a macro language. */
 const ALIASES_MAX = 64;
 /** Mappings and lists inside one another; the deepest key of the schema stands at 6. */
 const DEPTH_MAX = 32;
-/** Problems of one file that are worth printing; the first are the ones to mend. */
-export const PROBLEMS_MAX = 50;
 
 export type Path = readonly PropertyKey[];
 

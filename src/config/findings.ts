@@ -1,9 +1,10 @@
 // Collects the problems of one load, gives each its place, and makes the one error of them.
 // PURE. It keeps no more than a person can read: finding a place costs time, and a file may hold 100,000 mistakes.
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError, type SourcePlace } from '../errors.ts';
-import { PROBLEMS_MAX } from './document.ts';
 import type { PathProblem } from './issues.ts';
 
+/** Problems of one file that are worth printing; the first are the ones to mend. */
+export const PROBLEMS_MAX = 50;
 /** Warnings are read by `check` alone, and may be many where a list was pasted twice. */
 const WARNINGS_MAX = 200;
 

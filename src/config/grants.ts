@@ -2,14 +2,13 @@
 // Each node judges by itself: whoever can write into the store can grant no more than the ceiling, and not for ever.
 import type { LimitName, Limits } from '../limits.ts';
 import type { RuleSource } from '../policy/compile.ts';
-import { type Grant, grantRule } from '../policy/grant.ts';
+import { ENDED_MS, type Grant } from '../policy/grant.ts';
+import { grantRule } from '../policy/grant-rule.ts';
 import { Ceiling } from './ceiling.ts';
 
 const HOUR_MS = 3_600_000;
 /** Clocks of two machines differ; and a grant is made on one and taken on another. */
 const SKEW_MS = 300_000;
-/** An ended grant is still there for so long, so that a refusal can say that it ended. */
-export const ENDED_MS = 86_400_000;
 
 export interface GrantsInput {
   readonly grants: readonly Grant[];

@@ -2,7 +2,7 @@
 // end, and never what grows while it is read.
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { type FileRead, fileRead } from '../catalog/load.ts';
+import { type FileRead, fileRead } from '../catalog/load-signature.ts';
 import { SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { failure, problemAt } from './findings.ts';

@@ -1,7 +1,7 @@
 // Reads the files that the identity keys name, at start and at each reload: what they say comes into force with the policy,
 // or not at all. A damaged one refuses the whole, so that nobody loses or gains a proof by half a file.
 import { statSync } from 'node:fs';
-import type { FileRead } from '../catalog/load.ts';
+import type { FileRead } from '../catalog/load-signature.ts';
 import { SallyportError } from '../errors.ts';
 import { readDocument } from './document.ts';
 import { type Findings, failure, problemAt } from './findings.ts';

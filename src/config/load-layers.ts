@@ -4,7 +4,7 @@
 import { readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.ts';
-import type { FileRead } from '../catalog/load.ts';
+import type { FileRead } from '../catalog/load-signature.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../errors.ts';
 import type { Policy } from '../policy/decide.ts';
 import { globMatches, type Selector } from '../policy/selector.ts';

@@ -1,18 +1,11 @@
 // The lock beside a policy file: where it stands, the catalog is the one that was accepted, whatever the program brings. What a newer
 // program changes is told, and a host that it calls required is told loudly; neither is let in before somebody accepts it.
 import { statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.ts';
 import { type CatalogChange, catalogChanges } from '../catalog/diff.ts';
 import { loadCatalog } from '../catalog/load.ts';
 import type { Problem } from '../errors.ts';
-
-export const LOCK_FILE = 'sallyport.lock';
-
-/** Where the lock of a policy file stands, or would. */
-export function lockPath(file: string): string {
-  return join(dirname(file), LOCK_FILE);
-}
+import { lockPath } from './load-beside.ts';
 
 /** The lock in force: null where there is none, and for the built-in policy. A dangling link is one that cannot be read. */
 export function lockOf(file: string | null): string | null {

@@ -2,7 +2,7 @@
 // Each key stands in one of the two: a rule in the file of the machine beside a policy that many nodes share would be one that no review
 // of that policy shows, and a listener in the policy would be every node's.
 import { join } from 'node:path';
-import type { FileRead } from '../catalog/load.ts';
+import type { FileRead } from '../catalog/load-signature.ts';
 import { OPERATOR_ERRORS, type Problem } from '../errors.ts';
 import type { SourceDocument } from './document.ts';
 import { failure, problemAt } from './findings.ts';

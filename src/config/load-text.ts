@@ -1,5 +1,5 @@
 // Reads one text file of the configuration and parses its YAML, or throws with the place of what is wrong.
-import type { FileRead } from '../catalog/load.ts';
+import type { FileRead } from '../catalog/load-signature.ts';
 import { readDocument, type SourceDocument } from './document.ts';
 import { failure, problemAt } from './findings.ts';
 import { readBytes } from './load-file.ts';

@@ -4,7 +4,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
 import { giveWay, HAS_TIME } from '../give-way.ts';
 import { policyTransfer } from '../policy/compile.ts';
-import { type LoadOptions, loadConfigHere, type WorkerAnswer } from './load.ts';
+import type { LoadOptions, WorkerAnswer } from './load.ts';
+import { loadConfigHere } from './load-here.ts';
 
 function answer(message: WorkerAnswer, transfer: ArrayBuffer[] = []): void {
   parentPort?.postMessage(message, transfer);

@@ -9,7 +9,7 @@ import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
 import { inspectionKey, inspectKeys } from './inspect-schema.ts';
 import { layersKey } from './layers-schema.ts';
 import * as leaf from './leaf.ts';
-import { placeKey } from './second-place.ts';
+import { placeKey } from './second-place-schema.ts';
 import { policyKey } from './source-schema.ts';
 
 export const MODES = ['enforce', 'observe'] as const;

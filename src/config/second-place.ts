@@ -1,8 +1,7 @@
-// Where audit logs are copied to: a folder, or a bucket of an S3-compatible store. PURE: shapes, settings, and the text of a place.
+// Where audit logs are copied to: a folder, or a bucket of an S3-compatible store. PURE: settings, and the text of a place.
 // Secrets never stand here: credentials come from the environment or from a file that is named.
-import { z } from 'zod';
 import { classifyAddress } from '../policy/address.ts';
-import * as leaf from './leaf.ts';
+import type { S3Given } from './second-place-schema.ts';
 
 export interface BucketPlace {
   readonly kind: 's3';
@@ -30,10 +29,9 @@ export function placeText(place: PlaceSettings): string {
   return place.kind === 'dir' ? place.dir : `s3://${place.bucket}/${place.prefix}`;
 }
 
-const REGION = /^[a-z0-9-]{1,64}$/;
-const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+export const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 /** What needs no escaping anywhere, so that a key is the same text in a request, in a signature and in a listing. */
-const PREFIX = /^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\/?)?$/;
+export const PREFIX = /^(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\/?)?$/;
 
 /** The URL of a store: https, or http to this machine. Null where it is neither. */
 export function storeEndpoint(text: string): string | null {
@@ -49,59 +47,6 @@ export function storeEndpoint(text: string): string | null {
 export function parseBucketUrl(text: string): { readonly bucket: string; readonly prefix: string } | null {
   const [, bucket = '', prefix = ''] = /^s3:\/\/([^/]+)\/?(.*)$/.exec(text) ?? [];
   return BUCKET.test(bucket) && PREFIX.test(prefix) ? { bucket, prefix: folded(prefix) } : null;
-}
-
-const s3 = z
-  .strictObject({
-    endpoint: leaf
-      .text('https://HOST[:PORT] of the store; http:// for this machine alone. Default: that of AWS.', storeEndpoint, {
-        problem: 'the endpoint is no https:// URL of a store',
-        hint: 'Write https://HOST or https://HOST:PORT, without a path; http:// is taken for loopback addresses alone.',
-      })
-      .optional(),
-    region: leaf.text(
-      'The region of the bucket: eu-central-1. Stores that have none mostly want us-east-1.',
-      matching(REGION),
-      {
-        problem: 'the text is no region',
-        hint: 'Write it as the store does: eu-central-1.',
-      },
-    ),
-    bucket: leaf.text('The bucket.', matching(BUCKET), {
-      problem: 'the text is no name of a bucket',
-      hint: 'Small letters, digits, dots and hyphens, 3 to 63 of them.',
-    }),
-    prefix: leaf
-      .text('What the keys begin with: audit/production.', matching(PREFIX), {
-        problem: 'the text is no prefix of keys',
-        hint: 'Names of letters, digits, dots, _ and -, with slashes between them.',
-      })
-      .optional(),
-    ca_file: leaf.filePath('Certificates to trust for the endpoint besides those of the system, in PEM.').optional(),
-    credentials: z
-      .strictObject({
-        file: leaf.filePath('A file of credentials as the AWS tools have it; read anew at every round.'),
-        profile: leaf.line('Which of them. Default: default.', 128).optional(),
-      })
-      .describe('Where the credentials stand. Without it the environment says it, as docs/audit-log.md explains.')
-      .optional(),
-  })
-  .describe('A bucket of an S3-compatible store; each node has a folder in it.');
-
-type S3Given = z.infer<typeof s3>;
-
-/** `dir` or `s3`, and the key: the shape of audit.ship and audit.checkpoints. */
-export function placeKey(about: string) {
-  return z
-    .strictObject({
-      dir: leaf
-        .filePath('A folder of a second place, such as a mounted share; each node has a folder in it.')
-        .optional(),
-      s3: s3.optional(),
-      key: leaf.filePath('An Ed25519 private key in PEM that signs the checkpoints.').optional(),
-    })
-    .meta({ oneOf: [{ required: ['dir'] }, { required: ['s3'] }] })
-    .describe(about);
 }
 
 /** Null where the place is not given, or not given once: that is a problem of the file. */
@@ -129,8 +74,4 @@ function bucketOf({ endpoint, region, bucket, prefix, ca_file, credentials }: S3
 
 function folded(prefix: string): string {
   return prefix === '' || prefix.endsWith('/') ? prefix : `${prefix}/`;
-}
-
-function matching(pattern: RegExp): (text: string) => string | null {
-  return (text) => (pattern.test(text) ? text : null);
 }

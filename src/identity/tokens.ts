@@ -1,14 +1,13 @@
 // The tokens of jobs, as far as they are switched on: which settings are in force, where the keys come from, and how long a
-// token that was found right is believed.
+// token that was found right is believed. What verifies them is loaded where they are switched on, and then at once.
 import type { JWTVerifyGetKey } from 'jose';
 import type { OidcSettings } from '../config/identity.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Attributes } from '../policy/record.ts';
 import type { KeyPlace } from './key-fetch.ts';
-import { fixedKeys, RemoteKeys } from './keys.ts';
 import type { Proof } from './proofs.ts';
-import { verifyToken } from './token.ts';
+import type { verifyToken } from './token.ts';
 
 export interface TokensOptions {
   readonly limits: Limits;
@@ -21,6 +20,12 @@ export interface TokensOptions {
   readonly monotonic?: () => number;
 }
 
+/** The keys of the issuer, and what looks at a token with them. */
+interface Verifier {
+  readonly key: JWTVerifyGetKey;
+  readonly verifyToken: typeof verifyToken;
+}
+
 type Result = { readonly ok: true; readonly proof: Proof } | { readonly ok: false; readonly code: RequestErrorCode };
 
 export class Tokens {
@@ -28,7 +33,7 @@ export class Tokens {
   #settings: OidcSettings | null = null;
   #text = 'null';
   #jwksText = '';
-  #key: JWTVerifyGetKey | null = null;
+  #verifier: Promise<Verifier> | null = null;
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -56,7 +61,7 @@ export class Tokens {
     this.#settings = settings;
     // Keys that were fetched stay where their place is the same: a reload must not depend on the issuer.
     const jwksText = JSON.stringify(settings?.jwks ?? null);
-    if (jwksText !== this.#jwksText) this.#key = settings === null ? null : this.#keysOf(settings.jwks);
+    if (jwksText !== this.#jwksText) this.#verifier = settings === null ? null : this.#verifierOf(settings.jwks);
     this.#jwksText = jwksText;
     return true;
   }
@@ -64,8 +69,8 @@ export class Tokens {
   /** Never rejects. */
   async verify(token: string, nowMs: number): Promise<Result> {
     const settings = this.#settings;
-    const key = this.#key;
-    if (settings === null || key === null) return { ok: false, code: 'credentials-invalid' };
+    if (settings === null || this.#verifier === null) return { ok: false, code: 'credentials-invalid' };
+    const { key, verifyToken } = await this.#verifier;
     const found = await verifyToken(token, settings, key, nowMs);
     // A reload came meanwhile: the answer is one to other settings.
     if (settings !== this.#settings) return this.verify(token, nowMs);
@@ -75,11 +80,13 @@ export class Tokens {
     return { ok: true, proof: { kind: 'job', attributes, untilMs, expiresMs, after: 'token-expired' } };
   }
 
-  #keysOf(jwks: OidcSettings['jwks']): JWTVerifyGetKey {
+  async #verifierOf(jwks: OidcSettings['jwks']): Promise<Verifier> {
     const { limits, meter, fetchKeys, onProblem, monotonic = () => performance.now() } = this.#options;
-    if (jwks.from === 'file') return fixedKeys(jwks.text);
+    const { fixedKeys, RemoteKeys } = await import('./keys.ts');
+    const { verifyToken } = await import('./token.ts');
+    if (jwks.from === 'file') return { key: fixedKeys(jwks.text), verifyToken };
     const remote = new RemoteKeys({ fetch: () => fetchKeys(jwks), limits, meter, now: monotonic, onProblem });
     remote.warm();
-    return remote.key;
+    return { key: remote.key, verifyToken };
   }
 }

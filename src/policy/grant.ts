@@ -1,9 +1,6 @@
 // A grant: one rule for some clients and for a while, given by a command and kept in the usage store instead of in a file. PURE.
-// A store is no policy: what comes out of it is read as strictly as a file, and whoever takes it in force judges it by the ceiling.
-import { type Cidr, parseCidr } from './address.ts';
-import { type CompiledPolicy, compilePolicy, PROTOCOLS, type Protocol, type RuleSource } from './compile.ts';
-import { parsePattern } from './pattern.ts';
-import { ATTRIBUTES } from './record.ts';
+// The rule that it means is grant-rule.ts.
+import type { Protocol } from './compile.ts';
 import type { Selector } from './selector.ts';
 
 /** As the store has it; plain data that structured clone copies. Times are ms since the epoch. */
@@ -29,69 +26,11 @@ export interface Grant {
 
 /** The layer of its rule: others see it no more than another pipeline's file. */
 export const GRANTS_LAYER = 'grants';
-const PORT_MAX = 65_535;
 
 /** How records and reports call it. */
 export function grantName(id: string): string {
   return `grant ${id}`;
 }
 
-/** The rule that it means; null where it is not well-formed. */
-export function grantRule(grant: Grant): RuleSource | null {
-  const pattern = parsePattern(grant.host);
-  const addresses: (Cidr | null)[] = grant.addresses.map(parseCidr);
-  const known = PROTOCOLS.includes(grant.protocol);
-  const port = Number.isInteger(grant.port) && grant.port > 0 && grant.port <= PORT_MAX;
-  if (!pattern.ok || !known || !port || !isSelector(grant.for) || addresses.includes(null)) return null;
-  const name = grantName(grant.id);
-  return {
-    effect: 'allow',
-    pattern: pattern.pattern,
-    ports: [grant.port],
-    protocol: grant.protocol,
-    addresses: addresses.filter((range) => range !== null),
-    metadata: false,
-    paths: null,
-    inspect: null,
-    mode: null,
-    for: grant.for,
-    expires: grant.expires,
-    id: name,
-    origin: name,
-    group: null,
-    need: null,
-    reason: grant.reason,
-    owner: grant.owner,
-    layer: GRANTS_LAYER,
-  };
-}
-
-/** Rules of grants, compiled for Policy; all else of it is empty. */
-export function compileGrants(rules: readonly RuleSource[]): CompiledPolicy {
-  return compilePolicy({
-    rules,
-    hints: [],
-    mode: 'enforce',
-    modes: [],
-    observeAddresses: [],
-    privateUpstreams: [],
-    self: [],
-    metadataAddresses: [],
-    digest: GRANTS_LAYER,
-  });
-}
-
-/** Attributes with at least one glob each; an empty selector would select everyone. */
-function isSelector(value: Selector): boolean {
-  const entries = Object.entries(value);
-  return (
-    entries.length > 0 &&
-    entries.every(
-      ([name, globs]) =>
-        ATTRIBUTES.some((known) => known === name) &&
-        Array.isArray(globs) &&
-        globs.length > 0 &&
-        globs.every((glob) => typeof glob === 'string' && glob !== ''),
-    )
-  );
-}
+/** An ended grant is still there for so long, so that a refusal can say that it ended. */
+export const ENDED_MS = 86_400_000;

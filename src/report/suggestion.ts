@@ -2,7 +2,7 @@
 // the pipelines of which nothing is known, and the edits of the file. What it proposes has been loaded before it is shown.
 import { hash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { type LoadedHere, loadConfigHere } from '../config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../config/load-here.ts';
 import { SallyportError } from '../errors.ts';
 import { Policy } from '../policy/decide.ts';
 import { parsePattern } from '../policy/pattern.ts';

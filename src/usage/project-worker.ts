@@ -3,9 +3,9 @@
 // each request, and an event for each of those writes would cost the machine more than the counting itself.
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { ENDED_MS } from '../config/grants.ts';
 import { SallyportError } from '../errors.ts';
 import { giveWay, KEEPS_UP } from '../give-way.ts';
+import { ENDED_MS } from '../policy/grant.ts';
 import { dropGrants, readGrants } from './grants.ts';
 import { SEEN_MS, sayInstance } from './instances.ts';
 import { Keeper } from './keep.ts';

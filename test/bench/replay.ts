@@ -8,7 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { LineReader } from '../../src/audit/line-reader.ts';
 import { openAuditLog } from '../../src/audit/log.ts';
 import { readFileLines } from '../../src/audit/read.ts';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import type { Decided } from '../../src/policy/record.ts';

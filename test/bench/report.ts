@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { buildReport, type Parts } from '../../src/report/report.ts';
 import { createView } from '../../src/report/view.ts';

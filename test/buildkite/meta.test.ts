@@ -1,7 +1,8 @@
 // The Meta API's answer: what is believed, what is an error, and that what is printed is what firewalls take.
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { metaChange, metaText, parseMeta } from '../../src/buildkite/meta.ts';
+import { metaChange, parseMeta } from '../../src/buildkite/meta.ts';
+import { metaText } from '../../src/buildkite/meta-text.ts';
 import { goesAround, noProxyEntries } from '../../src/buildkite/no-proxy.ts';
 import fc from '../support/property.ts';
 

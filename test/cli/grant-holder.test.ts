@@ -37,49 +37,61 @@ beforeEach(() => {
   holder = new GrantHolder({ audit: { note }, log: pino({ level: 'silent' }), meter });
 });
 
+async function take(grants: readonly Grant[], policy: LoadedConfig): Promise<boolean> {
+  await holder.take(grants);
+  return holder.judge(policy, 'p');
+}
+
 describe('GrantHolder', () => {
-  it('records each once, whatever is asked again', () => {
+  it('records each once, whatever is asked again', async () => {
     const policy = loaded('*.corp.test');
     const grants = [grant('a')];
-    expect(holder.take(grants, policy, 'p')).toBe(true);
-    expect(holder.take(grants, policy, 'p')).toBe(false);
+    expect(await take(grants, policy)).toBe(true);
+    expect(await take(grants, policy)).toBe(false);
     expect(holder.judge(policy, 'p')).toBe(false);
     expect([notes, holder.count]).toEqual([['a in-force me'], 1]);
   });
 
-  it('a revoked one is out of force and recorded with who did it; one that is gone goes', () => {
+  it('a revoked one is out of force and recorded with who did it; one that is gone goes', async () => {
     const policy = loaded('*.corp.test');
-    holder.take([grant('a'), grant('b')], policy, 'p');
-    expect(holder.take([grant('a', { revoked: Date.now(), revokedBy: 'you' })], policy, 'p')).toBe(true);
+    await take([grant('a'), grant('b')], policy);
+    expect(await take([grant('a', { revoked: Date.now(), revokedBy: 'you' })], policy)).toBe(true);
     expect([holder.count, holder.compiled]).toEqual([0, null]);
     expect(notes).toEqual(['a in-force me', 'b in-force me', 'a revoked you']);
   });
 
-  it('another ceiling: what is outside now is out of force and recorded, and back with the one before', () => {
-    holder.take([grant('a')], loaded('*.corp.test'), 'p');
+  it('another ceiling: what is outside now is out of force and recorded, and back with the one before', async () => {
+    await take([grant('a')], loaded('*.corp.test'));
     expect(holder.judge(loaded('other.test'), 'p')).toBe(true);
     expect(holder.compiled).toBeNull();
     expect(holder.judge(loaded('*.corp.test'), 'p')).toBe(true);
     expect(notes).toEqual(['a in-force me', 'a refused me', 'a in-force me']);
   });
 
-  it('what cannot be recorded does not count, until it can', () => {
+  it('what cannot be recorded does not count, until it can', async () => {
     full = true;
-    expect(holder.take([grant('a')], loaded('*.corp.test'), 'p')).toBe(false);
+    expect(await take([grant('a')], loaded('*.corp.test'))).toBe(false);
     expect([holder.compiled, holder.unrecorded]).toEqual([null, true]);
     full = false;
     expect(holder.judge(loaded('*.corp.test'), 'p')).toBe(true);
     expect([holder.count, holder.unrecorded]).toEqual([1, false]);
   });
 
-  it('counts the limits that were hit, once for each grant', () => {
+  it('of two that are taken at once the last one counts', async () => {
+    const policy = loaded('*.corp.test');
+    await Promise.all([holder.take([grant('a')]), holder.take([])]);
+    holder.judge(policy, 'p');
+    expect([holder.count, notes]).toEqual([0, []]);
+  });
+
+  it('counts the limits that were hit, once for each grant', async () => {
     const policy = loaded('*.corp.test', { grants_max: 1, grant_duration_max_h: 1 });
     const grants = [
       grant('a'),
       grant('b', { created: Date.now() + 1 }),
       grant('c', { expires: Date.now() + 2 * HOUR }),
     ];
-    for (let times = 0; times < 3; times += 1) holder.take(grants, policy, 'p');
+    for (let times = 0; times < 3; times += 1) await take(grants, policy);
     expect(Object.fromEntries(meter.hits)).toEqual({ grants_max: 1, grant_duration_max_h: 1 });
   });
 });

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { policyText } from '../../src/config/migrate.ts';
 import { migrateSquid } from '../../src/config/migrate-squid.ts';
 import fc from '../support/property.ts';

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import type { SuggestedLine } from '../../src/report/suggest.ts';
 import { claimed, type Event, START, writeHistory } from '../report/history.ts';
 import { type, typeJson } from './console.ts';

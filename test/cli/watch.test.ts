@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { fileRead } from '../../src/catalog/load.ts';
+import { fileRead } from '../../src/catalog/load-signature.ts';
 import { PolicyWatch } from '../../src/cli/watch.ts';
 import { tempDir } from '../support/temp.ts';
 

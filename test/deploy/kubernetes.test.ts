@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { run } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 import { DEPLOY, documents, type Manifest, manifests } from './manifests.ts';

@@ -3,7 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { compilePolicy, type RuleSource } from '../../src/policy/compile.ts';
 import { Policy } from '../../src/policy/decide.ts';
-import { compileGrants, GRANTS_LAYER } from '../../src/policy/grant.ts';
+import { GRANTS_LAYER } from '../../src/policy/grant.ts';
+import { compileGrants } from '../../src/policy/grant-rule.ts';
 import fc from '../support/property.ts';
 import { requestArbitrary, ruleArbitrary } from './oracle.ts';
 import { answer, cidr, connect, DAY, deny, NOW, proven, rule, source } from './support.ts';

@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, vi } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
 import { Inspector } from '../../src/inspect/inspector.ts';

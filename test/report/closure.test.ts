@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { fillTemplate } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { type Authority, parseAuthority } from '../../src/policy/authority.ts';
 import { type Decision, METADATA_NAMES, Policy } from '../../src/policy/decide.ts';
 import { parsePattern } from '../../src/policy/pattern.ts';

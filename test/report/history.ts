@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openAuditLog } from '../../src/audit/log.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import type { StorePlace } from '../../src/config/store-place.ts';
 import { DEFAULT_LIMITS, type Limits } from '../../src/limits.ts';
 import { parseCidr } from '../../src/policy/address.ts';

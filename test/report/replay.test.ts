@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LineWriter } from '../../src/audit/line.ts';
 import { LineReader } from '../../src/audit/line-reader.ts';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import type { Decided, Ended, Identity } from '../../src/policy/record.ts';

@@ -1,7 +1,7 @@
 // Refused paths → lines for the rule of their host, and that these lines let through what was refused.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import type { RuleSource } from '../../src/policy/compile.ts';
 import { decideRequest } from '../../src/policy/inspect.ts';
 import { type InspectedRule, type RefusedPath, suggestPaths } from '../../src/report/suggest-paths.ts';

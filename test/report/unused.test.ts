@@ -1,6 +1,6 @@
 // Which rules may go: never without evidence.
 import { describe, expect, it } from 'vitest';
-import { loadConfigHere } from '../../src/config/load.ts';
+import { loadConfigHere } from '../../src/config/load-here.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { ANONYMOUS, type Identity } from '../../src/policy/record.ts';
 import { standingOf } from '../../src/report/standing.ts';

@@ -131,6 +131,8 @@ const withoutComments = (text: string): string => blank(text, true);
 interface Import {
   readonly target: string;
   readonly typeOnly: boolean;
+  /** Loaded when the code comes by: import(), a thread. */
+  readonly lazy: boolean;
   readonly line: number;
 }
 
@@ -138,18 +140,19 @@ interface Import {
 export function importsOf(text: string): Import[] {
   const code = withoutComments(text);
   const found: Import[] = [];
-  const add = (match: RegExpMatchArray, target: string | undefined, typeOnly: boolean): void => {
-    if (target !== undefined) found.push({ target, typeOnly, line: lineOf(code, match.index ?? 0) });
+  const add = (match: RegExpMatchArray, target: string | undefined, typeOnly: boolean, lazy = false): void => {
+    if (target !== undefined) found.push({ target, typeOnly, lazy, line: lineOf(code, match.index ?? 0) });
   };
   for (const m of code.matchAll(/\b(?:import|export)\s+(type\s+)?[^'"`;()]*?\bfrom\s*(['"])([^'"]+)\2/g))
     add(m, m[3], m[1] !== undefined);
   for (const m of code.matchAll(/\bimport\s*(['"])([^'"]+)\1/g)) add(m, m[2], false);
-  for (const m of code.matchAll(/\bimport\s*\(\s*(['"`])([^'"`]+)\1/g)) add(m, m[2], false);
-  for (const m of code.matchAll(/\bnew\s+URL\s*\(\s*(['"`])([^'"`]+\.[tj]s)\1/g)) add(m, m[2], false);
+  for (const m of code.matchAll(/\bimport\s*\(\s*(['"`])([^'"`]+)\1/g)) add(m, m[2], false, true);
+  for (const m of code.matchAll(/\bnew\s+URL\s*\(\s*(['"`])([^'"`]+\.[tj]s)\1/g)) add(m, m[2], false, true);
   return found;
 }
 
-function resolve(from: string, target: string): string | null {
+/** The file that a relative import names; null for a package. */
+export function resolve(from: string, target: string): string | null {
   if (!target.startsWith('.')) return null;
   const parts = from.split('/').slice(0, -1);
   for (const step of target.split('/')) {

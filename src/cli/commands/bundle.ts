@@ -3,8 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { readKey } from '../../catalog/signing-key.ts';
-import { loadConfigHere } from '../../config/load.ts';
 import { makeBundle, readBundle } from '../../config/load-bundle.ts';
+import { loadConfigHere } from '../../config/load-here.ts';
 import { parseText, readTextFile } from '../../config/load-text.ts';
 import { BASE_NAME, SOURCE_KEYS } from '../../config/source-schema.ts';
 import { SallyportError } from '../../errors.ts';

@@ -7,14 +7,15 @@ import type { Catalog } from '../../catalog/catalog.ts';
 import { type CatalogChange, catalogChanges } from '../../catalog/diff.ts';
 import { catalogFiles, loadCatalog } from '../../catalog/load.ts';
 import { keyName, readKey } from '../../catalog/signing-key.ts';
-import { catalogKeys } from '../../config/load.ts';
-import { lockOf, lockPath } from '../../config/load-lock.ts';
+import { lockPath } from '../../config/load-beside.ts';
+import { catalogKeys } from '../../config/load-here.ts';
+import { lockOf } from '../../config/load-lock.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { EXIT } from '../args.ts';
+import { configFile } from '../config-file.ts';
 import type { Input } from '../input.ts';
-import { configFile } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 import { writeWhole } from '../write-whole.ts';
 

@@ -3,7 +3,8 @@
 import { statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Settings } from '../../config/config.ts';
-import { DEFAULT_FILE, type LoadedHere, loadConfigHere } from '../../config/load.ts';
+import { DEFAULT_FILE } from '../../config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../../config/load-here.ts';
 import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
@@ -19,10 +20,11 @@ import {
 import { renderReplay } from '../../report/render-replay.ts';
 import { loadAgainst } from '../against.ts';
 import { EXIT } from '../args.ts';
+import { configFile } from '../config-file.ts';
 import { chooseEngine } from '../engine.ts';
 import { type Input, moment, usage } from '../input.ts';
 import { inspectionText } from '../inspection-ca.ts';
-import { configFile, layerProblems } from '../load.ts';
+import { layerProblems } from '../load.ts';
 import { isPartial, replayLogs } from '../replay-logs.ts';
 import type { Ui, World } from '../ui.ts';
 

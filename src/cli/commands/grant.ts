@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import { lockHolder } from '../../audit/lock.ts';
 import { judgeGrants } from '../../config/grants.ts';
-import type { LoadedHere } from '../../config/load.ts';
+import type { LoadedHere } from '../../config/load-here.ts';
 import { SallyportError } from '../../errors.ts';
 import { parseCidr } from '../../policy/address.ts';
 import { PROTOCOLS, type Protocol } from '../../policy/compile.ts';

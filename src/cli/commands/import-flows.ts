@@ -1,6 +1,6 @@
 // `sallyport import flows`: the network's own logs into the usage store. The reading is in usage/; this file knows what was typed,
 // whose attempts count, and what to say of lines that could not be taken.
-import type { LoadedHere } from '../../config/load.ts';
+import type { LoadedHere } from '../../config/load-here.ts';
 import { type Cidr, canonicalAddress, classifyAddress, parseCidr } from '../../policy/address.ts';
 import { inert } from '../../report/inert.ts';
 import type { FlowScope } from '../../usage/flow.ts';

@@ -3,8 +3,9 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { httpsGet } from '../../buildkite/https-get.ts';
-import { type META_FORMATS, META_URL, type MetaFormat, metaChange, metaText, parseMeta } from '../../buildkite/meta.ts';
+import { META_URL, metaChange, parseMeta } from '../../buildkite/meta.ts';
 import { type MetaCache, readMetaCache, writeMetaCache } from '../../buildkite/meta-cache.ts';
+import { type META_FORMATS, type MetaFormat, metaText } from '../../buildkite/meta-text.ts';
 import { goesAround, noProxyEntries } from '../../buildkite/no-proxy.ts';
 import type { Environment, ProxyUrl } from '../../buildkite/proxy-url.ts';
 import { SallyportError } from '../../errors.ts';

@@ -1,6 +1,6 @@
 // `sallyport replay`: the audit log's history against a proposed policy, for a person or for a CI check. The log is read as a
 // stream; the work is in report/replay.ts. What cannot be replayed (a damaged line, a missing one) is counted and said.
-import { loadConfigHere } from '../../config/load.ts';
+import { loadConfigHere } from '../../config/load-here.ts';
 import { renderReplay, renderReplayMarkdown } from '../../report/render-replay.ts';
 import { EXIT } from '../args.ts';
 import { type Input, usage } from '../input.ts';

@@ -3,7 +3,8 @@
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { listHistory } from '../../audit/history.ts';
-import { findConfigFile, type LoadedHere, loadConfigHere } from '../../config/load.ts';
+import { findConfigFile } from '../../config/load.ts';
+import { type LoadedHere, loadConfigHere } from '../../config/load-here.ts';
 import { SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
 import { DIMENSIONS } from '../../report/dimension.ts';

@@ -1,8 +1,8 @@
 // `sallyport serve`: which policy to run with. The proxy itself is composed in ../serve.ts, loaded only here.
 // Without a file nothing runs unless --observe says so in words, with the address and the clients named.
 import { EXIT } from '../args.ts';
+import { configFile } from '../config-file.ts';
 import { type Input, usage } from '../input.ts';
-import { configFile } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 
 export async function serveCommand(input: Input, ui: Ui, world: World): Promise<number> {

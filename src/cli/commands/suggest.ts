@@ -2,9 +2,10 @@
 // the whole file, or the difference as a patch. The file itself is never written: the operator applies what he has read.
 import { buildSuggestion, policyText, rulesFile, type Suggestion, suggestionJson } from '../../report/suggestion.ts';
 import { EXIT } from '../args.ts';
+import { configFile } from '../config-file.ts';
 import { openCountedStore } from '../counted-store.ts';
 import { type Input, usage } from '../input.ts';
-import { configFile, loadFor } from '../load.ts';
+import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 import { windowOf } from '../window.ts';
 

@@ -9,8 +9,8 @@ import type { Attributes } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { textTable } from '../../report/text-table.ts';
 import { EXIT } from '../args.ts';
+import { configFile } from '../config-file.ts';
 import { type Input, usage } from '../input.ts';
-import { configFile } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
 import { writeWhole } from '../write-whole.ts';
 

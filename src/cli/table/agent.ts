@@ -1,5 +1,5 @@
 // Commands for the hosts of agents: they need no policy file and no running proxy of their own. Words only; see args.ts.
-import { META_FORMATS } from '../../buildkite/meta.ts';
+import { META_FORMATS } from '../../buildkite/meta-text.ts';
 import type { CommandSpec } from './spec.ts';
 
 export const AGENT_COMMANDS = [

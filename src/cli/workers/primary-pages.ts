@@ -1,7 +1,6 @@
 // The admin listener of a proxy with workers, put together: one address for all of them, with their token. Each worker has a Unix socket
 // for it beside its audit log.
 import type { Logger } from 'pino';
-import { createGatheredApi } from '../../admin/gathered.ts';
 import { GatheredEvents } from '../../admin/gathered-events.ts';
 import type { AdminParts } from '../../admin/server.ts';
 import { Site } from '../../admin/site.ts';
@@ -10,7 +9,7 @@ import { WorkerPages, type WorkerPlace } from '../../admin/worker-pages.ts';
 import { workerLog } from '../../audit/family.ts';
 import type { Settings } from '../../config/config.ts';
 import type { Meter } from '../../limits.ts';
-import { readPem, siteFolder } from '../sight.ts';
+import { once, readPem, siteFolder } from '../sight.ts';
 import { VERSION } from '../version.ts';
 import type { Member } from './crew.ts';
 import type { Order } from './order.ts';
@@ -54,8 +53,9 @@ export function primaryPages(parts: Parts): PrimaryPages | null {
     }));
   return {
     ...{ notReady, policy, path: admin.path, token, tls: readPem(admin.tls), limits, meter },
-    router: createGatheredApi({
-      ...{ pages, places, events, workers, notReady, limits, meter, node, version: VERSION },
+    router: once(async () => {
+      const { createGatheredApi } = await import('../../admin/gathered.ts');
+      return createGatheredApi({ pages, places, events, workers, notReady, limits, meter, node, version: VERSION });
     }),
     site: new Site(siteFolder()),
     failed: (error) => log.error({ err: error }, 'a request to the admin listener failed'),

@@ -124,7 +124,7 @@ class Primary {
       const everyMs = loaded.settings.limits.audit_heartbeat_ms;
       const heartbeat = new Heartbeat({ audit, everyMs, policy: () => this.#policy });
       const projection = this.#project();
-      const shipping = startShip(loaded.settings, log, this.#parts.meter);
+      const shipping = await startShip(loaded.settings, log, this.#parts.meter);
       try {
         this.#obey();
         const ready = readyLine({ ...at, policy: this.#policy });
