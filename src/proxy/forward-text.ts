@@ -23,7 +23,8 @@ export function answerText(answer: PlainAnswer, idleMs: number | null): string {
   const framed = length !== undefined && answer.status !== 204;
   const fields = responseFields(answer.rawHeaders, framed ? { kind: 'length', length } : { kind: 'none' });
   const stays = idleMs === null ? 'close' : `keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}`;
-  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines(fields)}Connection: ${stays}\r\n\r\n`;
+  const chunks = answer.length === 'chunked' ? 'Transfer-Encoding: chunked\r\n' : '';
+  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines(fields)}Connection: ${stays}\r\n${chunks}\r\n`;
 }
 
 const TIMEOUT = /^timeout=(\d+)/;

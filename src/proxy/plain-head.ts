@@ -3,6 +3,7 @@
 // llhttp and Node's objects (forward.ts), so these readers refuse nothing and need no errors. PURE.
 import type { Buffer } from 'node:buffer';
 import { FIELD_LINES, fieldLines } from './field-lines.ts';
+import { readFraming } from './fields.ts';
 
 /** A request head as it stood on the wire; nothing of it has been judged. */
 export interface RequestHead {
@@ -20,6 +21,8 @@ export interface PlainRequest {
   readonly text: string;
   /** Where the body begins; it goes to the end. */
   readonly end: number;
+  /** Whether the client sends nothing behind it. */
+  readonly closes: boolean;
 }
 
 export interface PlainAnswer {
@@ -29,7 +32,7 @@ export interface PlainAnswer {
   /** Where the body begins. */
   readonly end: number;
   /** Bytes of the body, those behind the head included. */
-  readonly length: number;
+  readonly length: number | 'chunked';
   /** Whether the origin keeps the connection. */
   readonly keeps: boolean;
 }
@@ -38,16 +41,16 @@ const END = '\r\n\r\n';
 // RFC 9112 §3.2.2, the absolute-form with a name or an IPv4 address and the characters that a path and a query have by RFC 3986; the
 // authority's own grammar is still to judge it.
 const REQUEST = new RegExp(
-  `^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (http://[a-z0-9._-]+(?::[0-9]+)?/[!$%&'()*+,./:;=?@A-Z_a-z~0-9-]*) HTTP/1\\.1\\r\\n${FIELD_LINES}$`,
+  `^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (http://[a-z0-9._-]+(?::[0-9]+)?/[!$%&'()*+,./:;=?@A-Z_a-z~0-9-]*) HTTP/(1\\.[01])\\r\\n${FIELD_LINES}$`,
 );
 const ANSWER = new RegExp(`^HTTP/1\\.1 ([2-5][0-9][0-9]) ([\\t -~\\x80-\\xff]*)\\r\\n${FIELD_LINES}$`);
 // What a body or a connection may mean by these is llhttp's to say.
 const ODD_REQUEST =
-  /\r\n(?:(?:expect|upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*keep-alive[\t ]*\r\n))/i;
-const ODD_ANSWER =
-  /\r\n(?:(?:upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
+  /\r\n(?:(?:expect|upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
+const ODD_ANSWER = /\r\n(?:(?:upgrade|trailer):|(?:proxy-)?connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
 const LENGTHS = /\r\ncontent-length:[\t ]*(?:(0|[1-9][0-9]{0,14})[\t ]*\r\n)?/gi;
 const CLOSES = /\r\n(?:proxy-)?connection:[\t ]*close/i;
+const KEEPS = /\r\n(?:proxy-)?connection:[\t ]*keep-alive/i;
 
 // The first letters of the methods, without CONNECT's.
 const METHODS = new Set([...'GHPDO'].map((letter) => letter.charCodeAt(0)));
@@ -66,12 +69,14 @@ export function readPlainRequest(chunk: Buffer, bytesMax: number): PlainRequest 
   if (request === null || ODD_REQUEST.test(lines)) return null;
   const length = lengthOf(lines);
   if (length === null || end + (length ?? 0) !== text.length) return null;
-  const [, method = '', target = ''] = request;
+  const [, method = '', target = '', version = ''] = request;
+  // Of these two Node's server tells each client another thing.
+  if (version === '1.0' && KEEPS.test(lines)) return null;
   const rawHeaders = fieldLines(lines, lines.indexOf('\r\n') + 2);
-  return { head: { method, target, version: '1.1', rawHeaders }, text, end };
+  return { head: { method, target, version, rawHeaders }, text, end, closes: version === '1.0' || CLOSES.test(lines) };
 }
 
-/** @param method of the request that it answers. @returns null for anything but a whole plain head whose body's length is known */
+/** @param method of the request that it answers. @returns null for anything but a whole plain head that says where its body ends */
 export function readPlainAnswer(chunk: Buffer, method: string, bytesMax: number): PlainAnswer | null {
   const blank = chunk.indexOf(END);
   const end = blank + END.length;
@@ -80,16 +85,17 @@ export function readPlainAnswer(chunk: Buffer, method: string, bytesMax: number)
   const answer = ANSWER.exec(lines);
   if (answer === null || ODD_ANSWER.test(lines)) return null;
   const status = Number(answer[1]);
-  const said = lengthOf(lines);
+  const rawHeaders = fieldLines(lines, lines.indexOf('\r\n') + 2);
+  const read = readFraming(rawHeaders, '1.1');
   const bodiless = method === 'HEAD' || status === NO_CONTENT || status === NOT_MODIFIED;
-  // Without a length it goes on until the connection ends, which only looks like an end.
-  if (said === null || (said === undefined && !bodiless)) return null;
+  // Without framing it goes on until the connection ends, which only looks like an end.
+  if (!read.ok || (read.framing.kind === 'none' && !bodiless)) return null;
   return {
     status,
     reason: answer[2] ?? '',
-    rawHeaders: fieldLines(lines, lines.indexOf('\r\n') + 2),
+    rawHeaders,
     end,
-    length: bodiless ? 0 : (said ?? 0),
+    length: bodiless ? 0 : read.framing.kind === 'length' ? Number(read.framing.length) : 'chunked',
     keeps: !CLOSES.test(lines),
   };
 }

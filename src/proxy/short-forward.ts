@@ -6,7 +6,9 @@ import { Buffer } from 'node:buffer';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Dial } from '../net/dial.ts';
+import { type AnswerBody, LengthBody } from './answer-body.ts';
 import type { Asked } from './asked.ts';
+import { ChunkedBody } from './chunked-body.ts';
 import type { ProxyContext } from './context.ts';
 import type { Arrival, OriginListener, Talker } from './engine.ts';
 import { askOf, type ReadRequest, readRequest } from './forward-request.ts';
@@ -43,11 +45,11 @@ interface Exchange {
   open: OpenRequest | null;
   dial: Dial | null;
   origin: PooledOrigin | null;
+  /** What the origin has said, whether or not it went on. */
+  status: number | undefined;
+  /** What is on its way to the client. */
   answer: PlainAnswer | null;
-  /** Bytes of the answer's body that have not come. */
-  left: number;
-  /** Whether another request may be sent on the origin's connection. */
-  keeps: boolean;
+  body: AnswerBody | null;
   /** Something said to the client is not in the kernel yet. */
   waits: boolean;
   /** The beginning of an answer for the long road that came before the whole request had gone out. */
@@ -57,6 +59,8 @@ interface Exchange {
   reused: boolean;
   retried: boolean;
 }
+
+const MALFORMED = 'the response is not well-formed HTTP/1';
 
 export class ShortForward implements Carrier, Talker, OriginListener {
   bytesUp = 0;
@@ -93,12 +97,12 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       open: null,
       dial: null,
       origin: null,
+      status: undefined,
       answer: null,
-      left: 0,
-      keeps: false,
+      body: null,
       waits: false,
       early: null,
-      last: false,
+      last: request.closes,
       reused: false,
       retried: false,
     };
@@ -158,10 +162,12 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       if (!now?.open || !now.origin) return;
       this.#timer?.refresh();
       if (ended) return this.lost('ECONNRESET');
-      if (now.answer) return this.#relay(now, bytes);
-      const { method } = now.request.head;
+      if (now.body) return this.#relay(now, now.body, bytes);
+      const { method, version } = now.request.head;
       const answer = readPlainAnswer(bytes, method, this.#host.ctx.limits.head_bytes);
-      if (answer) this.#respond(now, answer, bytes);
+      // A client of HTTP/1.0 knows no chunks.
+      const plain = answer && (answer.length !== 'chunked' || version === '1.1');
+      if (plain) this.#respond(now, answer, bytes);
       else if (now.origin.wire.sent) this.#handOver(now, now.open, now.origin, bytes);
       else now.early = Buffer.from(bytes);
     });
@@ -176,27 +182,30 @@ export class ShortForward implements Carrier, Talker, OriginListener {
 
   #respond(now: Exchange, answer: PlainAnswer, bytes: Buffer): void {
     const { ctx } = this.#host;
+    const { length, end } = answer;
+    now.status = answer.status;
+    const body = length === 'chunked' ? new ChunkedBody(ctx.limits.head_bytes) : new LengthBody(length);
+    const first = body.take(bytes.subarray(end));
+    if (first === null) return this.#fail(now, 'upstream-malformed', MALFORMED);
     now.answer = answer;
-    now.left = answer.length;
-    now.keeps = answer.keeps;
-    now.last = ctx.closing;
+    now.body = body;
+    now.last ||= ctx.closing;
     const head = answerText(answer, now.last ? null : ctx.limits.keep_alive_idle_ms);
-    this.#deliver(now, head, bytes.subarray(answer.end));
+    this.#deliver(now, body, head, first);
   }
 
-  #relay(now: Exchange, bytes: Buffer): void {
-    this.#deliver(now, '', bytes);
+  #relay(now: Exchange, body: AnswerBody, bytes: Buffer): void {
+    const more = body.take(bytes);
+    if (more === null) return this.#fail(now, 'upstream-malformed', MALFORMED);
+    this.#deliver(now, body, '', more);
   }
 
-  #deliver(now: Exchange, head: string, bytes: Buffer): void {
-    const body = bytes.length > now.left ? bytes.subarray(0, now.left) : bytes;
-    // Bytes behind a whole answer end the connection that they came on, not the answer.
-    if (body.length < bytes.length) now.keeps = false;
-    now.left -= body.length;
-    this.bytesDown += body.length;
+  #deliver(now: Exchange, body: AnswerBody, head: string, bytes: Buffer): void {
+    this.bytesDown = body.count;
     // Whoever asks next need not wait until this client has read.
-    if (now.left === 0) this.#giveBack(now);
-    now.waits = !this.#arrival.say(head, body);
+    if (body.whole) this.#giveBack(now, body);
+    // Of chunks there may have come nothing that goes on.
+    now.waits = head.length + bytes.length > 0 && !this.#arrival.say(head, bytes);
     if (!now.waits) this.#goOn(now);
   }
 
@@ -208,15 +217,16 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     this.#guard(() => this.#goOn(now));
   }
 
-  #giveBack(now: Exchange): void {
+  /** Bytes behind a whole answer end the connection that they came on, not the answer. */
+  #giveBack(now: Exchange, body: AnswerBody): void {
     const { origin, answer } = now;
-    if (origin && answer && now.keeps) this.#host.origins.give(origin, idleHintMs(answer));
+    if (origin && answer?.keeps && !body.spoilt) this.#host.origins.give(origin, idleHintMs(answer));
     else origin?.wire.close();
     now.origin = null;
   }
 
   #goOn(now: Exchange): void {
-    if (now.left > 0) return now.origin?.wire.ask();
+    if (!now.body?.whole) return now.origin?.wire.ask();
     const last = now.last || this.#host.ctx.closing;
     this.#end(now, 'closed');
     if (last) this.#arrival.dismiss('');
@@ -246,7 +256,7 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     const { ctx } = this.#host;
     ctx.meter.hit('upstream_response_timeout_ms');
     // The origin has said all; it is the client who does not read.
-    if (now.answer && now.left === 0) return this.#break(now, 'client-gone');
+    if (now.body?.whole) return this.#break(now, 'client-gone');
     this.#fail(now, 'upstream-timeout', `no progress for ${ctx.limits.upstream_response_timeout_ms} ms`);
   }
 
@@ -282,7 +292,7 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     this.#arrival.dismiss(serialise(method === 'HEAD' ? { ...response, body: '' } : response));
   }
 
-  /** An orderly close: the body has a length, so the client sees that it is cut short. */
+  /** An orderly close: the body has a length or chunks, so the client sees that it is cut short. */
   #break(now: Exchange, outcome: RequestErrorCode | OutcomeCode): void {
     this.#end(now, outcome);
     this.#arrival.close();
@@ -292,7 +302,7 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     this.#letGo(now);
     now.dial?.cancel();
     now.origin?.wire.close();
-    if (now.open) this.#record(now.open, outcome, now.answer?.status);
+    if (now.open) this.#record(now.open, outcome, now.status);
   }
 
   #letGo(now: Exchange): void {

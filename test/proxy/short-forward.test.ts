@@ -2,7 +2,7 @@
 // what only the short road has: kept origins, requests that come later, answers larger than a read, connections between two requests.
 import type net from 'node:net';
 import { describe, expect, it, vi } from 'vitest';
-import type { NativeEngine } from '../../src/proxy/engine-native.ts';
+import { NativeConnection, type NativeEngine } from '../../src/proxy/engine-native.ts';
 import { NativeOrigin } from '../../src/proxy/native-origin.ts';
 import { startOrigin } from '../support/origin.ts';
 import {
@@ -44,6 +44,23 @@ interface Case {
   readonly end?: 'ends' | 'resets';
 }
 
+const CHUNKED = `${OK}Transfer-Encoding: chunked\r\n\r\n`;
+
+/** Clients that ask for one thing. */
+const CLOSING = [
+  ['a client that closes', 'GET BASE/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'],
+  ['HEAD that closes', 'HEAD BASE/ HTTP/1.1\r\nHost: x\r\nProxy-Connection: close\r\n\r\n'],
+  ['a POST that closes', 'POST BASE/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nab'],
+  ['a client of HTTP/1.0', 'GET BASE/ HTTP/1.0\r\n\r\n'],
+  ['a client of HTTP/1.0 that stays', 'GET BASE/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n'],
+] as const;
+const ANSWERS: readonly (readonly [string, readonly string[], boolean])[] = [
+  ['a length', [`${OK}Content-Length: 2\r\n\r\n`, 'ok'], false],
+  ['chunks', [`${CHUNKED}2\r\nok\r\n`, '0\r\n\r\n'], false],
+  ['no framing', [`${OK}\r\n`, 'ok'], true],
+  ['204', ['HTTP/1.1 204 No Content\r\n\r\n'], false],
+];
+
 const cases: readonly (readonly [string, Case])[] = [
   ['with a length', { answer: [`${OK}Content-Length: 5\r\nX: caf\xe9\r\n\r\nhello`] }],
   ['without a body', { answer: [`${OK}Content-Length: 0\r\n\r\n`] }],
@@ -54,6 +71,18 @@ const cases: readonly (readonly [string, Case])[] = [
   ['304 with a length', { answer: ['HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n'] }],
   ['without a reason', { answer: ['HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok'] }],
   ['chunked', { answer: [`${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n`, '0\r\n\r\n'] }],
+  ['chunked in one packet', { answer: [`${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`] }],
+  [
+    'chunked, each chunk in two packets',
+    { answer: [CHUNKED, '0A\r\nabcd', 'efghij\r', '\n3\r\nk', 'lm\r\n0\r\n', '\r\n'] },
+  ],
+  ['chunked that closes', { answer: [`${OK}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`] }],
+  ['204 that would be chunked', { answer: ['HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n'] }],
+  ['304 that would be chunked', { answer: ['HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n'] }],
+  ['chunked with bytes behind it', { answer: [CHUNKED, `2\r\nok\r\n0\r\n\r\n${OK}Content-Length: 1\r\n\r\nx`] }],
+  ['chunked, cut short by an end', { answer: [CHUNKED, '2\r\nok\r\n'], end: 'ends' }],
+  ['chunked, cut short by a reset', { answer: [CHUNKED, '2\r\nok\r\n'], end: 'resets' }],
+  ['chunked, then garbage', { answer: [CHUNKED, '2\r\nok\r\n', 'garbage'] }],
   ['chunked with a trailer', { answer: [`${OK}Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\nX: y\r\n\r\n`] }],
   ['until the end', { answer: [`${OK}\r\nuntil`, ' the end'], end: 'ends' }],
   ['until a reset', { answer: [`${OK}\r\nuntil`], end: 'resets' }],
@@ -90,6 +119,12 @@ const cases: readonly (readonly [string, Case])[] = [
       answer: [`${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`],
     },
   ],
+  ...CLOSING.flatMap(([who, head]) =>
+    ANSWERS.map(([what, answer, end]): readonly [string, Case] => [
+      `${what}, to ${who}`,
+      { request: (base) => head.replace('BASE', base), answer, ...(end ? { end: 'ends' } : {}) },
+    ]),
+  ),
   [
     'to a POST without a length',
     {
@@ -230,7 +265,9 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
         expect(posts * body.length).toBeLessThan(KERNEL_BYTES);
       }
       expect(sockets).toHaveLength(1);
-      sockets[0]?.write(`${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n`);
+      sockets[0]?.write('HTTP/1.1 102 Processing\r\n\r\n');
+      await turns();
+      sockets[0]?.write(`${CHUNKED}2\r\nok\r\n0\r\n\r\n`);
       await turns();
       sockets[0]?.resume();
       const head = await client.readHead();
@@ -238,6 +275,25 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
       expect((await rig.recorder.endedAt(posts)).outcome).toBe('closed');
     },
   );
+
+  it.runIf(name === 'native')('gives Node neither answers in chunks nor clients that close', async () => {
+    const given = vi.spyOn(NativeConnection.prototype, 'adopt');
+    const w = await world(make);
+    for (const [nth, request] of [
+      w.get(),
+      w.get('/', 'Connection: close\r\n'),
+      w.get().replace(' HTTP/1.1', ' HTTP/1.0'),
+    ].entries()) {
+      const client = await w.rig.send(request);
+      const peer = await w.origin.peer();
+      await peer.readUntil('\r\n\r\n');
+      peer.send(request.includes('HTTP/1.0') ? `${OK}Content-Length: 2\r\n\r\nok` : `${CHUNKED}2\r\nok\r\n0\r\n\r\n`);
+      await client.readUntil('ok');
+      await w.rig.recorder.endedAt(nth + 1);
+    }
+    expect(given).not.toHaveBeenCalled();
+    expect(w.origin.connections()).toBe(1);
+  });
 
   it('takes an odd request behind plain ones, and a plain one behind that', async () => {
     const asked: string[] = [];
@@ -307,6 +363,32 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
       expect(await w.rig.recorder.endedAt(2)).toMatchObject({ outcome: 'client-gone', bytes_down: 1 });
     },
   );
+
+  it('loses nothing of the answer to a client that closes, asks nothing that it sends behind its last request, and ends in order', async () => {
+    const w = await world(make);
+    const client = await w.rig.send(w.get('/', 'Connection: close\r\n'));
+    client.socket.pause();
+    const peer = await w.origin.peer();
+    await peer.readUntil('\r\n\r\n');
+    client.send(w.get('/more').repeat(20));
+    await turns();
+    const total = 4 * 1_048_576;
+    peer.send(CHUNKED);
+    for (let sent = 0; sent < total; sent += 65_536) peer.send(`10000\r\n${'x'.repeat(65_536)}\r\n`);
+    peer.send('0\r\n\r\n');
+    await turns();
+    client.socket.resume();
+    const got = (await client.readAll()).toString('latin1');
+    expect(client.state).toBe('ended');
+    expect(got).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(got.endsWith('\r\n0\r\n\r\n')).toBe(true);
+    expect(got.match(/HTTP\/1\.1/g)).toHaveLength(1);
+    expect(got.match(/x/g)).toHaveLength(total);
+    expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_down: total });
+    expect(w.rig.recorder.entries).toHaveLength(2);
+    client.end();
+    await eventually(() => w.rig.server.connections === 0, 'the connection is closed');
+  });
 
   it.each(['half', 'whole'])('ends the request where its client leaves (%s)', async (how) => {
     const w = await world(make);

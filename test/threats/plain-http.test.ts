@@ -40,13 +40,13 @@ const post = (fields: string, body: string): string =>
   `POST http://{web.test}/echo HTTP/1.1\r\nHost: {web.test}\r\n${fields}\r\n${body}`;
 const SMUGGLED = 'GET http://denied.test/smuggled HTTP/1.1\r\nHost: denied.test\r\n\r\n';
 
-/** Every request that came to the origin, on whichever connection: the proxy keeps some for the next one. */
-const arrived = (): Message[] => visits.flatMap((visit) => messages(visit.bytes));
+/** How many requests have come on each of the origin's connections: the proxy keeps some for the next one. */
+const counts = (): number[] => visits.map((visit) => messages(visit.bytes).length);
 
 /** Sends one request, which must be answered whole; gives what the origin and the client saw. */
 async function through(bytes: string | Buffer): Promise<{ request: Message; response: Message }> {
   const mark = stage.mark();
-  const seen = arrived().length;
+  const seen = counts();
   const client = await stage.client();
   const text = typeof bytes === 'string' ? bytes.replace('\r\n', '\r\nConnection: close\r\n') : bytes;
   client.send(stage.bytes(text));
@@ -55,7 +55,7 @@ async function through(bytes: string | Buffer): Promise<{ request: Message; resp
   const lines = await stage.lines(mark, 2);
   expect(lines.filter(isDecided)).toMatchObject([{ host: WEB, verdict: 'allow' }]);
   expect(lines.filter(isEnded)).toMatchObject([{ outcome: 'closed' }]);
-  const sent = arrived().slice(seen);
+  const sent = visits.flatMap((visit, nth) => messages(visit.bytes).slice(seen[nth]));
   expect(sent).toHaveLength(1);
   client.close();
   await stage.good(mark, 2);
