@@ -58,6 +58,17 @@ const throughput = (conns: number, dir: 'source' | 'sink', title: string): Load 
       : [`tunnels broke: ${JSON.stringify(line)}`],
 });
 
+const http = (title: string, args: readonly string[]): Load => ({
+  part: 'http',
+  title,
+  args: ['http-rate', '--conns', '64', ...args],
+  targets: 'allowed',
+  fresh: false,
+  relayed: false,
+  figures: [perThousand(title)],
+  wrong: noErrors,
+});
+
 /** Every load, in the order of the table; `idle` is how many tunnels stand open at once. */
 export const loads = (idle: number): readonly Load[] => [
   {
@@ -105,12 +116,7 @@ export const loads = (idle: number): readonly Load[] => [
     ],
   },
   {
-    part: 'http',
-    title: 'plain HTTP requests, 64 at once',
-    args: ['http-rate', '--conns', '64'],
-    targets: 'allowed',
-    fresh: false,
-    relayed: false,
+    ...http('plain HTTP requests, 64 at once', []),
     figures: [
       perThousand('plain HTTP requests, keep-alive'),
       { name: 'time to the answer, median', unit: 'ms', read: (line) => nested(line, 't_resp_us', 'p50') / 1000 },
@@ -120,8 +126,9 @@ export const loads = (idle: number): readonly Load[] => [
         read: (line) => nested(line, 't_resp_us', 'p99') / 1000,
       },
     ],
-    wrong: noErrors,
   },
+  http('the same, answered in chunks', ['--path', '/chunks']),
+  http('the same, a connection each (Connection: close)', ['--close']),
   {
     part: 'rtt',
     title: 'round trip of 64 bytes',
