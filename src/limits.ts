@@ -54,7 +54,7 @@ export const LIMIT_SPECS = {
   jwks_refresh_ms: { default: 600_000, min: 1_000, max: 86_400_000, about: "Time after which the token issuer's keys are fetched again, beside the requests." },
   jwks_stale_max_ms: { default: 86_400_000, min: 1_000, max: 2_592_000_000, about: "Time that the token issuer's keys count while they cannot be fetched again; then tokens get 503." },
   jwks_retry_ms: { default: 30_000, min: 100, max: 3_600_000, about: 'Least time between two fetches of keys because a token names an unknown one, and the longest wait after failures; tokens with unknown keys are refused meanwhile.' },
-  tls_handshake_timeout_ms: { default: 10_000, min: 100, max: 60_000, about: 'Time for the TLS handshake of a client; then its connection is closed.' },
+  tls_handshake_timeout_ms: { default: 10_000, min: 100, max: 60_000, about: 'Time for the TLS handshake of a client, and of an inspected origin; then the connection is closed.' },
   inspect_leaves_max: { default: 1_000, min: 1, max: 100_000, about: 'Hosts whose certificate for inspected connections is kept; the least used is made again.' },
   inspect_streams_max: { default: 128, min: 1, max: 10_000, about: 'HTTP/2 streams at once on one inspected connection; more are refused by the protocol (REFUSED_STREAM).' },
   leases_max: { default: 16_384, min: 1, max: 1_048_576, about: 'Leases of jobs at once; more is 503.' },

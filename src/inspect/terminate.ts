@@ -3,6 +3,7 @@
 import type net from 'node:net';
 import tls from 'node:tls';
 import type { RequestErrorCode } from '../errors.ts';
+import type { Meter } from '../limits.ts';
 import type { Authority } from '../policy/authority.ts';
 
 export type Protocol = 'h2' | 'http/1.1';
@@ -31,7 +32,9 @@ export function secureOrigin(
     readonly offers: readonly Protocol[];
     /** Who is trusted. */
     readonly context: tls.SecureContext;
+    /** limits.tls_handshake_timeout_ms, and who counts it. */
     readonly timeoutMs: number;
+    readonly meter: Meter;
   },
   done: (secured: Secured) => void,
 ): Handshake {
@@ -46,7 +49,7 @@ export function secureOrigin(
     rejectUnauthorized: true,
     ...(offers.length > 0 ? { ALPNProtocols: [...offers] } : {}),
   });
-  return shake(socket, raw, 'secureConnect', timeoutMs, done, {
+  return shake(socket, raw, 'secureConnect', order, done, {
     agreed: () => agreed(socket),
     failed: (error) => {
       // Node sets it where the chain or the name is not as it should be, and nowhere else.
@@ -69,7 +72,9 @@ export function secureClient(
     /** The certificate that stands for the host. */
     readonly context: tls.SecureContext;
     readonly protocol: Protocol | null;
+    /** limits.tls_handshake_timeout_ms, and who counts it. */
     readonly timeoutMs: number;
+    readonly meter: Meter;
   },
   done: (secured: Secured) => void,
 ): Handshake {
@@ -79,7 +84,7 @@ export function secureClient(
     secureContext: context,
     ...(protocol === null ? {} : { ALPNProtocols: [protocol] }),
   });
-  return shake(socket, raw, 'secure', timeoutMs, done, {
+  return shake(socket, raw, 'secure', order, done, {
     agreed: () => {
       // As tls.Server does on sockets of its own; HTTP/2 waits for it.
       Object.assign(socket, { secureConnecting: false });
@@ -102,7 +107,7 @@ function shake(
   socket: tls.TLSSocket,
   raw: net.Socket,
   success: 'secure' | 'secureConnect',
-  timeoutMs: number,
+  { timeoutMs, meter }: { readonly timeoutMs: number; readonly meter: Meter },
   done: (secured: Secured) => void,
   words: {
     readonly agreed: () => Protocol | null;
@@ -125,7 +130,10 @@ function shake(
     done({ ok: false, ...failure });
   };
   const onEnd = (): void => end(words.failed(null));
-  const timer = setTimeout(() => end(words.late), timeoutMs);
+  const timer = setTimeout(() => {
+    meter.hit('tls_handshake_timeout_ms');
+    end(words.late);
+  }, timeoutMs);
   socket.on('error', (error: NodeJS.ErrnoException) => end(words.failed(error)));
   socket.on('end', onEnd);
   socket.on('close', onEnd);

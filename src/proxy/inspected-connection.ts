@@ -144,22 +144,24 @@ export class InspectedConnection implements Carrier {
 
   /** Shakes hands with the origin, offering what the client has offered. */
   async secure(socket: net.Socket, offers: readonly Protocol[], trust: tls.SecureContext): Promise<Secured | null> {
-    const timeoutMs = this.ctx.limits.tls_handshake_timeout_ms;
-    const order = { authority: this.open.authority, offers, context: trust, timeoutMs };
+    const order = { authority: this.open.authority, offers, context: trust, ...this.#patience };
     return this.#handshake(socket, (done) => secureOrigin(socket, order, done));
   }
 
   /** Shakes hands with the client in the name of the host. */
   async secureClient(leaf: tls.SecureContext, protocol: Protocol | null): Promise<Secured | null> {
-    const timeoutMs = this.ctx.limits.tls_handshake_timeout_ms;
-    const secured = await this.#handshake(this.raw, (done) =>
-      secureClient(this.raw, { context: leaf, protocol, timeoutMs }, done),
-    );
+    const order = { context: leaf, protocol, ...this.#patience };
+    const secured = await this.#handshake(this.raw, (done) => secureClient(this.raw, order, done));
     if (!secured?.ok) return secured;
     carriedBy(secured.socket, this.raw);
     this.stream = secured.socket;
     this.protocol = protocol;
     return secured;
+  }
+
+  get #patience() {
+    const { limits, meter } = this.ctx;
+    return { timeoutMs: limits.tls_handshake_timeout_ms, meter };
   }
 
   #handshake(raw: net.Socket, begin: (done: (secured: Secured) => void) => Handshake): Promise<Secured | null> {

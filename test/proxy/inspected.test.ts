@@ -162,6 +162,24 @@ describe.each(ENGINES)('on the $name engine', ({ make: engine }) => {
     await eventually(() => rig.engine.load === 0 && rig.slots.open === 0, 'it counts no more');
   });
 
+  it('a handshake that does not end on either side is cut in its time, which is counted', async () => {
+    const limits = { tls_handshake_timeout_ms: 300 };
+    const silent = await rawOrigin();
+    const first = await stageFor(silent, { engine, limits });
+    const told = await first.client();
+    told.send(request(first.target));
+    expect(await told.readResponse()).toMatchObject({ status: 502, reason: 'upstream-tls' });
+    expect(first.rig.meter.hits.get('tls_handshake_timeout_ms')).toBe(1);
+
+    const origin = await httpsOrigin(hello);
+    const { rig, target } = await stageFor(origin, { engine, limits });
+    // It says its hello, and nothing to our certificate.
+    await rig.tunnel(target, await helloBytes({ servername: HOST }));
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ method: 'CONNECT', outcome: 'client-tls' });
+    expect(rig.meter.hits.get('tls_handshake_timeout_ms')).toBe(1);
+    await eventually(() => origin.open() === 0, 'the origin is let go');
+  });
+
   it('a client that leaves during the handshakes leaves no socket at the origin', async () => {
     const origin = await rawOrigin();
     const { rig, target } = await stageFor(origin, { engine });
