@@ -37,6 +37,12 @@ export function inspectionOf(
     const message = `the rule is inspected, and protocol ${item.protocol} is not TLS`;
     problems.push(error('config-conflict', [...path, 'protocol'], message, 'Remove protocol, or inspect.'));
   }
+  for (const key of ['max_upload_mb', 'max_response_mb'] as const) {
+    if (item.websocket !== true || item[key] === undefined) continue;
+    const message = `${key} cannot be held for a WebSocket, and the rule has websocket: true`;
+    const hint = 'Remove one of them; another host or port may have a rule of its own.';
+    problems.push(error('config-conflict', [...path, key], message, hint));
+  }
   const allow = [...lines(item.allow, READ, [...path, 'allow'], origin), ...presets(item, path, origin)];
   if (allow.length === 0) {
     const message = 'the rule is inspected and lets no request through';

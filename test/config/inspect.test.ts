@@ -54,16 +54,18 @@ describe('lines', () => {
 
   it('stand where they stand, and the other keys are what they say', () => {
     const { loaded } = loadText(
-      `${ruleText('allow: [{ path: /a }]', 'max_upload_mb: 1.5', 'max_response_mb: 2000', 'websocket: true', 'upstream_ca: corp.pem')}    ports: [8443]\n`,
+      `${ruleText('allow: [{ path: /a }]', 'max_upload_mb: 1.5', 'max_response_mb: 2000', 'upstream_ca: corp.pem')}    ports: [8443]\n`,
     );
     const [rule] = loaded?.source.rules ?? [];
     expect(rule).toMatchObject({ protocol: 'tls', ports: [8443] });
     expect(rule?.inspect).toMatchObject({
       maxUploadBytes: 1_500_000,
       maxResponseBytes: 2_000_000_000,
-      websocket: true,
+      websocket: false,
       upstreamCa: 'corp.pem',
     });
+    const open = loadText(ruleText('allow: [{ path: /a }]', 'websocket: true')).loaded?.source.rules[0];
+    expect(open?.inspect).toMatchObject({ websocket: true, maxUploadBytes: null });
     expect(rule?.inspect?.allow).toMatchObject([{ origin: 'policy.yaml:6', methods: ['GET', 'HEAD'], path: ['a'] }]);
     expect(loaded?.settings.inspection).toEqual({ ca: { cert: 'ca.pem', key: 'ca.key', passphraseFile: 'ca.pass' } });
   });
@@ -201,6 +203,14 @@ describe('what is wrong is told at its place', () => {
     [
       one('{ host: a.example, inspect: true, read_only: true, protocol: any }'),
       '4:66 config-conflict: the rule is inspected, and protocol any is not TLS',
+    ],
+    [
+      one('{ host: a.example, inspect: true, read_only: true, websocket: true, max_upload_mb: 1 }'),
+      '4:88 config-conflict: max_upload_mb cannot be held for a WebSocket, and the rule has websocket: true',
+    ],
+    [
+      one('{ host: a.example, inspect: true, read_only: true, max_response_mb: 1, websocket: true }'),
+      '4:73 config-conflict: max_response_mb cannot be held for a WebSocket, and the rule has websocket: true',
     ],
     [
       one('{ host: 192.0.2.1, inspect: true, read_only: true }'),
