@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { fileSignature } from '../catalog/load-signature.ts';
 import type { InspectionSettings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
+import type { Names } from '../inspect/certificate.ts';
 import type { Leaves } from '../inspect/leaves.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
 import { inspectedNames } from '../policy/inspect.ts';
@@ -22,6 +23,10 @@ export class InspectionCa {
   #settings: InspectionSettings | null = null;
   #policy: CompiledPolicy | null = null;
   #leaves: Leaves | null = null;
+  /** What the CA in use may stand for; null: everything. */
+  #names: Names | null = null;
+  /** Inspected hosts that it does not cover, as they were said. */
+  #told: ReadonlySet<string> = new Set();
   #seen = '';
   #timer: NodeJS.Timeout | null = null;
   #closed = false;
@@ -44,7 +49,7 @@ export class InspectionCa {
   use(settings: InspectionSettings | null, policy: CompiledPolicy): void {
     this.#settings = settings;
     this.#policy = policy;
-    void this.#look();
+    void this.#look().then(() => this.#warn());
   }
 
   /** Looks at the files every limits.watch_interval_ms from now on. */
@@ -84,9 +89,8 @@ export class InspectionCa {
   /** @returns what it is, for the log */
   async #read(settings: InspectionSettings): Promise<string> {
     const { ctx, log } = this.#parts;
-    const { covers, loadCa } = await import('../inspect/ca.ts');
+    const { loadCa } = await import('../inspect/ca.ts');
     const { Leaves } = await import('../inspect/leaves.ts');
-    const { parsePattern } = await import('../policy/pattern.ts');
     const ca = loadCa(settings.ca, Date.now());
     if (this.#leaves) this.#leaves.use(ca);
     else this.#leaves = new Leaves(ca, ctx.limits, ctx.meter);
@@ -96,19 +100,38 @@ export class InspectionCa {
     log.info({ ca: text, trusted: ca.bundle.length }, 'the CA of inspection was loaded');
     if (ca.names === null)
       log.warn('the CA of inspection is not constrained to names: who has its key can stand for every host');
-    for (const pattern of this.#policy === null ? [] : inspectedNames(this.#policy)) {
-      const parsed = parsePattern(pattern);
-      if (!parsed.ok || covers(ca.names, { host: parsed.pattern.host, kind: kindOf(parsed.pattern.kind) })) continue;
-      log.warn(
+    this.#names = ca.names;
+    this.#told = new Set();
+    await this.#warn();
+    return text;
+  }
+
+  /** Says which inspected hosts are refused for want of a certificate, each once for a CA. */
+  async #warn(): Promise<void> {
+    if (this.#leaves === null || this.#policy === null) return;
+    const found = await uncovered(this.#names, this.#policy);
+    for (const pattern of found) {
+      if (this.#told.has(pattern)) continue;
+      this.#parts.log.warn(
         { pattern },
         'the CA of inspection may not stand for a host that a rule inspects: it is refused until `sallyport ca rotate` names it',
       );
     }
-    return text;
+    this.#told = new Set(found);
   }
 }
 
-/** What `sallyport check` says of it: how many hosts are inspected, and whether this machine has a CA that can be used. */
+/** The inspected hosts that a CA of these names may not stand for. */
+async function uncovered(names: Names | null, policy: CompiledPolicy): Promise<string[]> {
+  const { covers } = await import('../inspect/ca.ts');
+  const { parsePattern } = await import('../policy/pattern.ts');
+  return inspectedNames(policy).filter((pattern) => {
+    const parsed = parsePattern(pattern);
+    return parsed.ok && !covers(names, { host: parsed.pattern.host, kind: kindOf(parsed.pattern.kind) });
+  });
+}
+
+/** What `sallyport check` says of it: how many hosts are inspected, and whether this machine has a CA that can be used for them. */
 export async function inspectionText(
   settings: InspectionSettings | null,
   policy: CompiledPolicy,
@@ -119,8 +142,11 @@ export async function inspectionText(
   const hosts = `${names.length} ${names.length === 1 ? 'host' : 'hosts'}`;
   const { loadCa } = await import('../inspect/ca.ts');
   try {
-    const own = loadCa(settings.ca, nowMs).bundle.find(({ signs }) => signs);
-    return `${hosts}, CA valid until ${own?.certificate.validTo}`;
+    const ca = loadCa(settings.ca, nowMs);
+    const own = ca.bundle.find(({ signs }) => signs);
+    const { length } = await uncovered(ca.names, policy);
+    const missing = length === 0 ? '' : `; ${length} that it does not cover will be refused`;
+    return `${hosts}, CA valid until ${own?.certificate.validTo}${missing}`;
   } catch (error) {
     if (!(error instanceof SallyportError)) throw error;
     return `${hosts}; a start here would be refused: ${error.message}`;

@@ -121,4 +121,9 @@ it('check says how many hosts are inspected, and whether a start on this machine
   });
   await type(['ca', 'init', '--config', file]);
   expect((await checked()).json.inspect).toMatch(/^1 host, CA valid until Nov 24 .* 2027 GMT$/);
+  const more = '  - { host: "*.other.example", inspect: true, read_only: true }\n';
+  writeFile(file, readFileSync(file, 'utf8') + more);
+  expect((await checked()).json.inspect).toMatch(
+    /^2 hosts, CA valid .* GMT; 1 that it does not cover will be refused$/,
+  );
 });
