@@ -132,3 +132,22 @@ describe("the origin's connection that was made before the client's handshake", 
     ]);
   });
 });
+
+it.each<[string, http2.OutgoingHttpHeaders, 'head_fields' | 'head_bytes']>([
+  ['fields', Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`x-${i}`, 'y'])), 'head_fields'],
+  ['bytes', { 'x-long': 'y'.repeat(1_500) }, 'head_bytes'],
+])(
+  'a head of too many %s is refused with a record and counted, while nghttp2 lets it be seen',
+  async (_, more, limit) => {
+    const { session, rig, sessions } = await http2Stage(echo, { limits: { head_fields: 10, head_bytes: 1_024 } });
+    const one = await session();
+    expect(await ask(one, { ':path': '/', ...more })).toMatchObject({
+      status: 431,
+      headers: { 'sallyport-code': 'head-too-large' },
+    });
+    expect(rig.recorder.allDecided[1]).toMatchObject({ verdict: 'deny', reason: 'head-too-large', tunnel: 'r1' });
+    expect(rig.meter.hits.get(limit)).toBe(1);
+    expect((await ask(one, { ':path': '/' })).status).toBe(200);
+    expect(sessions).toHaveLength(1);
+  },
+);
