@@ -7,7 +7,7 @@ import type { ProxyContext } from './context.ts';
 import type { ConnectHead, Exchange, TunnelEnd } from './engine.ts';
 import { firstMessage } from './first-message.ts';
 import { fieldValue, type HeadProblem, headProblem } from './head.ts';
-import { handleInspected, type InspectedReader } from './inspected.ts';
+import { handleInspected, type InspectedReader } from './inspected/walk.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { type Refusal, refusalResponse, serialise } from './respond.ts';
 import { recordEnd, refuseMalformed, route } from './route.ts';

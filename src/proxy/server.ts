@@ -15,7 +15,7 @@ import type { Arrival, ConnectHead, Engine } from './engine.ts';
 import { Exchanger } from './exchanger.ts';
 import { handleForward } from './forward.ts';
 import { answerMalformed, createHttpServer, type ParseError } from './http-reader.ts';
-import { InspectedHttp } from './inspected-http.ts';
+import { InspectedHttp } from './inspected/http.ts';
 import { OriginAgent } from './origin-agent.ts';
 import { OriginPool } from './origin-pool.ts';
 import { Reception, type Roads } from './reception.ts';

@@ -3,7 +3,7 @@ import type http2 from 'node:http2';
 import { expect, it } from 'vitest';
 import { parseAuthority } from '../../src/policy/authority.ts';
 import { hostOf } from '../../src/proxy/fields.ts';
-import { requestHeaders, responseHeaders } from '../../src/proxy/http2-fields.ts';
+import { requestHeaders, responseHeaders } from '../../src/proxy/inspected/http2-fields.ts';
 
 const HOSTILE = ['__proto__', 'constructor', 'tostring', 'hasownproperty', 'valueof'];
 const PSEUDO = { method: 'GET', path: '/', authority: 'a.test' };

@@ -1,7 +1,7 @@
 // When streams and sessions of inspected HTTP/2 end, and with what outcome: without progress, without a body, idle.
 import http2 from 'node:http2';
 import { describe, expect, it, vi } from 'vitest';
-import { InspectedConnection } from '../../src/proxy/inspected-connection.ts';
+import { InspectedConnection } from '../../src/proxy/inspected/connection.ts';
 import { FLAG, FRAME, type Frame, fields, frame, requestFields } from '../support/raw-http2.ts';
 import { ask, echo, http2Stage, NO_WINDOW, rawStage } from './inspected-http2-support.ts';
 import { HOST, hostCertificate } from './inspected-support.ts';

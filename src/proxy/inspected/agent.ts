@@ -4,9 +4,9 @@
 import type http from 'node:http';
 import type net from 'node:net';
 import type tls from 'node:tls';
-import { nodeHttp } from '../net/http.ts';
-import type { InspectedConnection } from './inspected-connection.ts';
-import { DialError, type OriginOptions } from './origin-agent.ts';
+import { nodeHttp } from '../../net/http.ts';
+import { DialError, type OriginOptions } from '../origin-agent.ts';
+import type { InspectedConnection } from './connection.ts';
 
 export class InspectedAgent extends nodeHttp.Agent {
   readonly #connection: InspectedConnection;

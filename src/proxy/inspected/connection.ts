@@ -3,8 +3,8 @@
 import { Buffer } from 'node:buffer';
 import type net from 'node:net';
 import type tls from 'node:tls';
-import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
-import type { Client } from '../identity/identify.ts';
+import type { OutcomeCode, RequestErrorCode } from '../../errors.ts';
+import type { Client } from '../../identity/identify.ts';
 import {
   type Handshake,
   type Protocol,
@@ -12,17 +12,17 @@ import {
   secureClient,
   secureOrigin,
   spokenOf,
-} from '../inspect/terminate.ts';
-import { offeredProtocols } from '../net/client-hello.ts';
-import { type Dial, dial } from '../net/dial.ts';
-import type { Ended } from '../policy/record.ts';
-import type { ProxyContext } from './context.ts';
-import { type Finding, FirstCheck, firstMessage } from './first-message.ts';
-import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
-import { refuseSocket } from './refuse.ts';
-import { refusalResponse, serialise } from './respond.ts';
-import { recordEnd } from './route.ts';
-import { carriedBy, resetSocket } from './tunnel.ts';
+} from '../../inspect/terminate.ts';
+import { offeredProtocols } from '../../net/client-hello.ts';
+import { type Dial, dial } from '../../net/dial.ts';
+import type { Ended } from '../../policy/record.ts';
+import type { ProxyContext } from '../context.ts';
+import { type Finding, FirstCheck, firstMessage } from '../first-message.ts';
+import type { Carrier, CutOutcome, OpenRequest } from '../open-requests.ts';
+import { refuseSocket } from '../refuse.ts';
+import { refusalResponse, serialise } from '../respond.ts';
+import { recordEnd } from '../route.ts';
+import { carriedBy, resetSocket } from '../tunnel.ts';
 
 /** Why requests on a connection cannot be served: the origin failed after the 200, and the client is told on its own protocol. */
 export interface Failure {

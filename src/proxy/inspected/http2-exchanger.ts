@@ -1,13 +1,13 @@
 // One HTTP/2 stream of an inspected connection after it was let through: headers, body and trailers to the origin and back, with
 // back-pressure, resets passed on with their codes, and the one ended record whichever way it goes.
 import http2 from 'node:http2';
-import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
-import type { Budget } from './budget.ts';
-import type { ProxyContext } from './context.ts';
+import type { OutcomeCode, RequestErrorCode } from '../../errors.ts';
+import type { Budget } from '../budget.ts';
+import type { ProxyContext } from '../context.ts';
+import type { Carrier, CutOutcome, OpenRequest } from '../open-requests.ts';
+import type { Refusal } from '../respond.ts';
+import { recordEnd } from '../route.ts';
 import { responseHeaders } from './http2-fields.ts';
-import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
-import type { Refusal } from './respond.ts';
-import { recordEnd } from './route.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_FLAG_END_STREAM } = http2.constants;
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.

@@ -1,12 +1,12 @@
 // Reads requests from inspected connections in whichever HTTP both sides speak, and keeps what all of these connections share.
 import type tls from 'node:tls';
-import { UploadBudgets } from '../inspect/upload-budgets.ts';
-import type { ProxyContext } from './context.ts';
-import type { Engine } from './engine.ts';
-import type { InspectedReader } from './inspected.ts';
-import type { InspectedConnection } from './inspected-connection.ts';
-import { InspectedHttp1 } from './inspected-http1.ts';
-import { InspectedHttp2 } from './inspected-http2.ts';
+import { UploadBudgets } from '../../inspect/upload-budgets.ts';
+import type { ProxyContext } from '../context.ts';
+import type { Engine } from '../engine.ts';
+import type { InspectedConnection } from './connection.ts';
+import { InspectedHttp1 } from './http1.ts';
+import { InspectedHttp2 } from './http2.ts';
+import type { InspectedReader } from './walk.ts';
 
 export class InspectedHttp implements InspectedReader {
   readonly #ctx: ProxyContext;

@@ -1,14 +1,14 @@
 // Whether one request on an inspected connection may pass, by the policy in force when it comes: the host again, then what the rule
 // says below it. Writes its decided record, as route.ts does for the requests that it leads.
-import type { RequestErrorCode } from '../errors.ts';
-import { type Authority, parseAuthority } from '../policy/authority.ts';
-import { decideRequest, type Inspection, verdictBelow } from '../policy/inspect.ts';
-import type { Below, Nearest } from '../policy/record.ts';
-import { shownTarget } from '../policy/shown-target.ts';
-import type { HeadProblem } from './head.ts';
-import type { InspectedConnection } from './inspected-connection.ts';
-import type { Facts, Passing } from './open-requests.ts';
-import { type Ask, failed, letIn, type Routed, refuse } from './route.ts';
+import type { RequestErrorCode } from '../../errors.ts';
+import { type Authority, parseAuthority } from '../../policy/authority.ts';
+import { decideRequest, type Inspection, verdictBelow } from '../../policy/inspect.ts';
+import type { Below, Nearest } from '../../policy/record.ts';
+import { shownTarget } from '../../policy/shown-target.ts';
+import type { HeadProblem } from '../head.ts';
+import type { Facts, Passing } from '../open-requests.ts';
+import { type Ask, failed, letIn, type Routed, refuse } from '../route.ts';
+import type { InspectedConnection } from './connection.ts';
 
 /** A request as it stands on the wire, its authority already compared. */
 export interface InspectedAsk {

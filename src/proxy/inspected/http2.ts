@@ -4,19 +4,19 @@
 import http2 from 'node:http2';
 import type net from 'node:net';
 import type tls from 'node:tls';
-import type { UploadBudgets } from '../inspect/upload-budgets.ts';
-import { METHOD } from '../policy/inspect-conditions.ts';
-import { Budget } from './budget.ts';
-import type { ProxyContext } from './context.ts';
-import { hostOf } from './fields.ts';
-import { fieldCount, fieldValue, type HeadProblem } from './head.ts';
+import type { UploadBudgets } from '../../inspect/upload-budgets.ts';
+import { METHOD } from '../../policy/inspect-conditions.ts';
+import { Budget } from '../budget.ts';
+import type { ProxyContext } from '../context.ts';
+import { hostOf } from '../fields.ts';
+import { fieldCount, fieldValue, type HeadProblem } from '../head.ts';
+import { LINGER_MS } from '../refuse.ts';
+import { type Refusal, refusalResponse } from '../respond.ts';
+import { recordEnd, refuseMalformed } from '../route.ts';
+import type { InspectedConnection } from './connection.ts';
+import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './decide.ts';
 import { Http2Exchanger } from './http2-exchanger.ts';
 import { plainFields, requestHeaders } from './http2-fields.ts';
-import type { InspectedConnection } from './inspected-connection.ts';
-import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './inspected-decide.ts';
-import { LINGER_MS } from './refuse.ts';
-import { type Refusal, refusalResponse } from './respond.ts';
-import { recordEnd, refuseMalformed } from './route.ts';
 
 const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 

@@ -1,16 +1,16 @@
 // The walk of an inspected CONNECT from its decided record on (connect.ts has what comes before): dial, 200, hello, the origin's
 // handshake with what the client offers, the client's handshake with what the origin has chosen; then HTTP, request by request.
 import type tls from 'node:tls';
-import type { RequestErrorCode } from '../errors.ts';
-import type { Protocol } from '../inspect/terminate.ts';
-import type { Inspection } from '../policy/inspect.ts';
-import type { ProxyContext } from './context.ts';
-import type { Exchange } from './engine.ts';
-import { ESTABLISHED } from './engine-js.ts';
-import { InspectedConnection } from './inspected-connection.ts';
-import type { OpenRequest } from './open-requests.ts';
-import { refusalResponse, serialise } from './respond.ts';
-import { recordEnd } from './route.ts';
+import type { RequestErrorCode } from '../../errors.ts';
+import type { Protocol } from '../../inspect/terminate.ts';
+import type { Inspection } from '../../policy/inspect.ts';
+import type { ProxyContext } from '../context.ts';
+import type { Exchange } from '../engine.ts';
+import { ESTABLISHED } from '../engine-js.ts';
+import type { OpenRequest } from '../open-requests.ts';
+import { refusalResponse, serialise } from '../respond.ts';
+import { recordEnd } from '../route.ts';
+import { InspectedConnection } from './connection.ts';
 
 /** Reads requests from a connection whose handshakes are done. */
 export interface InspectedReader {

@@ -1,7 +1,7 @@
 // Header fields of HTTP/2 messages on their way through (RFC 9113 §8.2, §8.3). Node hands them over with doubles joined or dropped, so
 // what is sent is built from the raw list that was judged. Peers choose the names, so objects of them inherit nothing.
 import type http2 from 'node:http2';
-import { ENDS_HERE } from './fields.ts';
+import { ENDS_HERE } from '../fields.ts';
 
 const VIA = '2.0 sallyport';
 // RFC 9113 §8.2.2: what is of a connection has no place in HTTP/2. `host` is said by :authority.

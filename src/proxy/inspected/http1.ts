@@ -2,23 +2,23 @@
 // forwards plain HTTP. Host must be what the CONNECT and the SNI have said.
 import type http from 'node:http';
 import type tls from 'node:tls';
-import type { RequestErrorCode } from '../errors.ts';
-import type { UploadBudgets } from '../inspect/upload-budgets.ts';
-import { Budget } from './budget.ts';
-import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
-import type { ProxyContext } from './context.ts';
-import type { Engine } from './engine.ts';
-import { Exchanger } from './exchanger.ts';
-import { type Framing, readFraming } from './fields.ts';
-import type { ForwardRequest } from './forward.ts';
-import { fieldCount, fieldValue, type HeadProblem, headProblem } from './head.ts';
-import { answerMalformed, createHttpServer } from './http-reader.ts';
-import { InspectedAgent } from './inspected-agent.ts';
-import type { InspectedConnection } from './inspected-connection.ts';
-import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './inspected-decide.ts';
-import { refuseFailed, refuseRequest } from './refuse.ts';
-import { recordEnd, refuseMalformed } from './route.ts';
-import { upgradeRequest } from './upgrade.ts';
+import type { RequestErrorCode } from '../../errors.ts';
+import type { UploadBudgets } from '../../inspect/upload-budgets.ts';
+import { Budget } from '../budget.ts';
+import { ClientConnection, type ClientSocket, CONNECTION } from '../client-connection.ts';
+import type { ProxyContext } from '../context.ts';
+import type { Engine } from '../engine.ts';
+import { Exchanger } from '../exchanger.ts';
+import { type Framing, readFraming } from '../fields.ts';
+import type { ForwardRequest } from '../forward.ts';
+import { fieldCount, fieldValue, type HeadProblem, headProblem } from '../head.ts';
+import { answerMalformed, createHttpServer } from '../http-reader.ts';
+import { refuseFailed, refuseRequest } from '../refuse.ts';
+import { recordEnd, refuseMalformed } from '../route.ts';
+import { upgradeRequest } from '../upgrade.ts';
+import { InspectedAgent } from './agent.ts';
+import type { InspectedConnection } from './connection.ts';
+import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './decide.ts';
 
 const INSPECTED = Symbol('inspected');
 interface Inspected {
