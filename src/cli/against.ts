@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import type { LoadOptions } from '../config/load.ts';
 import { type LoadedHere, loadConfigHere } from '../config/load-here.ts';
 import { usage } from './input.ts';
 
@@ -15,14 +16,17 @@ export interface Against {
   readonly shown: (origin: string) => string;
 }
 
+/** The file that is checked, and how. */
+export type CheckedFile = Pick<LoadOptions, 'now' | 'shared'> & { readonly file: string };
+
 /**
  * Loads the other policy: the file of the same name there.
  * @param name a folder, or whatever git takes for a commit: main, HEAD~1, a tag
  * @throws SallyportError where it is not valid
  */
-export function loadAgainst(name: string, file: string, now: number): Against {
+export function loadAgainst(name: string, { file, ...how }: CheckedFile): Against {
   if (statSync(name, { throwIfNoEntry: false })?.isDirectory())
-    return { loaded: loadConfigHere({ file: join(name, basename(file)), now }), shown: (origin) => origin };
+    return { loaded: loadConfigHere({ file: join(name, basename(file)), ...how }), shown: (origin) => origin };
   const folder = dirname(file);
   const scratch = mkdtempSync(join(tmpdir(), 'sallyport-against-'));
   try {
@@ -41,7 +45,7 @@ export function loadAgainst(name: string, file: string, now: number): Against {
     const top = git(folder, 'rev-parse', '--show-toplevel');
     git(top, 'read-tree', prefix === '' ? commit : `${commit}:${prefix}`);
     git(top, 'checkout-index', '--all', `--prefix=${tree}`);
-    const loaded = loadConfigHere({ file: join(tree, basename(file)), now });
+    const loaded = loadConfigHere({ file: join(tree, basename(file)), ...how });
     return { loaded, shown: (origin) => (origin.startsWith(tree) ? `${name}:${origin.slice(tree.length)}` : origin) };
   } catch (error) {
     if (!(error instanceof Error) || !('status' in error)) throw error;

@@ -89,7 +89,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const rules = [...built.rules, ...(layers?.rules ?? [])];
   const { clientGroups, identity } = settings;
   const scopes = scopesOf(raw);
-  const proves = (selector: Selector): boolean => provable(identity, selector);
+  // Of a policy that many nodes share, each of them has what proves an attribute.
+  const proves = (selector: Selector): boolean => shared || provable(identity, selector);
   const { modes } = built.source;
   findings.add(lintRules({ rules, catalog, clientGroups, provable: proves, modes, scopes, now }));
   findings.add(made.failed);

@@ -24,6 +24,15 @@ export interface Sourced {
 }
 
 /**
+ * Keys of a policy file that belong to each machine. Without any it is one that many nodes share, as far as it says itself.
+ * @throws SallyportError where it cannot be read, or is no YAML
+ */
+export function keysOfMachine(base: string): readonly string[] {
+  const keys = Object.keys(parseText(base, readTextFile(base).text).value);
+  return keys.filter((key) => key !== 'version' && !SOURCE_KEYS.includes(key));
+}
+
+/**
  * Follows `policy.source`.
  * @param folder instead of the one that it names: a bundle that is on trial
  * @throws SallyportError where the source cannot be read, or a key stands in the wrong of the two

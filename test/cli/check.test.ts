@@ -46,6 +46,21 @@ it('a folder is its sallyport.yaml with all layers', async () => {
   expect((await type(['check', dir, '--config', 'x.yaml'])).code).toBe(2);
 });
 
+it('a folder that says nothing of a machine is judged as what machines share', async () => {
+  const layers =
+    "layers: { ceiling: ceiling.yaml, pipelines: [{ file: 'pipelines/*.yaml', for: { pipeline: '{name}' } }] }";
+  const shared = `version: 1\nallow: [{ host: a.example, inspect: true, read_only: true }]\n${layers}\n`;
+  write({ 'sallyport.yaml': shared });
+  const { code, json } = await typeJson(['check', dir, '--strict', '--against', dir]);
+  expect([code, json]).toEqual([0, expect.objectContaining({ problems: [] })]);
+  // Of a machine's own file it is known what it has.
+  write({
+    'sallyport.yaml': `${shared.replace('inspect: true, read_only: true', 'ports: [443]')}listen: 127.0.0.1:3128\n`,
+  });
+  const { code: own, json: told } = await typeJson(['check', dir, '--strict']);
+  expect([own, JSON.stringify(told['problems'])]).toEqual([1, expect.stringContaining('lint-dead')]);
+});
+
 describe('--against', () => {
   it.each(['in the whole repository', 'in a folder of it'])('another commit, the policy %s', async (where) => {
     const root = dir;

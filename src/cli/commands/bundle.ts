@@ -5,8 +5,9 @@ import { dirname, join, relative } from 'node:path';
 import { readKey } from '../../catalog/signing-key.ts';
 import { makeBundle, readBundle } from '../../config/load-bundle.ts';
 import { loadConfigHere } from '../../config/load-here.ts';
-import { parseText, readTextFile } from '../../config/load-text.ts';
-import { BASE_NAME, SOURCE_KEYS } from '../../config/source-schema.ts';
+import { keysOfMachine } from '../../config/load-source.ts';
+import { readTextFile } from '../../config/load-text.ts';
+import { BASE_NAME } from '../../config/source-schema.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
@@ -27,9 +28,7 @@ export function bundleMake(input: Input, ui: Ui, world: World): number {
   const broken = layerProblems(loaded);
   const [first] = broken;
   if (first !== undefined) throw new SallyportError(first.code, first.message, { hint: first.hint, problems: broken });
-  const foreign = Object.keys(parseText(base, readTextFile(base).text).value).filter(
-    (one) => one !== 'version' && !SOURCE_KEYS.includes(one),
-  );
+  const foreign = keysOfMachine(base);
   if (foreign.length > 0)
     throw new SallyportError('config-conflict', `${base} has ${foreign.join(', ')}, which belong to each machine`, {
       hint: 'Move them into the file of the machine, the one that has policy.source.',

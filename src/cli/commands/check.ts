@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import type { Settings } from '../../config/config.ts';
 import { DEFAULT_FILE } from '../../config/load.ts';
 import { type LoadedHere, loadConfigHere } from '../../config/load-here.ts';
+import { keysOfMachine } from '../../config/load-source.ts';
 import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
 import { Policy } from '../../policy/decide.ts';
@@ -18,7 +19,7 @@ import {
   whoText,
 } from '../../report/render-check.ts';
 import { renderReplay } from '../../report/render-replay.ts';
-import { loadAgainst } from '../against.ts';
+import { type CheckedFile, loadAgainst } from '../against.ts';
 import { EXIT } from '../args.ts';
 import { configFile } from '../config-file.ts';
 import { chooseEngine } from '../engine.ts';
@@ -33,8 +34,11 @@ export async function check(input: Input, ui: Ui, world: World): Promise<number>
   const format = ui.json ? 'json' : (input.text('format') ?? 'table');
   const now = world.now();
   let loaded: LoadedHere;
+  let shared = false;
   try {
-    loaded = loadConfigHere({ file, now });
+    // A folder that says nothing of a machine is what machines name under policy.source: what they have besides is not asked for.
+    shared = isFolder(input) && keysOfMachine(file).length === 0;
+    loaded = loadConfigHere({ file, now, shared });
   } catch (error) {
     if (!(error instanceof SallyportError) || error.code === 'usage') throw error;
     const problems = error.problems.length > 0 ? error.problems : [problemOf(error)];
@@ -51,7 +55,7 @@ export async function check(input: Input, ui: Ui, world: World): Promise<number>
     state,
     rules,
   }));
-  const against = againstOf(input, file, loaded, now);
+  const against = againstOf(input, { file, now, shared }, loaded);
   const logs = input.list('log');
   const since = input.text('since');
   const from = since === null ? Number.NEGATIVE_INFINITY : moment(since, 'since', now);
@@ -69,13 +73,19 @@ function fileOf(input: Input): string {
   const place = input.argument(0);
   if (place === null) return configFile(input);
   if (input.text('config') !== null) throw usage(`${place} and --config both name a policy`, 'Give one of the two.');
-  return statSync(place, { throwIfNoEntry: false })?.isDirectory() ? join(place, basename(DEFAULT_FILE)) : place;
+  return isFolder(input) ? join(place, basename(DEFAULT_FILE)) : place;
 }
 
-function againstOf(input: Input, file: string, loaded: LoadedHere, now: number): CheckReport['against'] {
+function isFolder(input: Input): boolean {
+  const place = input.argument(0);
+  return place !== null && statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
+function againstOf(input: Input, options: CheckedFile, loaded: LoadedHere): CheckReport['against'] {
+  const { now } = options;
   const name = input.text('against');
   if (name === null) return null;
-  const other = loadAgainst(name, file, now);
+  const other = loadAgainst(name, options);
   const changes = policyChanges(other.loaded.source.rules, loaded.source.rules, now).map((change) => ({
     ...change,
     gains: change.gains.map((rule) => ({ ...rule, origin: other.shown(rule.origin) })),
