@@ -16,6 +16,9 @@ export const ENDS_HERE = [
 ] as const;
 // Never forwarded, whatever Connection says; framing is re-made by the forwarder.
 const HOP_BY_HOP = new Set<string>([...ENDS_HERE, 'te', 'trailer', 'content-length']);
+// A name of another length is none of them, and need not be written small to tell.
+const HOP_BY_HOP_LENGTHS = new Set([...HOP_BY_HOP].map(({ length }) => length));
+const NONE: ReadonlySet<string> = new Set();
 
 // Methods for which no framing means no body, by all readers.
 const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS']);
@@ -23,13 +26,18 @@ const BODILESS = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS']);
 const VIA = '1.1 sallyport';
 
 /** Names listed in Connection fields, lower case: they are hop-by-hop for this message. */
-function connectionNames(raw: readonly string[]): Set<string> {
-  const names = new Set<string>();
+function connectionNames(raw: readonly string[]): ReadonlySet<string> {
+  let names: Set<string> | null = null;
   for (let i = 0; i + 1 < raw.length; i += 2) {
-    if (raw[i]?.toLowerCase() !== 'connection') continue;
+    if (!isNamed(raw[i] ?? '', 'connection')) continue;
+    names ??= new Set();
     for (const name of (raw[i + 1] ?? '').split(',')) names.add(name.trim().toLowerCase());
   }
-  return names;
+  return names ?? NONE;
+}
+
+function isNamed(field: string, name: string): boolean {
+  return field.length === name.length && field.toLowerCase() === name;
 }
 
 function endToEnd(raw: readonly string[]): string[] {
@@ -37,8 +45,10 @@ function endToEnd(raw: readonly string[]): string[] {
   const kept: string[] = [];
   for (let i = 0; i + 1 < raw.length; i += 2) {
     const name = raw[i] ?? '';
-    const lower = name.toLowerCase();
-    if (HOP_BY_HOP.has(lower) || listed.has(lower)) continue;
+    if (listed.size > 0 || HOP_BY_HOP_LENGTHS.has(name.length)) {
+      const lower = name.toLowerCase();
+      if (HOP_BY_HOP.has(lower) || listed.has(lower)) continue;
+    }
     kept.push(name, raw[i + 1] ?? '');
   }
   return kept;
@@ -62,14 +72,14 @@ export function readFraming(raw: readonly string[], version: string): FramingRes
   let length: string | null = null;
   let chunked = false;
   for (let i = 0; i + 1 < raw.length; i += 2) {
-    const name = raw[i]?.toLowerCase();
+    const name = raw[i] ?? '';
     const value = raw[i + 1] ?? '';
-    if (name === 'content-length') {
+    if (isNamed(name, 'content-length')) {
       if (length !== null) return { ok: false, detail: 'there are two Content-Length fields' };
       // A leading zero makes some readers count in octal.
       if (!/^(?:0|[1-9]\d{0,14})$/.test(value)) return { ok: false, detail: 'Content-Length is not a plain number' };
       length = value;
-    } else if (name === 'transfer-encoding') {
+    } else if (isNamed(name, 'transfer-encoding')) {
       if (chunked) return { ok: false, detail: 'there are two Transfer-Encoding fields' };
       if (value.toLowerCase() !== 'chunked') return { ok: false, detail: 'Transfer-Encoding is not exactly "chunked"' };
       if (version !== '1.1') return { ok: false, detail: 'Transfer-Encoding needs HTTP/1.1' };
