@@ -29,7 +29,6 @@ import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
 import { adoptLeftovers } from './workers/leftovers.ts';
 import { asWorker, type Order, workersOf } from './workers/order.ts';
-import { refuseUpgrade, servePrimary } from './workers/primary.ts';
 import { PrimaryLink } from './workers/primary-link.ts';
 
 export interface ServeOptions {
@@ -79,6 +78,7 @@ async function start(
   sayBrokenLayers(loaded, log);
 
   if (order === null && workersOf(settings) > 1) {
+    const { refuseUpgrade, servePrimary } = await import('./workers/primary.ts');
     if (predecessor) refuseUpgrade();
     return servePrimary({ options, loaded, log, signals });
   }
