@@ -96,7 +96,10 @@ class Primary {
     const tell: Crew['tell'] = (worker, message) => this.#crew.tell(worker, message);
     this.#shared = new SharedState({ limits, meter, members, tell });
     this.#unison = new Unison(members, ({ event, policy, detail }) => this.#note(event, detail, policy));
-    this.#reloads = new Reloads({ members, log, note: (detail) => this.#note('policy', detail) });
+    this.#reloads = new Reloads({
+      ...{ members, log, note: (detail) => this.#note('policy', detail) },
+      tell: () => this.#crew.tellAll({ type: 'act', act: 'reload' }),
+    });
     const onProblem = (what: string, error: unknown): void => log.warn({ err: error }, what);
     this.#leases = new LeaseFile({ auditFile: audit.file, proofs: this.#shared, onProblem });
   }
@@ -214,7 +217,7 @@ class Primary {
     else if (message.type === 'applied') this.#shared.applied(worker, message.number, message.result);
     else if (message.type === 'right') this.#shared.right(message.address);
     else if (message.type === 'noted') this.#unison.said(worker, message.note);
-    else if (message.type === 'reload') this.#crew.tellAll({ type: 'act', act: 'reload' });
+    else if (message.type === 'reload') void this.#reloads.begin();
     else if (message.type === 'reloaded') this.#reloads.done(worker);
   }
 
@@ -239,7 +242,6 @@ class Primary {
     signals.obey({
       reload: () => {
         this.#notifier.reloading();
-        this.#crew.tellAll({ type: 'act', act: 'reload' });
         void this.#reloads
           .begin()
           .then(() => this.#notifier.ready(`mode ${this.#first.mode} policy ${this.#first.policy}`));

@@ -6,6 +6,8 @@ import type { Member } from './crew.ts';
 interface Parts {
   readonly members: () => readonly Member[];
   readonly log: Logger;
+  /** All workers are to reload. */
+  readonly tell: () => void;
   readonly note: (detail: Readonly<Record<string, string>>) => void;
 }
 
@@ -19,8 +21,9 @@ export class Reloads {
     this.#parts = parts;
   }
 
-  /** All that serve were told to reload. Resolves when they have. */
+  /** Has all reload. Resolves when those that serve have. */
   begin(): Promise<void> {
+    this.#parts.tell();
     for (const { worker, state } of this.#parts.members()) if (state === 'ready') this.#reading.add(worker);
     const over = new Promise<void>((resolve) => this.#waiting.push(resolve));
     this.#look();
