@@ -63,15 +63,15 @@ export function createGatheredApi(parts: GatheredParts): Router {
   return new Router([...routes, openapi]);
 }
 
-/** The answers of those that answer in time. @throws AdminError where none does, or what the first refuses */
+/** The answers of those that answer in time. @throws AdminError where none does: what one of them refuses, or that it is busy */
 async function allAnswers({ pages, places }: GatheredParts, path: string): Promise<WorkerAnswer[]> {
   const asked = places().map((place) => pages.ask(place, { path, timeoutMs: ANSWER_MS }));
   const settled = await Promise.allSettled(asked);
-  const answers = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
-  const refused = answers.find((answer) => answer.status !== 200);
-  if (refused) throw refusalOf(refused);
-  if (answers.length === 0) throw new AdminError(503, 'admin-busy', 'no worker answers');
-  return answers;
+  const all = settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  const answers = all.filter(({ status: answered }) => answered === 200);
+  if (answers.length > 0) return answers;
+  const [refused] = all;
+  throw refused ? refusalOf(refused) : new AdminError(503, 'admin-busy', 'no worker answers');
 }
 
 async function fromAll<T>(parts: GatheredParts, req: IncomingMessage): Promise<T[]> {

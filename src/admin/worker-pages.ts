@@ -1,4 +1,4 @@
-// Asks one worker for its pages, over the Unix socket that it has for its primary, with the token that both know.
+// Asks one worker for its pages, over the Unix socket that it has for its primary, with the token that both know and nobody else.
 import type http from 'node:http';
 import { nodeHttp } from '../net/http.ts';
 import { AdminError } from './admin-error.ts';

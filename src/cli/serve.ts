@@ -153,8 +153,9 @@ async function run(parts: Parts): Promise<number> {
   const notReady = (): string | null => (ctx.draining ? 'draining' : audit.notReady);
   const mode = () => holder.mode;
   const shipping = await startShip(settings, log, meter);
-  const primary = crewed !== null;
-  const pages = sight.pages({ ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log, primary });
+  const primaryToken = crewed?.order.admin?.token ?? null;
+  const shown = { ctx, shipping, engine, audit, fleet, notReady, mode, settings, overrides, log };
+  const pages = sight.pages({ ...shown, primaryToken });
   const entrance = tls?.entrance ?? null;
   const guard = (bound: readonly AddressInfo[]) => holder.guard([...(crewed?.order.guarded ?? []), ...bound]);
   const listeners = new Listeners({ proxy, admin: pages, entrance, guard });

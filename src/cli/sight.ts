@@ -14,7 +14,7 @@ import type { AdminParts } from '../admin/server.ts';
 import { Site } from '../admin/site.ts';
 import { TappedRecorder } from '../admin/tapped-recorder.ts';
 import { Timings } from '../admin/timings.ts';
-import { ensureToken } from '../admin/token.ts';
+import { ensureToken, Token } from '../admin/token.ts';
 import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
 import type { Settings } from '../config/config.ts';
@@ -37,8 +37,8 @@ export interface Seen {
   readonly notReady: () => string | null;
   readonly mode: () => Mode;
   readonly settings: Settings;
-  /** Whether it is a primary that asks for the pages. */
-  readonly primary: boolean;
+  /** The token that a primary asks for the pages with; null where the operator does. */
+  readonly primaryToken: string | null;
   readonly overrides: Overrides;
   readonly log: Logger;
 }
@@ -69,7 +69,7 @@ export class Sight {
    * @throws SallyportError `admin-token`, `listen-failed` where the certificate cannot be read
    */
   pages(seen: Seen): AdminParts | null {
-    const { settings, ctx, log, notReady, fleet } = seen;
+    const { settings, ctx, log, notReady, fleet, primaryToken } = seen;
     const shared = { storeLag: () => fleet.lag(), standing: () => fleet.standing };
     if (settings.admin === null || this.#feed === null) return null;
     const { limits, node } = settings;
@@ -93,7 +93,7 @@ export class Sight {
     });
     const api = once(async () => {
       const { createApi } = await import('../admin/api.ts');
-      const { primary } = seen;
+      const primary = primaryToken !== null;
       return createApi({
         ...{ ...seen, ...shared, ...about, metrics, streams, reports, primary },
         startedMs: this.#startedMs,
@@ -104,7 +104,7 @@ export class Sight {
       notReady,
       policy: () => ctx.policy.digest,
       path: settings.admin.path,
-      token: ensureToken(settings.admin.tokenFile),
+      token: primaryToken === null ? ensureToken(settings.admin.tokenFile) : new Token(primaryToken),
       router: (pathname) => (pathname === METRICS_PAGE.path ? Promise.resolve(scraped) : api()),
       site: new Site(siteFolder()),
       tls: readPem(settings.admin.tls),

@@ -1,5 +1,6 @@
 // The one admin listener of a proxy with workers: health of all, metrics by worker, what is open anywhere, events of all in one stream
 // that can be taken up again, and a cut that finds the worker.
+import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { reportAnswer, statusAnswer, tunnel as tunnelShape, tunnelsAnswer } from '../../src/admin/schemas.ts';
 import { ended } from '../support/lines.ts';
@@ -114,6 +115,8 @@ it('is not ready while one is missing, and says which', async () => {
   // It cannot come back with this file.
   world.write({ watch: false, allow: 'nonsense' });
   const [pid = 0] = await workers.pids();
+  // The primary goes on with the token of its start; a worker that comes back is asked by it as before.
+  writeFileSync(`${world.auditFile}.admin-token`, `${'x'.repeat(40)}\n`);
   process.kill(pid, 'SIGKILL');
   await auditLine(world.auditFile, (line) => line.event === 'worker' && line.detail['result'] === 'died');
   expect(await admin.ask('/readyz')).toMatchObject({ status: 503, body: 'not ready: worker 1 is being started\n' });
@@ -122,4 +125,8 @@ it('is not ready while one is missing, and says which', async () => {
   world.write({ watch: false, allow: [rule] });
   await auditLine(world.auditFile, (line) => line.event === 'worker' && line.detail['result'] === 'started');
   expect((await admin.ask('/readyz')).status).toBe(200);
+  const status = await admin.json(statusAnswer, '/v1/status');
+  expect(status.workers?.map(({ state }) => state)).toEqual(['ready', 'ready']);
+  for (const worker of [1, 2])
+    expect((await admin.get('/metrics')).body).toContain(`sallyport_limit{worker="${worker}",limit="connections_max"}`);
 });

@@ -27,8 +27,8 @@ export interface Order {
   readonly places: readonly Place[];
   /** All endpoints of the proxy: never reached through it. */
   readonly guarded: readonly AddressInfo[];
-  /** Where the primary asks it for its pages; null where the policy has no admin listener. */
-  readonly admin: { readonly path: string; readonly tokenFile: string } | null;
+  /** Where the primary asks it for its pages, and with which token; null where the policy has no admin listener. */
+  readonly admin: { readonly path: string; readonly token: string } | null;
   /** For the digests of credentials. */
   readonly key: string;
   readonly leases: readonly Lease[];
@@ -80,7 +80,7 @@ export function asWorker(loaded: LoadedConfig, order: Order): LoadedConfig {
       node: workerNode(node, worker),
       limits: dividedLimits(settings.limits, workers),
       audit: { ...settings.audit, file: workerLog(auditFile, worker) },
-      admin: admin && { host: '', port: 0, path: admin.path, tokenFile: admin.tokenFile, tls: null },
+      admin: admin && { host: '', port: 0, path: admin.path, tokenFile: '', tls: null },
     },
   };
 }

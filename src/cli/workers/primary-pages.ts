@@ -1,10 +1,10 @@
-// The admin listener of a proxy with workers, put together: one address for all of them, with their token. Each worker has a Unix socket
-// for it beside its audit log.
+// The admin listener of a proxy with workers, put together: one address for all of them, with the operator's token. Each worker has a Unix
+// socket for it beside its audit log, and a token that it gets from its primary and nobody sees.
 import type { Logger } from 'pino';
 import { GatheredEvents } from '../../admin/gathered-events.ts';
 import type { AdminParts } from '../../admin/server.ts';
 import { Site } from '../../admin/site.ts';
-import { ensureToken, readToken } from '../../admin/token.ts';
+import { ensureToken } from '../../admin/token.ts';
 import { WorkerPages, type WorkerPlace } from '../../admin/worker-pages.ts';
 import { workerLog } from '../../audit/family.ts';
 import type { Settings } from '../../config/config.ts';
@@ -12,7 +12,6 @@ import type { Meter } from '../../limits.ts';
 import { once, readPem, siteFolder } from '../sight.ts';
 import { VERSION } from '../version.ts';
 import type { Member } from './crew.ts';
-import type { Order } from './order.ts';
 
 interface Parts {
   readonly settings: Settings;
@@ -21,6 +20,8 @@ interface Parts {
   readonly members: () => readonly Member[];
   readonly notReady: () => string | null;
   readonly policy: () => string;
+  /** What workers are asked with. */
+  readonly token: string;
 }
 
 export interface PrimaryPages extends AdminParts {
@@ -28,9 +29,9 @@ export interface PrimaryPages extends AdminParts {
   readonly workersChanged: () => void;
 }
 
-/** Where a worker answers its primary; null where the policy has no admin listener. */
-export function workerAdmin({ admin, audit }: Settings, worker: number): Order['admin'] {
-  return admin && { path: `${workerLog(audit.file, worker)}.sock`, tokenFile: admin.tokenFile };
+/** Where a worker answers its primary. */
+export function workerSocket({ audit }: Pick<Settings, 'audit'>, worker: number): string {
+  return `${workerLog(audit.file, worker)}.sock`;
 }
 
 /** @throws SallyportError as the admin listener of a process that serves alone */
@@ -40,11 +41,10 @@ export function primaryPages(parts: Parts): PrimaryPages | null {
   if (admin === null) return null;
   const token = ensureToken(admin.tokenFile);
   const places = (): WorkerPlace[] =>
-    members().flatMap(({ worker, state }) => {
-      const place = workerAdmin(settings, worker);
-      return state === 'ready' && place ? [{ worker, path: place.path }] : [];
-    });
-  const pages = new WorkerPages(readToken(admin.tokenFile));
+    members().flatMap(({ worker, state }) =>
+      state === 'ready' ? [{ worker, path: workerSocket(settings, worker) }] : [],
+    );
+  const pages = new WorkerPages(parts.token);
   const hello = (): object => ({ node, version: VERSION, policy: policy() });
   const events = new GatheredEvents({ pages, places, hello });
   const workers = () =>

@@ -1,5 +1,6 @@
 // The composition root of a proxy with workers: it opens the sockets, starts the workers, keeps what they must know together, and obeys the
 // signals for all of them. It serves nobody itself, so that nothing a client does reaches it.
+import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { startAdmin } from '../../admin/server.ts';
 import { Heartbeat } from '../../audit/heartbeat.ts';
@@ -22,7 +23,7 @@ import { Crew, type Member } from './crew.ts';
 import { HeldSockets } from './held-sockets.ts';
 import { adoptLeftovers } from './leftovers.ts';
 import { type FromWorker, type Order, workersOf } from './order.ts';
-import { type PrimaryPages, primaryPages, workerAdmin } from './primary-pages.ts';
+import { type PrimaryPages, primaryPages, workerSocket } from './primary-pages.ts';
 import { Reloads } from './reloads.ts';
 import { SharedState } from './shared-state.ts';
 import { Unison } from './unison.ts';
@@ -74,6 +75,8 @@ class Primary {
   readonly #notifier: Notifier;
   readonly #places: readonly Place[];
   readonly #key = digestKey();
+  /** For the pages of workers: the operator's may be another one by the time that a worker starts. */
+  readonly #token = randomBytes(32).toString('base64url');
   #guarded: Order['guarded'] = [];
   #pages: PrimaryPages | null = null;
   #draining = false;
@@ -176,9 +179,10 @@ class Primary {
 
   #order(worker: number): Order {
     const { settings } = this.#parts.loaded;
+    const admin = settings.admin && { path: workerSocket(settings, worker), token: this.#token };
     return {
       ...{ worker, workers: this.#crew.members.length, auditFile: settings.audit.file, node: settings.node },
-      ...{ places: this.#proxies(), guarded: this.#guarded, admin: workerAdmin(settings, worker) },
+      ...{ places: this.#proxies(), guarded: this.#guarded, admin },
       ...{ key: this.#key, leases: this.#shared.leases.all() },
     };
   }
@@ -187,7 +191,7 @@ class Primary {
     const { loaded, log, meter } = this.#parts;
     const { admin } = loaded.settings;
     this.#pages = primaryPages({
-      ...{ settings: loaded.settings, log, meter },
+      ...{ settings: loaded.settings, log, meter, token: this.#token },
       members: () => this.#crew.members,
       notReady: () => this.#notReady(),
       policy: () => this.#policy,
