@@ -28,7 +28,7 @@ import { type SignalSource, Signals } from './signals.ts';
 import { Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
 import { adoptLeftovers } from './workers/leftovers.ts';
-import { asWorker, type Order, workersOf } from './workers/order.ts';
+import { asWorker, atStart, type Order, workersOf } from './workers/order.ts';
 import { PrimaryLink } from './workers/primary-link.ts';
 
 export interface ServeOptions {
@@ -67,8 +67,9 @@ async function start(
   const { file, overrides } = options;
   const order = link && (await link.order);
   if (order === null) await firstPolicy(file, overrides);
-  const adapt = (read: LoadedConfig): LoadedConfig => (order ? asWorker(read, order) : read);
-  const loaded = adapt(await loadConfig({ file, overrides, now: Date.now() }));
+  const adapt = (again: LoadedConfig): LoadedConfig => (order ? asWorker(again, order) : again);
+  const read = await loadConfig({ file, overrides, now: Date.now() });
+  const loaded = order ? atStart(read, order) : read;
   const { settings } = loaded;
   const log = pino(
     { level: settings.log.level, base: { node: settings.node } },

@@ -122,11 +122,14 @@ it('is not ready while one is missing, and says which', async () => {
   expect(await admin.ask('/readyz')).toMatchObject({ status: 503, body: 'not ready: worker 1 is being started\n' });
   expect((await admin.get('/metrics')).body).toContain('sallyport_worker_up{worker="1"} 0');
   (await tunnel()).close();
-  world.write({ watch: false, allow: [rule] });
+  // Nor does it start with other limits than its sibling has.
+  world.write({ watch: false, allow: [rule], limits: { connections_max: 9_000 } });
   await auditLine(world.auditFile, (line) => line.event === 'worker' && line.detail['result'] === 'started');
   expect((await admin.ask('/readyz')).status).toBe(200);
   const status = await admin.json(statusAnswer, '/v1/status');
   expect(status.workers?.map(({ state }) => state)).toEqual(['ready', 'ready']);
   for (const worker of [1, 2])
-    expect((await admin.get('/metrics')).body).toContain(`sallyport_limit{worker="${worker}",limit="connections_max"}`);
+    expect((await admin.get('/metrics')).body).toContain(
+      `sallyport_limit{worker="${worker}",limit="connections_max"} 4000`,
+    );
 });

@@ -16,6 +16,9 @@ export const WORKER_OF = 'SALLYPORT_WORKER_OF';
 /** Descriptor of the first socket that a worker gets; those before it are the standard streams and the channel to the primary. */
 export const FIRST_SOCKET = 4;
 
+/** Plain data: a message copies it. */
+type StartSettings = Pick<Settings, 'engine' | 'dns' | 'limits' | 'audit' | 'usage'>;
+
 /** What a worker is to be. What of the policy file takes effect at the next start is the primary's start, for late workers too. */
 export interface Order {
   /** Counts from 1. */
@@ -23,6 +26,8 @@ export interface Order {
   readonly workers: number;
   readonly auditFile: string;
   readonly node: string;
+  /** What takes effect at a start alone, as the primary has it. */
+  readonly start: StartSettings;
   /** Those of its sockets, in the order of the descriptors. */
   readonly places: readonly Place[];
   /** All endpoints of the proxy: never reached through it. */
@@ -67,6 +72,16 @@ export type FromWorker =
 /** How many processes are to serve. */
 export function workersOf({ workers }: Pick<Settings, 'workers'>): number {
   return workers === 'auto' ? Math.min(availableParallelism(), WORKERS_MAX) : workers;
+}
+
+/** Of the settings what a reload does not change, for workers that start later. */
+export function startSettings({ engine, dns, limits, audit, usage }: Settings): StartSettings {
+  return { engine, dns, limits, audit, usage };
+}
+
+/** Settings of the policy file → those with which a worker starts: the file may be a newer one than that of the others' start. */
+export function atStart(loaded: LoadedConfig, order: Order): LoadedConfig {
+  return asWorker({ ...loaded, settings: { ...loaded.settings, ...order.start } }, order);
 }
 
 /** Settings of the policy file → those of one worker. */

@@ -22,7 +22,7 @@ import { VERSION } from '../version.ts';
 import { Crew, type Member } from './crew.ts';
 import { HeldSockets } from './held-sockets.ts';
 import { adoptLeftovers } from './leftovers.ts';
-import { type FromWorker, type Order, workersOf } from './order.ts';
+import { type FromWorker, type Order, startSettings, workersOf } from './order.ts';
 import { type PrimaryPages, primaryPages, workerSocket } from './primary-pages.ts';
 import { Reloads } from './reloads.ts';
 import { SharedState } from './shared-state.ts';
@@ -183,7 +183,7 @@ class Primary {
     return {
       ...{ worker, workers: this.#crew.members.length, auditFile: settings.audit.file, node: settings.node },
       ...{ places: this.#proxies(), guarded: this.#guarded, admin },
-      ...{ key: this.#key, leases: this.#shared.leases.all() },
+      ...{ start: startSettings(settings), key: this.#key, leases: this.#shared.leases.all() },
     };
   }
 
