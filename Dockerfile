@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The image: Node.js, the program, its packages, and nothing else (no shell, no package manager). scripts/stage-root.mjs decides
+# The image: Node.js, the program, and nothing else (no shell, no package manager). scripts/stage-root.mjs decides
 # what is in it; test/e2e/image.test.ts runs the same script into an empty folder and the program inside it.
 #
 #   docker build --build-arg NODE_DIGEST=sha256:… -t sallyport .

@@ -1,26 +1,34 @@
-// The bill of materials of what we ship, as CycloneDX: npm's own, over the packages of the product and those that are built into the dashboard.
-// `npm sbom --omit dev` in the checkout leaves out what a development tool needs as well (zod and yaml, say), so npm is asked about a project
-// that has the product's packages alone. The same lock file gives the same text. Run: node scripts/sbom.mjs > sbom.cdx.json
+// The bill of materials of what we ship, as CycloneDX: npm's own, over the packages of others that the bundles hold, as the build has written them
+// down (dist/third-party.json). They are development dependencies, which npm leaves out or gives all of, so it is asked about a project that has
+// those alone. The same lock file gives the same text. Run: node scripts/sbom.mjs > sbom.cdx.json (after npm run build)
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BUNDLED } from './third-party.mjs';
 
 const json = (file) => JSON.parse(readFileSync(file, 'utf8'));
 
-/** The manifest and its lock file without what is for development only. */
+/** The manifest and its lock file with what is in the product alone. */
 function shipped() {
+  const inside = new Map(json('dist/third-party.json').map(({ name, version }) => [name, version]));
+  const only = (dependencies = {}) =>
+    Object.fromEntries(Object.entries(dependencies).filter(([name]) => inside.has(name)));
   const { devDependencies, scripts: _, ...manifest } = json('package.json');
-  const lock = json('package-lock.json');
-  const dependencies = { ...manifest.dependencies };
-  for (const name of BUNDLED) dependencies[name] = devDependencies[name];
-  const { devDependencies: __, ...root } = lock.packages[''];
+  const { packages: all, ...lock } = json('package-lock.json');
+  const { devDependencies: __, ...root } = all[''];
+  const dependencies = only(devDependencies);
   const packages = { '': { ...root, dependencies } };
-  for (const [folder, { dev, devOptional, ...one }] of Object.entries(lock.packages)) {
-    const isBundled = BUNDLED.some((name) => folder === `node_modules/${name}`);
-    if (folder !== '' && ((!dev && !devOptional) || isBundled)) packages[folder] = one;
+  for (const [name, version] of inside) {
+    const folder = `node_modules/${name}`;
+    if (all[folder]?.version !== version)
+      throw new Error(`${name} ${version} is in dist/ and not in the lock file: build first`);
+    const { dev: _, devOptional: __, optional: ___, peerDependencies: ____, ...one } = all[folder];
+    packages[folder] = {
+      ...one,
+      dependencies: only({ ...one.dependencies, ...one.optionalDependencies }),
+      optionalDependencies: {},
+    };
   }
   return { manifest: { ...manifest, dependencies }, lock: { ...lock, packages } };
 }

@@ -1,5 +1,5 @@
-// Puts the product into an empty root folder: Node.js with the libraries that it is linked with, the built program, its packages (none
-// that only builds need), an unprivileged user, and nothing else: no shell, no package manager. The Dockerfile and the test of the image run this one script.
+// Puts the product into an empty root folder: Node.js with the libraries that it is linked with, the built program,
+// an unprivileged user, and nothing else: no shell, no package manager. The Dockerfile and the test of the image run this one script.
 // Run: node scripts/stage-root.mjs FOLDER (after npm ci and npm run build). The same sources give the same bytes: SOURCE_DATE_EPOCH dates them.
 import { execFileSync } from 'node:child_process';
 import {

@@ -1,18 +1,18 @@
-// The packages of others that the product brings along, by the lock file, and their licences in one text. Imported by stage-root.mjs;
-// by itself it prints the text: node scripts/third-party.mjs [--folders: where they are instead]
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+// The packages of others that are in a bundle, by the list of modules that its maker gives, and their licences in one text.
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
-/** Built into the dashboard, so nowhere else in the product. */
-export const BUNDLED = ['preact', 'uplot'];
+/** @typedef {{name: string, version: string, licence: string, folder: string}} Package */
 
-/** @returns {{name: string, version: string, licence: string, folder: string}[]} in the order of their names */
-export function thirdPartyPackages() {
-  const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8'));
-  return Object.entries(packages)
-    .filter(([folder, { dev, devOptional }]) => folder !== '' && !dev && !devOptional && existsSync(folder))
-    .map(([folder]) => {
+/**
+ * @param {string[]} modules paths of the files that are in the bundle
+ * @returns {Package[]} in the order of their names
+ */
+export function packagesOf(modules) {
+  const folders = modules.map((path) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0]);
+  return [...new Set(folders)]
+    .filter((folder) => folder !== undefined)
+    .map((folder) => {
       const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
       if (!license) throw new Error(`${name} names no licence`);
       return { name, version, licence: license, folder };
@@ -31,10 +31,4 @@ export function thirdPartyText(packages) {
     return `${name} ${version} (${licence})\n\n${text}\n`;
   });
   return parts.join(`\n${'-'.repeat(78)}\n\n`);
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const packages = thirdPartyPackages();
-  const folders = packages.map(({ folder }) => `${folder}\n`).join('');
-  process.stdout.write(process.argv[2] === '--folders' ? folders : thirdPartyText(packages));
 }

@@ -59,6 +59,7 @@ describe('the house', () => {
     ['no file is longer than 400 lines, no test longer than 500', house.fileLength],
     ['every source file opens with its job', house.headComment],
     ['only main.ts ends the process', house.oneExit],
+    ['only places.ts knows where the files are', house.onePlace],
     ['nothing in src/ writes to the console', house.noConsole],
     ['every timer waits for a named time', house.namedDelays],
     ['registry hosts stand in the catalog alone', house.noRegistryHosts(REGISTRY_HOSTS)],
@@ -178,7 +179,7 @@ describe('each rule finds a planted violation', () => {
     [
       'an upward worker',
       house.layerOrder,
-      { 'src/config/bad.ts': "new Worker(new URL('../usage/project-worker.ts', import.meta.url))" },
+      { 'src/config/bad.ts': "new Worker(threadEntry('usage/project-worker.ts'))" },
       'src/config/bad.ts:1 imports usage, which is to its right',
     ],
     [
@@ -253,6 +254,12 @@ describe('each rule finds a planted violation', () => {
       house.headComment,
       { 'src/net/long.ts': `${'// and\n'.repeat(8)}x` },
       'src/net/long.ts opens with 8 comment lines; 1 to 7 say its job and what it must not do',
+    ],
+    [
+      'a file that asks for its own place',
+      house.onePlace,
+      { 'src/cli/bad.ts': 'new URL("..", import.meta.url);' },
+      'src/cli/bad.ts:1 asks for its own place; only places.ts may',
     ],
     [
       'an exit outside main.ts',

@@ -1,12 +1,12 @@
 // Reports and suggestions for the admin API. They read the store and the policy files and may take seconds, so they are made in a
 // worker thread, one after another; the data plane's thread passes the question and the finished text on. The thread is begun
 // with the first question and ended when nobody has asked for a while, or where one takes too long.
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Overrides } from '../config/load.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
+import { threadEntry } from '../places.ts';
 import type { Dimension } from '../report/dimension.ts';
 import { AdminError } from './admin-error.ts';
 
@@ -108,7 +108,7 @@ export class Reports {
 
   #running(): Worker {
     if (this.#worker !== null) return this.#worker;
-    const worker = new Worker(new URL(`./report-worker${extname(import.meta.url)}`, import.meta.url), {
+    const worker = new Worker(threadEntry('admin/report-worker.ts'), {
       workerData: this.#data,
       name: 'reports',
       resourceLimits: { maxOldGenerationSizeMb: MEMORY_MB },

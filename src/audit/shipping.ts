@@ -1,9 +1,9 @@
 // The shipping of closed segments and checkpoints for as long as the proxy runs: starts the thread, hears what it did, and ends it in
 // bounded time. Nothing of the data plane waits for it.
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { PlaceSettings } from '../config/second-place.ts';
 import type { Limits } from '../limits.ts';
+import { threadEntry } from '../places.ts';
 import type { Round } from './ship.ts';
 
 export type FromShipper = ({ readonly type: 'round' } & Round) | { readonly type: 'failed'; readonly why: string };
@@ -44,7 +44,7 @@ interface Heard {
 }
 
 export function startShipping(data: ShipperData, heard: Heard): Shipping {
-  const worker = new Worker(new URL(`./ship-worker${extname(import.meta.url)}`, import.meta.url), { workerData: data });
+  const worker = new Worker(threadEntry('audit/ship-worker.ts'), { workerData: data });
   const state = { waiting: 0, failures: 0, wholeMs: performance.now() };
   worker.on('message', (message: FromShipper) => {
     if (message.type === 'failed') {

@@ -1,9 +1,9 @@
 // Orders the reports of jobs from the thread that reads the store, after everything that this node has recorded until now is
 // counted. Bounded: in number, in time, and to one thread, which is started at the first order and again after it has died.
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits, Meter } from '../limits.ts';
+import { threadEntry } from '../places.ts';
 import type { Pattern } from '../policy/pattern.ts';
 import type { Help } from '../proxy/respond.ts';
 import type { Projection } from '../usage/project.ts';
@@ -105,8 +105,7 @@ export class JobReports {
     if (this.#worker !== null) return this.#worker;
     const { store, limits } = this.#parts;
     const workerData: ReportWorkerData = { store, timeoutMs: limits.usage_store_timeout_ms };
-    // The same file serves the source (Node strips the types) and the build.
-    const entry = new URL(`./report-worker${extname(import.meta.url)}`, import.meta.url);
+    const entry = threadEntry('buildkite/report-worker.ts');
     const worker = new Worker(entry, { workerData, name: 'job-reports' });
     worker.unref();
     worker.on('message', (answer: FromReportWorker) => this.#answered(answer));

@@ -5,18 +5,18 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
+import { packaged } from '../places.ts';
 import { type CatalogFiles, parseBundle } from './bundle.ts';
 import type { Catalog } from './catalog.ts';
 import { CATALOG_FILE, type FileRead, fileRead } from './load-signature.ts';
 import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
 import type { PathProblem } from './shape.ts';
 
-/** The catalog that comes with the product; the same two steps up from src/catalog and from dist/catalog. */
-export const SHIPPED_CATALOG = fileURLToPath(new URL('../../config/catalog', import.meta.url));
+/** The catalog that comes with the product. */
+export const SHIPPED_CATALOG = packaged('config/catalog');
 
 /** Files in one folder; more is a mistaken path, not a catalog. */
 const FILES_MAX = 200;

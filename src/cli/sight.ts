@@ -2,7 +2,6 @@
 // listener that read them. serve.ts makes one before everything else, since what is timed needs its meter.
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { EventStreams } from '../admin/event-stream.ts';
 import { Feed } from '../admin/feed.ts';
@@ -21,6 +20,7 @@ import type { Settings } from '../config/config.ts';
 import type { Overrides } from '../config/load.ts';
 import { SallyportError } from '../errors.ts';
 import { createMeter, type Meter } from '../limits.ts';
+import { packaged } from '../places.ts';
 import type { Mode } from '../policy/compile.ts';
 import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
@@ -131,8 +131,7 @@ export function once<T>(make: () => Promise<T>): () => Promise<T> {
 
 /** The built dashboard; a process that runs from the sources shows what was built last. */
 export function siteFolder(): string {
-  const place = import.meta.url.endsWith('.ts') ? '../../dist/admin/web/' : '../admin/web/';
-  return fileURLToPath(new URL(place, import.meta.url));
+  return packaged('dist/admin/web/');
 }
 
 /** @throws SallyportError `listen-failed` where they cannot be read */

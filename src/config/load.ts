@@ -5,6 +5,7 @@ import { statSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import type { FileRead } from '../catalog/load-signature.ts';
 import { type OperatorErrorCode, type Problem, SallyportError } from '../errors.ts';
+import { threadEntry } from '../places.ts';
 import type { CompiledPolicy, RuleSource } from '../policy/compile.ts';
 import { deepFreeze, type Settings } from './config.ts';
 import type { LastGood, LayerStatus } from './load-layers.ts';
@@ -67,8 +68,7 @@ export function findConfigFile(flag: string | null): { file: string | null; from
  * @throws SallyportError with `problems` where anything is wrong, also where the thread dies
  */
 export async function loadConfig(options: LoadOptions, memoryMb: number = WORKER_MEMORY_MB): Promise<LoadedConfig> {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./load-worker.${extension}`, import.meta.url), {
+  const worker = new Worker(threadEntry('config/load-worker.ts'), {
     workerData: options,
     resourceLimits: { maxOldGenerationSizeMb: memoryMb, maxYoungGenerationSizeMb: WORKER_YOUNG_MB },
   });

@@ -1,10 +1,10 @@
 // The policy that `sallyport init` writes: the shipped file, in observe mode, so that there is one text to keep right.
 // It must not open anything that the shipped file does not: only the mode differs, and the head says so.
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { packaged } from '../places.ts';
 
-/** The shipped policy; the same two steps up from src/config and from dist/config. */
-export const SHIPPED_POLICY = fileURLToPath(new URL('../../config/sallyport.yaml', import.meta.url));
+/** The shipped policy. */
+export const SHIPPED_POLICY = packaged('config/sallyport.yaml');
 
 const ENFORCING_HEAD = `# As it stands, this file lets through the hosts that every self-hosted Buildkite agent must reach, and refuses the rest.
 `;

@@ -2,8 +2,8 @@
 // it loads is not enough: it is used only when its self-check says that the system gives it what it needs.
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { getSystemErrorName } from 'node:util';
+import { packaged } from '../places.ts';
 
 /** What the compiled half does at the word of engine-native.ts. Handles are numbers; one that is gone gives false or -1. */
 export interface NativeCore {
@@ -53,17 +53,15 @@ export type NativeLoaded =
   | { readonly ok: true; readonly module: NativeModule }
   | { readonly ok: false; readonly why: string };
 
-// Beside the compiled JavaScript; of a checkout that runs its sources, in its dist/.
-const PLACE = `native/${process.platform}-${process.arch}/sallyport.node`;
-const FILE = new URL(`${import.meta.url.endsWith('.ts') ? '../../dist' : '..'}/${PLACE}`, import.meta.url);
+const FILE = packaged(`dist/native/${process.platform}-${process.arch}/sallyport.node`);
 
 let loaded: NativeLoaded | null = null;
 
 /** Loads it once. @param file another file than the one that belongs here, for tests */
-export function loadNative(file: string = fileURLToPath(FILE)): NativeLoaded {
-  if (loaded && file === fileURLToPath(FILE)) return loaded;
+export function loadNative(file: string = FILE): NativeLoaded {
+  if (loaded && file === FILE) return loaded;
   const found = load(file);
-  if (file === fileURLToPath(FILE)) loaded = found;
+  if (file === FILE) loaded = found;
   return found;
 }
 
@@ -73,7 +71,7 @@ function load(file: string): NativeLoaded {
     return { ok: false, why: `this installation has none for ${machine}: ${file} is not there` };
   }
   try {
-    const module = createRequire(import.meta.url)(file) as NativeModule;
+    const module = createRequire(file)(file) as NativeModule;
     const lacks = module.selfCheck();
     if (lacks !== null) return { ok: false, why: `its self-check fails here: ${lacks}` };
     return { ok: true, module };

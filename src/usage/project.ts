@@ -1,10 +1,10 @@
 // The two ways the audit log gets into the usage store: once, here and now (a report does that first), or for as long as the
 // proxy runs, in a worker thread that tails the log. The data plane's thread never opens the store: a slow or dead one costs
 // it nothing but a warning.
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';
+import { threadEntry } from '../places.ts';
 import type { Grant } from '../policy/grant.ts';
 import type { Instance } from './instances.ts';
 import type { Keep } from './keep.ts';
@@ -141,8 +141,7 @@ class WorkerProjection implements Projection {
       instance: this.#instance,
       ...(batchLines === undefined ? {} : { batchLines }),
     };
-    // The same file serves the source (Node strips the types) and the build.
-    const entry = new URL(`./project-worker${extname(import.meta.url)}`, import.meta.url);
+    const entry = threadEntry('usage/project-worker.ts');
     const resourceLimits = { maxYoungGenerationSizeMb: WORKER_YOUNG_MB };
     const worker = new Worker(entry, { workerData, name: 'usage', resourceLimits });
     worker.unref();

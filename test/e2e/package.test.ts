@@ -1,8 +1,8 @@
-// The package as npm would hand it out: packed, put somewhere else with the packages that it depends on, and run from an empty folder.
-import { cpSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+// The package as npm hands it out: packed, installed somewhere else without a registry, and run from an empty folder.
+import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Finished, run } from '../support/proxy-process.ts';
+import { type Finished, PROCESSES_MS, run } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -20,36 +20,27 @@ beforeAll(async () => {
   empty = join(dir, 'empty');
   installed = join(dir, 'lib', 'node_modules', 'sallyport');
   mkdirSync(empty);
-  mkdirSync(installed, { recursive: true });
   const packed = await ok(['npm', 'pack', '--ignore-scripts', '--silent', '--pack-destination', dir], ROOT);
-  await ok(['tar', '-xzf', join(dir, packed.trim()), '--strip-components=1', '-C', installed], dir);
-  // What the lock file says, without what is only for development: nothing is fetched here.
-  const packages = await ok([process.execPath, 'scripts/third-party.mjs', '--folders'], ROOT);
-  for (const folder of packages.trim().split('\n'))
-    cpSync(join(ROOT, folder), join(installed, folder), { recursive: true, dereference: true });
-}, 120_000);
+  // Nothing of others is looked up at an installation: npm does it with no cache and no network.
+  const quiet = ['--offline', '--cache', join(dir, 'cache'), '--no-audit', '--no-fund', '--silent'];
+  await ok(['npm', 'install', '--global', '--prefix', dir, ...quiet, join(dir, packed.trim())], empty);
+}, PROCESSES_MS);
 
 const sallyport = (...args: string[]): Promise<Finished> =>
   run([process.execPath, join(installed, 'dist', 'main.js'), ...args], { cwd: empty });
+const manifest = (): Record<string, unknown> => JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8'));
 
-describe('the package', { timeout: 60_000 }, () => {
+describe('the package', { timeout: PROCESSES_MS }, () => {
   it('has what it needs and nothing that is for development', () => {
     expect(readdirSync(installed).toSorted()).toEqual(
-      [
-        'CHANGELOG.md',
-        'LICENSE',
-        'README.md',
-        'SECURITY.md',
-        'config',
-        'dist',
-        'node_modules',
-        'package.json',
-      ].toSorted(),
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config', 'dist', 'package.json'].toSorted(),
     );
     const files = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' });
     expect(files.filter((file) => /\.(?:ts|tsbuildinfo)$|test/.test(file))).toEqual([]);
     expect(statSync(join(installed, 'dist', 'main.js')).mode & 0o111).toBe(0o111);
     expect(files).toContain(join('man', 'sallyport.1'));
+    const wanted = ['dependencies', 'optionalDependencies', 'peerDependencies', 'bundleDependencies'];
+    expect(wanted.filter((key) => key in manifest())).toEqual([]);
   });
 
   it('is in order, as publint sees it', async () => {

@@ -86,7 +86,7 @@ describe('one file', { timeout: PROCESSES_MS }, () => {
     expect((await sallyport('--version')).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
     const [unpacked = '', ...more] = readdirSync(cache);
     expect(more).toEqual([]);
-    expect(readdirSync(join(cache, unpacked))).toContain('THIRD-PARTY.txt');
+    expect(readdirSync(join(cache, unpacked, 'dist'))).toContain('THIRD-PARTY.txt');
     // What is packed is not read again.
     damage(file);
     expect((await sallyport('--version')).code).toBe(0);

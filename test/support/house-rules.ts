@@ -9,7 +9,7 @@ export type Rule = (tree: Tree) => string[];
 /** The layers from left to right; a folder imports itself and what stands to its left. */
 // biome-ignore format: the order reads as one line
 export const LAYERS = [
-  'errors.ts', 'limits.ts', 'give-way.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
+  'errors.ts', 'limits.ts', 'places.ts', 'give-way.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
   'proxy', 'audit', 'usage', 'report', 'buildkite', 'admin', 'cli', 'main.ts',
 ] as const;
 
@@ -136,7 +136,7 @@ interface Import {
   readonly line: number;
 }
 
-/** Every module a file names: static, re-exported, dynamic, and worker files started by URL. */
+/** Every module a file names: static, re-exported, dynamic, and what threads start with, which gives it no values. */
 export function importsOf(text: string): Import[] {
   const code = withoutComments(text);
   const found: Import[] = [];
@@ -147,12 +147,13 @@ export function importsOf(text: string): Import[] {
     add(m, m[3], m[1] !== undefined);
   for (const m of code.matchAll(/\bimport\s*(['"])([^'"]+)\1/g)) add(m, m[2], false);
   for (const m of code.matchAll(/\bimport\s*\(\s*(['"`])([^'"`]+)\1/g)) add(m, m[2], false, true);
-  for (const m of code.matchAll(/\bnew\s+URL\s*\(\s*(['"`])([^'"`]+\.[tj]s)\1/g)) add(m, m[2], false, true);
+  for (const m of code.matchAll(/\bthreadEntry\s*\(\s*(['"`])([^'"`]+)\1/g)) add(m, `src/${m[2]}`, true, true);
   return found;
 }
 
 /** The file that a relative import names; null for a package. */
 export function resolve(from: string, target: string): string | null {
+  if (target.startsWith('src/')) return target;
   if (!target.startsWith('.')) return null;
   const parts = from.split('/').slice(0, -1);
   for (const step of target.split('/')) {
@@ -296,6 +297,10 @@ function banned(tree: Tree, pattern: RegExp, except: readonly string[], say: str
 
 export const oneExit: Rule = (tree) =>
   banned(tree, /\bprocess\s*\.\s*(?:exit|reallyExit|abort)\b/g, ['src/main.ts'], 'ends the process; only main.ts may');
+
+/** What is built is a bundle: of all places in src/ that ask for their own, one comes out right. */
+export const onePlace: Rule = (tree) =>
+  banned(tree, /\bimport\s*\.\s*meta\b/g, ['src/places.ts'], 'asks for its own place; only places.ts may');
 
 export const noConsole: Rule = (tree) => banned(tree, /\bconsole\s*[.[]/g, [], 'uses console');
 
