@@ -34,7 +34,7 @@ export interface Lock {
 export function takeLock(file: string): Lock {
   const lockPath = `${path.join(fs.realpathSync(path.dirname(file)), path.basename(file))}.lock`;
   const own = `${lockPath}.${process.pid}`;
-  const me: Holder = { pid: process.pid, host: os.hostname(), started: startTime(process.pid) };
+  const me: Holder = { pid: process.pid, host: os.hostname(), started: look(process.pid).started };
   try {
     // On a full disk this leaves an empty file, which goes with the rest.
     fs.writeFileSync(own, `${JSON.stringify(me)}\n`, { mode: 0o640 });
@@ -122,17 +122,20 @@ function lives(holder: Holder, lockPath: string, touchedMs: number): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  const started = startTime(holder.pid);
+  const { state, started } = look(holder.pid);
+  // Dead, and kept by a parent that does not ask for its end, as some do that are PID 1 of a container. It writes nothing more.
+  if (state === 'Z') return false;
   return holder.started === '' || started === '' || started === holder.started;
 }
 
-/** Field 22 of /proc/PID/stat; the process name before it may hold spaces and brackets, so count from the last one. */
-function startTime(pid: number): string {
+/** Fields 3 and 22 of /proc/PID/stat; the process name before them may hold spaces and brackets, so count from the last one. */
+function look(pid: number): { readonly state: string; readonly started: string } {
   try {
     const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0] ?? '', started: fields[19] ?? '' };
   } catch {
-    return '';
+    return { state: '', started: '' };
   }
 }
 
