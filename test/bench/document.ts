@@ -17,7 +17,7 @@ export function writeFigures(rows: readonly (readonly string[])[], about: string
   const rule = head.map((_, column) => (column < 2 ? '---' : '---:'));
   const table = [head, rule, ...body].map(line).join('\n');
   const processor = os.cpus()[0]?.model ?? 'an unknown processor';
-  const machine = `${os.availableParallelism()} processors (${processor}), ${os.type()} ${os.release()}, Node ${process.versions.node}`;
+  const machine = `${os.availableParallelism()} processors (${processor}), ${os.type()} ${/^\d+\.\d+/.exec(os.release())}, Node ${process.versions.node}`;
   const day = new Date().toISOString().slice(0, 10);
   const made = `${BEGIN}\n\nTaken on ${day} on a machine with ${machine}. ${about}\n\n${table}\n\n`;
   writeFileSync(FILE, text.slice(0, from) + made + text.slice(to));
