@@ -7,7 +7,7 @@ import { parseRaw } from '../config/parse.ts';
 import { SOURCE_DIR } from '../config/source-schema.ts';
 import { createMeter } from '../limits.ts';
 import { createResolver } from '../net/resolve.ts';
-import { compilePolicy } from '../policy/compile.ts';
+import { compilePolicy, EMPTY_SOURCE } from '../policy/compile.ts';
 import { Policy } from '../policy/decide.ts';
 import { PolicyBundles } from './policy-bundles.ts';
 import { PolicyFollower } from './policy-follower.ts';
@@ -25,7 +25,7 @@ export async function firstBundle(file: string, overrides: Overrides): Promise<v
   const { dns, limits } = reachOf(parseRaw(value, {}).raw);
   const meter = createMeter();
   const resolver = createResolver({ dns, limits, meter });
-  const guard = new Policy(compilePolicy(NOTHING));
+  const guard = new Policy(compilePolicy(EMPTY_SOURCE));
   const road = { resolver, limits, meter, admits: guard.admits.bind(guard) };
   const changed = (): Promise<void> => Promise.resolve();
   try {
@@ -34,15 +34,3 @@ export async function firstBundle(file: string, overrides: Overrides): Promise<v
     resolver.close();
   }
 }
-
-const NOTHING = {
-  rules: [],
-  hints: [],
-  mode: 'enforce',
-  modes: [],
-  observeAddresses: [],
-  privateUpstreams: [],
-  self: [],
-  metadataAddresses: [],
-  digest: '',
-} as const;

@@ -73,6 +73,19 @@ export interface PolicySource {
   readonly digest: string;
 }
 
+/** A policy of which nothing has been said; whoever compiles a part of one lays it over this. */
+export const EMPTY_SOURCE: PolicySource = {
+  rules: [],
+  hints: [],
+  mode: 'enforce',
+  modes: [],
+  observeAddresses: [],
+  privateUpstreams: [],
+  self: [],
+  metadataAddresses: [],
+  digest: '',
+};
+
 /** Lists of a trie node. */
 export const ALLOW_EXACT = 0;
 export const ALLOW_WILDCARD = 1;

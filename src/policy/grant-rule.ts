@@ -1,7 +1,7 @@
 // The rule that a grant means. PURE. A store is no policy: what comes out of it is read as strictly as a file, and whoever takes it in force
 // judges it by the ceiling.
 import { type Cidr, parseCidr } from './address.ts';
-import { type CompiledPolicy, compilePolicy, PROTOCOLS, type RuleSource } from './compile.ts';
+import { type CompiledPolicy, compilePolicy, EMPTY_SOURCE, PROTOCOLS, type RuleSource } from './compile.ts';
 import { GRANTS_LAYER, type Grant, grantName } from './grant.ts';
 import { parsePattern } from './pattern.ts';
 import { ATTRIBUTES } from './record.ts';
@@ -41,17 +41,7 @@ export function grantRule(grant: Grant): RuleSource | null {
 
 /** Rules of grants, compiled for Policy; all else of it is empty. */
 export function compileGrants(rules: readonly RuleSource[]): CompiledPolicy {
-  return compilePolicy({
-    rules,
-    hints: [],
-    mode: 'enforce',
-    modes: [],
-    observeAddresses: [],
-    privateUpstreams: [],
-    self: [],
-    metadataAddresses: [],
-    digest: GRANTS_LAYER,
-  });
+  return compilePolicy({ ...EMPTY_SOURCE, rules, digest: GRANTS_LAYER });
 }
 
 /** Attributes with at least one glob each; an empty selector would select everyone. */

@@ -3,7 +3,7 @@
 // the build time. --quick stops at 10,000 rules, checks that the answers are right, and prints no figures.
 import assert from 'node:assert/strict';
 import { parseAuthority } from '../../src/policy/authority.ts';
-import { type CompiledPolicy, compilePolicy, type RuleSource } from '../../src/policy/compile.ts';
+import { type CompiledPolicy, compilePolicy, EMPTY_SOURCE, type RuleSource } from '../../src/policy/compile.ts';
 import { type Decision, Policy, type PolicyRequest } from '../../src/policy/decide.ts';
 import { parsePattern } from '../../src/policy/pattern.ts';
 import { ANONYMOUS } from '../../src/policy/record.ts';
@@ -41,17 +41,7 @@ function ruleOf(index: number): RuleSource {
 function compileRules(count: number): { compiled: CompiledPolicy; buildMs: number } {
   const rules = Array.from({ length: count }, (_, index) => ruleOf(index));
   const start = performance.now();
-  const compiled = compilePolicy({
-    rules,
-    hints: [],
-    mode: 'enforce',
-    modes: [],
-    observeAddresses: [],
-    privateUpstreams: [],
-    self: [],
-    metadataAddresses: [],
-    digest: 'bench',
-  });
+  const compiled = compilePolicy({ ...EMPTY_SOURCE, rules, digest: 'bench' });
   return { compiled, buildMs: performance.now() - start };
 }
 

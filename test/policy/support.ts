@@ -1,7 +1,7 @@
 // Rules, policies and requests for the tables of this folder, from the texts a person would write.
 import { type Cidr, parseCidr } from '../../src/policy/address.ts';
 import { parseAuthority } from '../../src/policy/authority.ts';
-import { compilePolicy, type PolicySource, type RuleSource } from '../../src/policy/compile.ts';
+import { compilePolicy, EMPTY_SOURCE, type PolicySource, type RuleSource } from '../../src/policy/compile.ts';
 import { type Decision, Policy, type PolicyRequest } from '../../src/policy/decide.ts';
 import { parsePattern } from '../../src/policy/pattern.ts';
 import { ANONYMOUS, type Attributes, type Identity } from '../../src/policy/record.ts';
@@ -51,18 +51,7 @@ export function deny(pattern: string, more: Partial<RuleSource> = {}): RuleSourc
 }
 
 export function source(rules: readonly RuleSource[], more: Partial<PolicySource> = {}): PolicySource {
-  return {
-    rules,
-    hints: [],
-    mode: 'enforce',
-    modes: [],
-    observeAddresses: [],
-    privateUpstreams: [],
-    self: [],
-    metadataAddresses: [],
-    digest: 'test',
-    ...more,
-  };
+  return { ...EMPTY_SOURCE, rules, digest: 'test', ...more };
 }
 
 export function policy(rules: readonly RuleSource[], more: Partial<PolicySource> = {}): Policy {
