@@ -13,10 +13,10 @@ import { AdminError } from './admin-error.ts';
 import type { EventStreams } from './event-stream.ts';
 import type { Metrics } from './metrics.ts';
 import { metricsRoute } from './metrics-page.ts';
-import { openApi } from './openapi.ts';
+import { documented } from './openapi.ts';
 import type { RecordCounts } from './record-counts.ts';
 import type { Reports } from './reports.ts';
-import { type Route, Router, route } from './router.ts';
+import { type Route, type Router, route } from './router.ts';
 import { PAGES } from './routes.ts';
 import { cutOpen, listOpen } from './tunnels.ts';
 import { ASKED_FOR } from './worker-pages.ts';
@@ -41,15 +41,7 @@ export interface ApiParts {
 
 export function createApi(parts: ApiParts): Router {
   const routes: Route[] = [...stateRoutes(parts), ...policyRoutes(parts), ...openRoutes(parts), ...storeRoutes(parts)];
-  let document: object | null = null;
-  const openapi: Route = route({
-    ...PAGES.openapi,
-    handle: () => {
-      document ??= openApi([...routes, openapi], parts.version);
-      return { json: document };
-    },
-  });
-  return new Router([...routes, openapi]);
+  return documented(routes, parts.version);
 }
 
 function stateRoutes(parts: ApiParts): Route[] {

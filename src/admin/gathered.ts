@@ -6,8 +6,8 @@ import { LIMIT_NAMES, LIMIT_SPECS, type Limits, type Meter } from '../limits.ts'
 import { AdminError } from './admin-error.ts';
 import type { GatheredEvents } from './gathered-events.ts';
 import { gatherMetrics } from './gathered-metrics.ts';
-import { openApi } from './openapi.ts';
-import { type Answer, type Call, type Route, Router, route } from './router.ts';
+import { documented } from './openapi.ts';
+import { type Answer, type Call, type Route, type Router, route } from './router.ts';
 import { PAGES } from './routes.ts';
 import type * as shapes from './schemas.ts';
 import { ASKED_FOR, refusalOf, type WorkerAnswer, type WorkerPages, type WorkerPlace } from './worker-pages.ts';
@@ -52,15 +52,7 @@ export function createGatheredApi(parts: GatheredParts): Router {
     route({ ...PAGES.report, handle: ({ req }) => fromFirst(parts, req, reportMs) }),
     route({ ...PAGES.suggest, handle: ({ req }) => fromFirst(parts, req, reportMs) }),
   ];
-  let document: object | null = null;
-  const openapi: Route = route({
-    ...PAGES.openapi,
-    handle: () => {
-      document ??= openApi([...routes, openapi], parts.version);
-      return { json: document };
-    },
-  });
-  return new Router([...routes, openapi]);
+  return documented(routes, parts.version);
 }
 
 /** The answers of those that answer in time. @throws AdminError where none does: what one of them refuses, or that it is busy */

@@ -1,6 +1,7 @@
 // The OpenAPI document, made from the table of routes: what it says of a query is what the query is read by.
 import { z } from 'zod';
-import type { Route } from './router.ts';
+import { type Route, Router, route } from './router.ts';
+import { PAGES } from './routes.ts';
 import { errorAnswer } from './schemas.ts';
 
 const ERRORS = {
@@ -11,8 +12,21 @@ const ERRORS = {
   503: 'It does as much at once as it may, or what it needs is not there.',
 };
 
+/** These routes, and the page of the document for them, which is made when it is first asked for. */
+export function documented(routes: readonly Route[], version: string): Router {
+  let document: object | null = null;
+  const openapi: Route = route({
+    ...PAGES.openapi,
+    handle: () => {
+      document ??= openApi([...routes, openapi], version);
+      return { json: document };
+    },
+  });
+  return new Router([...routes, openapi]);
+}
+
 /** The document for these routes. */
-export function openApi(routes: readonly Route[], version: string): object {
+function openApi(routes: readonly Route[], version: string): object {
   const paths: Record<string, Record<string, object>> = {};
   for (const route of routes) {
     paths[route.path] ??= {};
