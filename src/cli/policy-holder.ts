@@ -46,7 +46,7 @@ export interface InForce {
   readonly since: number;
 }
 
-// How long a grant that could not be recorded waits for the disk.
+// How long a grant that could not be recorded, or judged, waits.
 const GRANT_RETRY_MS = 5_000;
 
 export class PolicyHolder {
@@ -90,7 +90,12 @@ export class PolicyHolder {
 
   /** The usage store has these grants now. */
   async setGrants(grants: readonly Grant[]): Promise<void> {
-    await this.#options.grants.take(grants);
+    try {
+      await this.#options.grants.take(grants);
+    } catch (error) {
+      this.#options.log.error({ err: error }, 'what judges grants cannot be loaded; those that came do not count yet');
+      return this.#retryGrants(() => void this.setGrants(grants));
+    }
     this.#judgeGrants();
   }
 
@@ -98,9 +103,12 @@ export class PolicyHolder {
     const { ctx, grants } = this.#options;
     if (this.#grantRetry) clearTimeout(this.#grantRetry);
     if (grants.judge(this.#loaded, ctx.policy.digest)) this.#swap();
-    if (!grants.unrecorded) return;
-    this.#grantRetry = setTimeout(() => this.#judgeGrants(), GRANT_RETRY_MS);
-    this.#grantRetry.unref();
+    if (grants.unrecorded) this.#retryGrants(() => this.#judgeGrants());
+  }
+
+  #retryGrants(again: () => void): void {
+    if (this.#grantRetry) clearTimeout(this.#grantRetry);
+    this.#grantRetry = setTimeout(again, GRANT_RETRY_MS).unref();
   }
 
   /** Endpoints of this proxy: no request may reach them, by whatever name. A wildcard bind is each address of the host. */

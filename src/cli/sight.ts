@@ -120,11 +120,14 @@ export class Sight {
   }
 }
 
-/** Makes it when it is first asked for, and gives the same one from then on. */
+/** Makes it when it is first asked for, and gives the same one from then on; what could not be made is tried again. */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | null = null;
   return () => {
-    made ??= make();
+    made ??= make().catch((error: unknown) => {
+      made = null;
+      throw error;
+    });
     return made;
   };
 }

@@ -33,7 +33,8 @@ export class Tokens {
   #settings: OidcSettings | null = null;
   #text = 'null';
   #jwksText = '';
-  #verifier: Promise<Verifier> | null = null;
+  /** Null in it: it could not be loaded, and is tried again with the next token. */
+  #verifier: Promise<Verifier | null> | null = null;
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -69,8 +70,11 @@ export class Tokens {
   /** Never rejects. */
   async verify(token: string, nowMs: number): Promise<Result> {
     const settings = this.#settings;
-    if (settings === null || this.#verifier === null) return { ok: false, code: 'credentials-invalid' };
-    const { key, verifyToken } = await this.#verifier;
+    if (settings === null) return { ok: false, code: 'credentials-invalid' };
+    this.#verifier ??= this.#verifierOf(settings.jwks);
+    const verifier = await this.#verifier;
+    if (verifier === null) return { ok: false, code: 'internal-error' };
+    const { key, verifyToken } = verifier;
     const found = await verifyToken(token, settings, key, nowMs);
     // A reload came meanwhile: the answer is one to other settings.
     if (settings !== this.#settings) return this.verify(token, nowMs);
@@ -80,7 +84,16 @@ export class Tokens {
     return { ok: true, proof: { kind: 'job', attributes, untilMs, expiresMs, after: 'token-expired' } };
   }
 
-  async #verifierOf(jwks: OidcSettings['jwks']): Promise<Verifier> {
+  #verifierOf(jwks: OidcSettings['jwks']): Promise<Verifier | null> {
+    const made = this.#load(jwks).catch((error: Error) => {
+      if (this.#verifier === made) this.#verifier = null;
+      this.#options.onProblem(`what verifies tokens cannot be loaded: ${error.message}`);
+      return null;
+    });
+    return made;
+  }
+
+  async #load(jwks: OidcSettings['jwks']): Promise<Verifier> {
     const { limits, meter, fetchKeys, onProblem, monotonic = () => performance.now() } = this.#options;
     const { fixedKeys, RemoteKeys } = await import('./keys.ts');
     const { verifyToken } = await import('./token.ts');
