@@ -261,6 +261,16 @@ it('is read back over many pages, and verified as a folder is; what is not ours 
   expect(found).toMatchObject({ missing: [], logs: [{ complete: true }, { complete: true }] });
 });
 
+it('copies what has the longest name that a file may have', async () => {
+  write();
+  await shipper().round();
+  const name = `${'ü'.repeat(127)}x`;
+  store.objects.set(`egress/proxy-1/${name}`, Buffer.from('x'));
+  const dir = join(scratch.directory, 'mirror');
+  await mirrorPlace(place(), dir, { wanted: () => true, fetched: () => {} });
+  expect(fs.readFileSync(join(dir, 'proxy-1', name), 'utf8')).toBe('x');
+});
+
 it.each([
   ['of a file', `egress/proxy-1/${'ü'.repeat(200)}`, 400],
   ['of a node', `egress/${'x'.repeat(256)}/a`, 256],

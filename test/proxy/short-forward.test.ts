@@ -21,6 +21,8 @@ import {
 const HOST = 'web.test';
 const OK = 'HTTP/1.1 200 OK\r\n';
 
+const SMUGGLED = `${OK}Content-Length: 8\r\n\r\nsmuggled`;
+
 interface World {
   readonly rig: Rig;
   readonly origin: RawOrigin;
@@ -179,16 +181,30 @@ describe('an answer', () => {
   });
 });
 
+/** A client whose first request is answered, and the origin's connection that was kept. */
+async function keptOrigin(w: World) {
+  const client = await w.rig.send(w.get('/1'));
+  const peer = await w.origin.peer();
+  await peer.readUntil('\r\n\r\n');
+  peer.send(`${OK}Content-Length: 1\r\n\r\na`);
+  expect(await client.readResponse()).toMatchObject({ status: 200, body: 'a' });
+  await w.rig.recorder.endedAt(1);
+  await turns();
+  return { client, peer };
+}
+
+/** What the client asks next is answered by a connection of its own. */
+async function expectSecondOrigin(w: World, client: Awaited<ReturnType<typeof keptOrigin>>['client']): Promise<void> {
+  const second = await w.origin.peer(2);
+  await second.readUntil('\r\n\r\n');
+  second.send(`${OK}Content-Length: 1\r\n\r\nb`);
+  expect(await client.readResponse()).toMatchObject({ status: 200, body: 'b' });
+}
+
 describe.each(ENGINES)('the $name engine', ({ name, make }) => {
   it('asks again on the connection that the origin has kept, for another client too', async () => {
     const w = await world(make);
-    const client = await w.rig.send(w.get('/1'));
-    const peer = await w.origin.peer();
-    await peer.readUntil('\r\n\r\n');
-    peer.send(`${OK}Content-Length: 1\r\n\r\na`);
-    expect(await client.readResponse()).toMatchObject({ status: 200, body: 'a' });
-    await w.rig.recorder.endedAt(1);
-    await turns();
+    const { peer } = await keptOrigin(w);
     const other = await w.rig.send(w.get('/2'));
     expect((await peer.readUntil('\r\n\r\n')).toString()).toMatch(/^GET \/2 HTTP\/1\.1\r\n/);
     peer.send(`${OK}Content-Length: 1\r\n\r\nb`);
@@ -198,21 +214,12 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
 
   it.each(['ends it', 'says something unasked'])('asks on a new connection where the origin %s', async (how) => {
     const w = await world(make);
-    const client = await w.rig.send(w.get('/1'));
-    const peer = await w.origin.peer();
-    await peer.readUntil('\r\n\r\n');
-    peer.send(`${OK}Content-Length: 1\r\n\r\na`);
-    await client.readResponse();
-    await w.rig.recorder.endedAt(1);
-    await turns();
+    const { client, peer } = await keptOrigin(w);
     if (how === 'ends it') peer.end();
-    else peer.send(`${OK}Content-Length: 8\r\n\r\nsmuggled`);
+    else peer.send(SMUGGLED);
     await turns();
     client.send(w.get('/2'));
-    const second = await w.origin.peer(2);
-    await second.readUntil('\r\n\r\n');
-    second.send(`${OK}Content-Length: 1\r\n\r\nb`);
-    expect(await client.readResponse()).toMatchObject({ status: 200, body: 'b' });
+    await expectSecondOrigin(w, client);
   });
 
   // Node's agent has no such look: there, what comes in the turn of the request is its answer.
@@ -220,19 +227,10 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
     'gives nobody what a kept origin says unasked in the turn that it is taken in',
     async () => {
       const w = await world(make);
-      const client = await w.rig.send(w.get('/1'));
-      const peer = await w.origin.peer();
-      await peer.readUntil('\r\n\r\n');
-      peer.send(`${OK}Content-Length: 1\r\n\r\na`);
-      await client.readResponse();
-      await w.rig.recorder.endedAt(1);
-      await turns();
+      const { client, peer } = await keptOrigin(w);
       client.send(w.get('/2'));
-      peer.send(`${OK}Content-Length: 8\r\n\r\nsmuggled`);
-      const second = await w.origin.peer(2);
-      await second.readUntil('\r\n\r\n');
-      second.send(`${OK}Content-Length: 1\r\n\r\nb`);
-      expect(await client.readResponse()).toMatchObject({ status: 200, body: 'b' });
+      peer.send(SMUGGLED);
+      await expectSecondOrigin(w, client);
     },
   );
 

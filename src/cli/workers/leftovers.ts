@@ -10,7 +10,7 @@ import { startProjection } from '../../usage/project.ts';
 
 /** A worker that was killed with its primary may be some moments behind it. */
 const LOCKED_RETRY_MS = 250;
-const LOCKED_RETRIES_MAX = 40;
+const LOCKED_RETRIES_MAX = 20;
 
 /**
  * Never throws: an old log that is damaged is no reason not to serve.
