@@ -63,17 +63,14 @@ export class EventStreams {
   }
 
   #begin({ after, filter, last }: StreamRequest): { events: FeedEvent[]; missed: number; restarted: boolean } {
-    const fits = (event: FeedEvent): boolean => wanted(event, filter);
     if (after !== null) {
       const [, boot, number] = /^([0-9a-f]{1,16})-(\d{1,15})$/.exec(after) ?? [];
       if (number === undefined) throw new AdminError(400, 'admin-request', 'the id is not one of an event');
       const here = boot === this.#feed.boot && Number(number) <= this.#feed.last;
       const { events, missed } = this.#feed.since(here ? Number(number) : 0);
-      return { events: events.filter(fits), missed, restarted: !here };
+      return { events: events.filter((event) => wanted(event, filter)), missed, restarted: !here };
     }
-    if (last === 0) return { events: [], missed: 0, restarted: false };
-    const kept = this.#feed.since(Math.max(0, this.#feed.last - this.#limits.admin_events_max)).events;
-    return { events: kept.filter(fits).slice(-last), missed: 0, restarted: false };
+    return { events: this.#feed.latest(last, filter), missed: 0, restarted: false };
   }
 }
 
@@ -99,8 +96,7 @@ class EventStream {
   }
 
   send(event: FeedEvent): void {
-    const data = JSON.stringify({ time: new Date(event.atMs).toISOString(), ...event.record });
-    this.#push(`id: ${this.#boot}-${event.number}\nevent: ${event.kind}\ndata: ${data}\n\n`);
+    this.#push(`id: ${this.#boot}-${event.number}\nevent: ${event.kind}\ndata: ${event.text}\n\n`);
   }
 
   /** Something that is no record: it has no id, so that who comes back gets what stood after the last record. */

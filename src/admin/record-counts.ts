@@ -3,11 +3,14 @@
 // groups of the policy, never from a client.
 import type { Decided, Ended, Note, Verdict } from '../policy/record.ts';
 
-/** Something that hears of each record once it has been taken by the audit log. Must not throw, and must be quick. */
+/**
+ * Something that hears of each record once it has been taken by the audit log, with the line that the log made of it (LineRecorder).
+ * Must not throw, and must be quick.
+ */
 export interface Tap {
-  decided(record: Decided): void;
-  ended(record: Ended): void;
-  note(record: Note): void;
+  decided(record: Decided, line: string): void;
+  ended(record: Ended, line: string): void;
+  note(record: Note, line: string): void;
 }
 
 export interface GroupCounts {

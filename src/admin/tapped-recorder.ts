@@ -1,43 +1,43 @@
 // The recorder that the proxy gets where somebody watches: the audit log takes each record first, then the taps hear of it.
 // What could not be recorded is not told; a tap that fails costs its watcher the news and never the request.
-import type { Decided, Ended, Note } from '../policy/record.ts';
+import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
 import type { DurableRecorder } from '../proxy/context.ts';
 import type { Tap } from './record-counts.ts';
 
 export class TappedRecorder implements DurableRecorder {
-  readonly #log: DurableRecorder;
+  readonly #log: LineRecorder & DurableRecorder;
   readonly #taps: readonly Tap[];
   readonly #failed: (error: unknown) => void;
 
   /** @param failed hears of a tap that threw */
-  constructor(log: DurableRecorder, taps: readonly Tap[], failed: (error: unknown) => void) {
+  constructor(log: LineRecorder & DurableRecorder, taps: readonly Tap[], failed: (error: unknown) => void) {
     this.#log = log;
     this.#taps = taps;
     this.#failed = failed;
   }
 
   decided(record: Decided): void {
-    this.#log.decided(record);
+    const line = this.#log.decided(record);
     try {
-      for (const tap of this.#taps) tap.decided(record);
+      for (const tap of this.#taps) tap.decided(record, line);
     } catch (error) {
       this.#failed(error);
     }
   }
 
   ended(record: Ended): void {
-    this.#log.ended(record);
+    const line = this.#log.ended(record);
     try {
-      for (const tap of this.#taps) tap.ended(record);
+      for (const tap of this.#taps) tap.ended(record, line);
     } catch (error) {
       this.#failed(error);
     }
   }
 
   note(record: Note): void {
-    this.#log.note(record);
+    const line = this.#log.note(record);
     try {
-      for (const tap of this.#taps) tap.note(record);
+      for (const tap of this.#taps) tap.note(record, line);
     } catch (error) {
       this.#failed(error);
     }

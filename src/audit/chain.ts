@@ -49,12 +49,13 @@ export class Chain {
     return this.#stamp;
   }
 
-  /** Adds a line, as the writer made it for `stamp()`. */
-  add(line: string): void {
+  /** Adds a line, as the writer made it for `stamp()`. @returns it whole, without the newline */
+  add(line: string): string {
     const whole = `${line},"prev":"${this.#nextPrev}"}`;
     this.#nextPrev = lineHash(whole);
     this.#text += `${whole}\n`;
     this.#added++;
+    return whole;
   }
 
   /** Puts what was added into the kernel. When it throws, nothing was added. @throws SallyportError `audit-unwritable` */

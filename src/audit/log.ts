@@ -4,9 +4,9 @@
 // or together at the end of the turn. It opens the only file that the data plane's thread touches.
 import fs from 'node:fs';
 import path from 'node:path';
+import { ChurnMap } from '../churn-map.ts';
 import { SallyportError } from '../errors.ts';
-import type { Limits, Meter } from '../limits.ts';
-import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
+import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
 import { BranchWatch } from './adopt.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
 import { branchPath, type Fork, listBranches, takeOverTail } from './branch.ts';
@@ -14,38 +14,15 @@ import { Chain } from './chain.ts';
 import { DiskWatch } from './disk.ts';
 import { LineWriter } from './line.ts';
 import { LOCK_TOUCH_MS, type Lock, takeLock } from './lock.ts';
+import type { AuditOptions } from './options.ts';
 import { interruptedRecord, type Repaired, setTornAside } from './orphans.ts';
 import { scanTail, type Tail } from './scan.ts';
 import { moveOn } from './segment.ts';
 import type { AuditStats } from './stats.ts';
-import { Syncer, type SyncMode } from './sync.ts';
+import { Syncer } from './sync.ts';
 import { quote } from './text.ts';
 
-export interface AuditOptions {
-  readonly file: string;
-  /** Name of this node in every line. */
-  readonly node: string;
-  readonly limits: Limits;
-  readonly meter?: Meter;
-  /** On a full disk: `refuse` throws, so that nothing unrecorded passes; `drop-and-mark` counts, and writes the count later. */
-  readonly whenFull: 'refuse' | 'drop-and-mark';
-  readonly now: () => Date;
-  /**
-   * `interval` (default): fdatasync every limits.audit_sync_interval_ms; what a host crash may lose. `none`: the kernel decides.
-   * `batch`: let-through requests wait until `durable` says that their line is on the disk.
-   */
-  readonly sync?: SyncMode;
-  /** FILE is rotated when it has this many bytes; 0 (default): never by us. */
-  readonly rotateBytes?: number;
-  /** An upgrade: the process before handed the log over at this line and goes on in a branch of it. */
-  readonly takeOver?: Fork;
-  /** What went wrong beside the road of a request (a branch that cannot be ended, a disk that fills): for the operational log. */
-  readonly onProblem?: (what: string, error: unknown) => void;
-  /** File calls, for tests. */
-  readonly calls?: AppendCalls;
-}
-
-export interface AuditLog extends Recorder {
+export interface AuditLog extends LineRecorder {
   /** Null, or in mode `batch`: settles when all that was written until now is on the disk, or could not be put there. */
   durable(): Promise<void> | null;
   /** SIGUSR2: FILE was renamed, go on in a new one. The old one stays in use when that fails. @throws SallyportError */
@@ -113,7 +90,7 @@ class FileAuditLog implements AuditLog {
   #closed = false;
   #policy: string;
   // Id → seq of the requests that wait for their ended line, oldest first: a segment's `reopen` note names the oldest.
-  readonly #open = new Map<string, number>();
+  readonly #open = new ChurnMap<string, number>();
   // Ended records whose lines are added to the chain and not written yet.
   #queue: Ended[] = [];
   #flushDue = false;
@@ -186,47 +163,60 @@ class FileAuditLog implements AuditLog {
   isOpen = (id: string): boolean => this.#open.has(id);
   durable = (): Promise<void> | null => this.#syncer.durable();
 
-  decided(record: Decided): void {
+  decided(record: Decided): string {
     this.#policy = record.policy;
+    let line: string;
     try {
       this.#ready();
-      this.#chain.add(this.#writer.decided(this.#chain.stamp(), record));
+      line = this.#chain.add(this.#writer.decided(this.#chain.stamp(), record));
       this.#commit();
     } catch (error) {
-      return this.#refused(error);
+      this.#refused(error);
+      return `${this.#writer.decided(this.#chain.stamp(), record)}}`;
     }
     if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, this.#chain.seq);
     this.#rotateIfDue();
+    return line;
   }
 
-  ended(record: Ended): void {
+  ended(record: Ended): string {
     if (this.#closed) throw this.#closedError();
+    const line = this.#end(record);
+    if (!this.#flushDue) {
+      this.#flushDue = true;
+      setImmediate(this.#flushNow);
+    }
+    return line;
+  }
+
+  #end(record: Ended): string {
     // What waits goes first, and its numbers are not known before it is written.
     if (this.#behind && this.#open.has(record.id)) this.#waiting.set(record.id, record);
     // Its decided line was dropped: it may stand behind the gap that says so, never before it.
     else if (this.#behind && !this.#caughtUp()) this.#drop();
     else {
-      this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
+      const line = this.#chain.add(this.#writer.ended(this.#chain.stamp(), record));
       this.#queue.push(record);
       if (this.#chain.full) this.#flush();
+      return line;
     }
-    if (this.#flushDue) return;
-    this.#flushDue = true;
-    setImmediate(this.#flushNow);
+    return `${this.#writer.ended(this.#chain.stamp(), record)}}`;
   }
 
-  note(record: Note): void {
+  note(record: Note): string {
     this.#policy = record.policy;
     try {
       this.#ready();
       // What an old process still has open is not over because this one starts; the usage store must know.
       const draining = record.event === 'start' ? this.#branches.unfinished : 0;
       const note = draining === 0 ? record : { ...record, detail: { ...record.detail, draining } };
-      this.#chain.add(this.#writer.note(this.#chain.stamp(), note));
+      const line = this.#chain.add(this.#writer.note(this.#chain.stamp(), note));
       this.#commit();
       this.#rotateIfDue();
+      return line;
     } catch (error) {
       this.#refused(error);
+      return `${this.#writer.note(this.#chain.stamp(), record)}}`;
     }
   }
 

@@ -1,13 +1,14 @@
 // The audit log as one process has it, over upgrades that fail. A new process that dies after the fork leaves FILE without a
 // writer: this process then takes FILE back and goes on in it as the new one would have. Its branch stays a branch, in which
 // what was open at that moment ends; so no file changes its place in the chain, and no reader needs to know.
-import type { Decided, Ended, Note, Recorder } from '../policy/record.ts';
+import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
 import type { Fork } from './branch.ts';
 import { LOCK_TOUCH_MS } from './lock.ts';
-import { type AuditLog, type AuditOptions, openAuditLog } from './log.ts';
+import { type AuditLog, openAuditLog } from './log.ts';
+import type { AuditOptions } from './options.ts';
 import type { AuditStats } from './stats.ts';
 
-export class ProcessLog implements Recorder {
+export class ProcessLog implements LineRecorder {
   readonly repaired: AuditLog['repaired'];
   readonly interrupted: number;
   readonly #options: AuditOptions;
@@ -37,20 +38,21 @@ export class ProcessLog implements Recorder {
     return this.#log.stats;
   }
 
-  decided(record: Decided): void {
-    this.#log.decided(record);
+  decided(record: Decided): string {
+    return this.#log.decided(record);
   }
 
-  ended(record: Ended): void {
+  ended(record: Ended): string {
     if (this.#branches.size === 0) return this.#log.ended(record);
     const owner = [...this.#branches].find((branch) => branch.isOpen(record.id));
-    (owner ?? this.#log).ended(record);
+    const line = (owner ?? this.#log).ended(record);
     if (owner) this.#finish(owner);
+    return line;
   }
 
-  note(record: Note): void {
+  note(record: Note): string {
     this.#policy = record.policy;
-    this.#log.note(record);
+    return this.#log.note(record);
   }
 
   durable(): Promise<void> | null {

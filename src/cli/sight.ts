@@ -22,6 +22,7 @@ import { SallyportError } from '../errors.ts';
 import { createMeter, type Meter } from '../limits.ts';
 import { packaged } from '../places.ts';
 import type { Mode } from '../policy/compile.ts';
+import type { LineRecorder } from '../policy/record.ts';
 import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
 import type { Fleet } from './fleet.ts';
@@ -56,11 +57,16 @@ export class Sight {
   }
 
   /** The recorder for everything that records: what the log has taken is counted, kept for who watches, and told to others. */
-  watch(audit: DurableRecorder, { admin, limits }: Settings, log: Logger, others: readonly Tap[]): DurableRecorder {
+  watch(
+    audit: LineRecorder & DurableRecorder,
+    { admin, limits }: Settings,
+    log: Logger,
+    others: readonly Tap[],
+  ): DurableRecorder {
     const failed = (error: unknown): void => log.error({ err: error }, 'a record was not counted');
     if (admin === null) return others.length === 0 ? audit : new TappedRecorder(audit, others, failed);
     const boot = randomBytes(4).toString('hex');
-    this.#feed = new Feed({ boot, limits, meter: this.meter, now: Date.now });
+    this.#feed = new Feed({ boot, limits, meter: this.meter });
     return new TappedRecorder(audit, [this.#counts, this.#feed, ...others], failed);
   }
 

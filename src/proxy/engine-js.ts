@@ -1,8 +1,10 @@
 // The portable engine: Node's sockets. It turns a CONNECT that the http server has parsed into an Exchange, keeps the open
 // tunnels, and sweeps the idle ones. It decides nothing.
+
 import type { Buffer } from 'node:buffer';
 import type http from 'node:http';
 import net from 'node:net';
+import { ChurnMap } from '../churn-map.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Dial, dial } from '../net/dial.ts';
@@ -23,7 +25,7 @@ export class JsEngine implements Engine {
   readonly kind = 'js';
   readonly limits: Limits;
   readonly meter: Meter;
-  readonly tunnels = new Map<string, OpenTunnel>();
+  readonly tunnels = new ChurnMap<string, OpenTunnel>();
   load = 0;
   readonly #sweep: NodeJS.Timeout;
 

@@ -1,9 +1,11 @@
 // The contract between the walk of a CONNECT (connect.ts) and whatever moves its bytes. An engine owns sockets, waits and
 // counters; it decides nothing: it is told which checked addresses to dial and which first message to demand.
 // One conformance suite runs over every engine (test/proxy/engine.test.ts).
+
 import type { Buffer } from 'node:buffer';
 import type http from 'node:http';
 import type net from 'node:net';
+import type { ChurnMap } from '../churn-map.ts';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Dial, DialFailureCode } from '../net/dial.ts';
@@ -155,7 +157,7 @@ export interface Arrivals {
 export interface Engine {
   readonly kind: 'js' | 'native';
   /** What is open, by request id. */
-  readonly tunnels: Map<string, OpenTunnel>;
+  readonly tunnels: ChurnMap<string, OpenTunnel>;
   /** Exchanges and tunnels that hold a slot: counted from the head's arrival. */
   load: number;
   /**

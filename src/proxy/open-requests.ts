@@ -1,6 +1,8 @@
 // Every request that was let through and has not ended: CONNECT, plain HTTP and upgrades alike. Registered in the turn that
 // writes the decided line (route.ts, step 7), removed with the ended one: what is in here is what a reload decides again, what a
 // drain waits for and what an operator may cut. One object a request, no closures: the road of a tunnel is paid by every client.
+
+import { ChurnMap } from '../churn-map.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Decision, PolicyRequest } from '../policy/decide.ts';
@@ -110,7 +112,7 @@ export class OpenRequest {
 /** The registry, by request id, in the order of arrival. Entries may be cut while it is iterated. */
 export class OpenRequests {
   readonly tunnels: { get(id: string): Carrier | undefined };
-  readonly #byId = new Map<string, OpenRequest>();
+  readonly #byId = new ChurnMap<string, OpenRequest>();
 
   /** @param tunnels the engine's, by request id */
   constructor(tunnels: OpenRequests['tunnels']) {
@@ -125,9 +127,9 @@ export class OpenRequests {
     return this.#byId.get(id);
   }
 
-  /** A request that is let in while this is iterated is visited too, one that ends before its turn is not. */
-  values(): IterableIterator<OpenRequest> {
-    return this.#byId.values();
+  /** One that ends before its turn is not visited; one that is let in meanwhile may be. */
+  *values(): Generator<OpenRequest, void> {
+    for (const open of this.#byId.values()) if (!open.ended) yield open;
   }
 
   add(open: OpenRequest): void {

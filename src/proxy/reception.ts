@@ -1,8 +1,10 @@
 // Where a connection waits for its first bytes. A plain CONNECT goes straight to its walk; everything else, whole or not, goes
 // on to the http server with not a byte consumed. Shared listeners and one sweep for all: a connection costs one small object.
 // Node's sockets and those that an engine has accepted by itself wait here side by side.
+
 import type { Buffer } from 'node:buffer';
 import net from 'node:net';
+import { ChurnMap } from '../churn-map.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { ClientSocket } from './client-connection.ts';
@@ -41,9 +43,9 @@ interface Waiting extends Guest {
 export class Reception {
   readonly #limits: Limits;
   readonly #meter: Meter;
-  readonly #waiting = new Set<Arriving | Arrival>();
+  readonly #waiting = new ChurnMap<Arriving | Arrival, true>();
   /** Those between two requests, in the order of their last answers. */
-  readonly #resting = new Set<Arrival>();
+  readonly #resting = new ChurnMap<Arrival, true>();
   readonly #sweep: NodeJS.Timeout;
 
   constructor(limits: Limits, meter: Meter) {
@@ -56,7 +58,7 @@ export class Reception {
   /** Takes a connection that has a slot, and gives it away at its first bytes; or closes it when there are none. */
   receive(socket: Arriving, { client, roads, skipped }: Guest): void {
     socket[GUEST] = { reception: this, client, roads, skipped, sinceMs: performance.now() };
-    this.#waiting.add(socket);
+    this.#waiting.set(socket, true);
     socket.on('error', onError);
     socket.on('close', onClose);
     socket.on('end', onEnd);
@@ -66,14 +68,14 @@ export class Reception {
   /** The same for one that an engine has accepted: it is asked for its first bytes, and let go when they are there (door.ts). */
   receiveArrival(arrival: Arrival): void {
     arrival.sinceMs = performance.now();
-    this.#waiting.add(arrival);
+    this.#waiting.set(arrival, true);
     arrival.collect();
   }
 
   /** One whose request is answered, and that may ask another. */
   rest(arrival: Arrival): void {
     arrival.sinceMs = performance.now();
-    this.#resting.add(arrival);
+    this.#resting.set(arrival, true);
     arrival.collect();
   }
 
@@ -105,13 +107,13 @@ export class Reception {
   /** They asked for nothing, so there is nothing to answer and nothing to record. */
   closeOverdue(nowMs: number): void {
     // In order of arrival: behind the first that has time left all have.
-    for (const guest of this.#waiting) {
+    for (const guest of this.#waiting.keys()) {
       const sinceMs = guest instanceof net.Socket ? (guest[GUEST] as Waiting).sinceMs : guest.sinceMs;
       if (nowMs - sinceMs < this.#limits.head_timeout_ms) break;
       this.#meter.hit('head_timeout_ms');
       this.#close(guest);
     }
-    for (const arrival of this.#resting) {
+    for (const arrival of this.#resting.keys()) {
       if (nowMs - arrival.sinceMs < this.#limits.keep_alive_idle_ms) break;
       arrival.close();
     }
@@ -119,13 +121,13 @@ export class Reception {
 
   /** Closes those between two requests. */
   closeResting(): void {
-    for (const arrival of this.#resting) arrival.close();
+    for (const arrival of this.#resting.keys()) arrival.close();
   }
 
   /** Closes all that have not spoken yet. */
   close(): void {
     clearInterval(this.#sweep);
-    for (const guest of this.#waiting) this.#close(guest);
+    for (const guest of this.#waiting.keys()) this.#close(guest);
     this.closeResting();
   }
 

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { EventStreams } from '../../src/admin/event-stream.ts';
 import { Feed } from '../../src/admin/feed.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
+import type { Note } from '../../src/policy/record.ts';
 
 const servers: http.Server[] = [];
 afterEach(() => {
@@ -17,7 +18,7 @@ afterEach(() => {
 async function start(limits: object) {
   const meter = createMeter();
   const all = { ...DEFAULT_LIMITS, ...limits };
-  const feed = new Feed({ boot: 'b00', limits: all, meter, now: Date.now });
+  const feed = new Feed({ boot: 'b00', limits: all, meter });
   const streams = new EventStreams(feed, { limits: all, meter, hello: () => ({ node: 'n' }) });
   const opened: http.ServerResponse[] = [];
   const server = http.createServer((_, res) => {
@@ -32,8 +33,10 @@ async function start(limits: object) {
   });
   return { feed, meter, response, opened };
 }
-const note = (feed: Feed, size: number): void =>
-  feed.note({ event: 'mode', policy: '', detail: { text: 'x'.repeat(size) } });
+function note(feed: Feed, size: number): void {
+  const record: Note = { event: 'mode', policy: '', detail: { text: 'x'.repeat(size) } };
+  feed.note(record, JSON.stringify({ time: '2026-01-01T00:00:00.000Z', seq: 1, ...record }));
+}
 
 describe('a reader that does not keep up', () => {
   it('costs no more than its bytes, loses the rest, and is told how many', { timeout: 60_000 }, async () => {

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { BranchWatch } from '../../src/audit/adopt.ts';
 import { isFinished } from '../../src/audit/branch.ts';
-import type { AuditOptions } from '../../src/audit/log.ts';
+import type { AuditOptions } from '../../src/audit/options.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';

@@ -28,7 +28,7 @@ const at = (minute: number): number => START + minute * MINUTE;
 const text = (minute: number): string => new Date(at(minute)).toISOString();
 const open = (over = {}): AuditLog => scratch.open({ now: () => new Date(now), ...over });
 const note = (log: AuditLog, event: 'start' | 'stop' | 'heartbeat', detail: Record<string, number> = {}): void =>
-  log.note({ event, policy: 'p', detail });
+  void log.note({ event, policy: 'p', detail });
 const start = (log: AuditLog, every = MINUTE): void => note(log, 'start', { heartbeat_ms: every });
 /** Lines at these minutes, each a refusal. */
 function speak(log: AuditLog, ...minutes: number[]): void {

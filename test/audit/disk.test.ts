@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { AuditOptions } from '../../src/audit/log.ts';
+import type { AuditOptions } from '../../src/audit/options.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { Disk, errorOf, ScratchLog } from '../support/audit.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DiskWatch } from '../../src/audit/disk.ts';
-import type { AuditOptions } from '../../src/audit/log.ts';
+import type { AuditOptions } from '../../src/audit/options.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { AuditOptions } from '../../src/audit/log.ts';
+import type { AuditOptions } from '../../src/audit/options.ts';
 import { listSegments } from '../../src/audit/read.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
