@@ -1,6 +1,7 @@
 // How often passwords may be tried from one source address: a bucket that refills over a minute. It counts failures only, so
 // that who knows the password is never kept out by his own connections. No timer, no clock of its own.
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 
 interface Bucket {
   left: number;
@@ -16,7 +17,7 @@ export class Attempts {
   /** @param addressesMax addresses that are remembered; the longest unheard of is forgotten first */
   constructor(perMinute: number, addressesMax: number) {
     this.#perMinute = perMinute;
-    this.#buckets = new LRUCache({ max: addressesMax });
+    this.#buckets = boundedCache(addressesMax);
   }
 
   /** Takes one attempt for a check that begins; false where there is none left. */

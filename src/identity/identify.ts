@@ -1,6 +1,7 @@
 // What needs no verification: the source address says which clients may come at all and which client group they are in; Basic
 // credentials with an empty password are a claim (`http://PIPELINE%2FJOB:@proxy`): recorded and reported, never matched.
 import { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import { type Cidr, canonicalAddress, cidrContains } from '../policy/address.ts';
 import { ANONYMOUS, type Attributes, type Identity } from '../policy/record.ts';
@@ -38,7 +39,7 @@ export class ClientBook {
 
   constructor(rules: ClientRules, entriesMax: number) {
     this.#rules = rules;
-    this.#known = new LRUCache({ max: entriesMax });
+    this.#known = boundedCache(entriesMax);
   }
 
   /** @param remoteAddress as the socket gives it; undefined when the peer has gone already (then nothing is allowed) */

@@ -2,7 +2,8 @@
 // job cost a look into a map; only what is new is waited for. Neither a password nor a token leaves this folder, and none is
 // kept: a digest under a key of this process is. Client addresses, and claims without a password, are identify.ts.
 import { hash, randomBytes } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import type { IdentitySettings } from '../config/identity.ts';
 import { TOKEN_USER } from '../config/users-file.ts';
 import type { RequestErrorCode } from '../errors.ts';
@@ -101,8 +102,8 @@ export class Proofs {
     this.#limits = limits;
     this.#meter = meter;
     this.#now = now;
-    this.#held = new LRUCache({ max: limits.credentials_cached_max });
-    this.#wrong = new LRUCache({ max: limits.credentials_cached_max });
+    this.#held = boundedCache(limits.credentials_cached_max);
+    this.#wrong = boundedCache(limits.credentials_cached_max);
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
     this.#tokens = new Tokens(options);
     this.leases = new Leases({ limits, meter, now });

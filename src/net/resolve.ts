@@ -4,7 +4,8 @@
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { performance } from 'node:perf_hooks';
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import type { Settings } from '../config/config.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { canonicalAddress, classifyAddress } from '../policy/address.ts';
@@ -110,7 +111,7 @@ class CachingResolver implements Resolver {
     this.#now = options.now ?? (() => performance.now());
     this.#ipv6 = options.ipv6 ?? hasPublicIpv6;
     const max = options.limits.dns_cache_entries;
-    this.#cache = max > 0 ? new LRUCache({ max }) : null;
+    this.#cache = max > 0 ? boundedCache(max) : null;
   }
 
   resolve(host: string, client = ''): Resolution | Promise<Resolution> {

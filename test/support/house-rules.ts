@@ -9,7 +9,7 @@ export type Rule = (tree: Tree) => string[];
 /** The layers from left to right; a folder imports itself and what stands to its left. */
 // biome-ignore format: the order reads as one line
 export const LAYERS = [
-  'errors.ts', 'limits.ts', 'places.ts', 'give-way.ts', 'churn-map.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
+  'errors.ts', 'limits.ts', 'places.ts', 'give-way.ts', 'churn-map.ts', 'bounded-cache.ts', 'policy', 'catalog', 'config', 'net', 'identity', 'inspect',
   'proxy', 'audit', 'usage', 'report', 'buildkite', 'admin', 'cli', 'main.ts',
 ] as const;
 

@@ -1,6 +1,7 @@
 // What all workers must know together, kept by the primary: the leases of jobs, whose token it is, and how often passwords were tried. A
 // connection may land on any worker, so a lease that is answered for counts in all of them. Leases change in one order for all.
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../../bounded-cache.ts';
 import { Attempts } from '../../identity/attempts.ts';
 import { type Lease, type LeaseChange, Leases } from '../../identity/leases.ts';
 import type { Limits, Meter } from '../../limits.ts';
@@ -39,7 +40,7 @@ export class SharedState {
     this.#parts = parts;
     this.leases = new Leases({ limits, meter, now: Date.now });
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
-    this.#bound = new LRUCache({ max: limits.credentials_cached_max });
+    this.#bound = boundedCache(limits.credentials_cached_max);
   }
 
   /** Leases of the proxy before this one; each worker leaves out those that its policy does not know. */
