@@ -15,6 +15,7 @@ import {
   unusedCodes,
   unusedLimits,
 } from './support/house-docs.ts';
+import { anchorsOf, deadLinks, deadNames } from './support/house-links.ts';
 import * as house from './support/house-rules.ts';
 import { leanStarts, lightHttp, STARTS } from './support/house-start.ts';
 
@@ -43,6 +44,7 @@ function repository(): Map<string, string> {
   return tree;
 }
 
+const isThere = (path: string): boolean => existsSync(join(ROOT, path));
 const page = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
 describe('the house', () => {
@@ -79,6 +81,10 @@ describe('the house', () => {
     const pages = [...tree.keys()].filter((path) => /^docs\/[^/]+\.md$/.test(path));
     expect(pages.filter((path) => !page('README.md').includes(`](${path})`))).toEqual([]);
   });
+
+  it('what pages lead to is there, headings too', () => expect(deadLinks(tree, isThere)).toEqual([]));
+
+  it('files that pages and sources name are there', () => expect(deadNames(tree, isThere)).toEqual([]));
 
   it('every code is used in src/', () => expect(unusedCodes(tree, Object.keys(CODES))).toEqual([]));
 
@@ -351,6 +357,38 @@ describe('each rule finds a planted violation', () => {
   it('a key that stands in prose but not as code', () => {
     expect(undocumented('mode is `listen`\n```yaml\ndns: system\n```', ['mode', 'listen', 'dns'], 'key')).toEqual([
       'docs/configuration.md does not explain the key mode',
+    ]);
+  });
+
+  it('a link without its page, without its heading, and without its picture', () => {
+    const tree = plant({
+      'docs/a.md':
+        '# A `b` (c): d\n\n## Twice\n\n## Twice\n\n[x](b.md) [y](#twice-1) [y](#twice-2) ![z](img/z.png)\n\n`[code](gone.md)`',
+      'b.md': '[x](docs/a.md#a-b-c-d) [x](docs/a.md#a) [x](https://a.example/gone.md#a)',
+    });
+    expect(deadLinks(tree, (path) => tree.has(path))).toEqual([
+      'docs/a.md leads to b.md, which is not there',
+      'docs/a.md leads to #twice-2, which is not there',
+      'docs/a.md leads to img/z.png, which is not there',
+      'b.md leads to docs/a.md#a, which is not there',
+    ]);
+    expect([...anchorsOf('## What is *promised*, and [why](x.md)\n\n### Node.js `>=22` & more')]).toEqual([
+      'what-is-promised-and-why',
+      'nodejs-22--more',
+    ]);
+  });
+
+  it('a file that is named and not there', () => {
+    const tree = plant({
+      'README.md': 'see docs/gone.md, test/gone/, `net/dial.ts` and `gone.ts`',
+      'src/net/dial.ts': '// as dial.ts, old.ts and docs/old.md say',
+    });
+    expect(deadNames(tree, (path) => tree.has(path))).toEqual([
+      'README.md names docs/gone.md, which is not there',
+      'README.md names test/gone, which is not there',
+      'README.md names gone.ts, which is not there',
+      'src/net/dial.ts names docs/old.md, which is not there',
+      'src/net/dial.ts names old.ts, which is not there',
     ]);
   });
 

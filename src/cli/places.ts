@@ -1,5 +1,5 @@
 // Where the proxy listens, place by place, and which sockets for these places were opened by somebody else: the service
-// manager (socket activation, sd_listen_fds(3)) or the process before this one (an upgrade, successor.ts).
+// manager (socket activation, sd_listen_fds(3)) or the process before this one (an upgrade, predecessor.ts).
 import type { Settings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
 import type { ListenSource } from '../net/listen.ts';

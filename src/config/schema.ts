@@ -1,5 +1,5 @@
 // The shape of config/sallyport.yaml: every key with its type and one sentence; the JSON Schema is made from it.
-// PURE. It knows single values and no relation between them: those are settings.ts and rules.ts.
+// PURE. It knows single values and no relation between them: those are config.ts and rules.ts.
 // Unknown keys are errors everywhere: a typo in a key must not silently open or close something.
 import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS, WORKERS_MAX } from '../limits.ts';

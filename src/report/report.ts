@@ -1,6 +1,6 @@
 // The report: which listed hosts were used, never used, denied or would be denied, and what was asked for beside them.
 // Its JSON is a public interface. Every request of the window is counted in one row at most (required, optional, other),
-// and every refusal in `denied` or `expected_denied` as well. It renders nothing and escapes nothing; render.ts does.
+// and every refusal in `denied` or `expected_denied` as well. It renders nothing and escapes nothing; the files named render-… do.
 import type { Nearest, Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';

@@ -75,19 +75,3 @@ describe('NetworkPolicy', () => {
     expect(documents).toHaveLength(2);
   });
 });
-
-describe('SECURITY.md', () => {
-  it('links to headings that are there', () => {
-    const links = [...readFileSync(join(ROOT, 'SECURITY.md'), 'utf8').matchAll(/\]\(([^)#]+)(?:#([^)]+))?\)/g)];
-    expect(links.length).toBeGreaterThan(8);
-    for (const [, file = '', heading] of links) {
-      const slugs = [...readFileSync(join(ROOT, file), 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-        title
-          .toLowerCase()
-          .replaceAll(/[^a-z0-9 -]/g, '')
-          .replaceAll(' ', '-'),
-      );
-      if (heading !== undefined) expect(slugs).toContain(heading);
-    }
-  });
-});
