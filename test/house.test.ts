@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { renderErrorsDoc } from '../scripts/errors-doc.ts';
 import { OPERATOR_ERRORS, OUTCOMES, REQUEST_ERRORS } from '../src/errors.ts';
 import { LIMIT_NAMES } from '../src/limits.ts';
+import { TARGETS } from './fuzz/budget.ts';
 import {
   errorRows,
   schemaKeys,
@@ -83,6 +84,14 @@ describe('the house', () => {
   });
 
   it('what pages lead to is there, headings too', () => expect(deadLinks(tree, isThere)).toEqual([]));
+
+  it('docs/architecture.md has a row for each fuzz target, and pages name no other', () => {
+    const rows = [...page('docs/architecture.md').matchAll(/^\| ((?:`[a-z-]+` ?)+)\|/gm)].map(([, cell = '']) => cell);
+    const named = rows.flatMap((cell) => cell.match(/[a-z-]+/g) ?? []);
+    expect(TARGETS.filter((target) => !named.includes(target))).toEqual([]);
+    const typed = [...tree.values()].flatMap((text) => [...text.matchAll(/FUZZ_TARGET=([a-z-]+)/g)]);
+    expect(typed.map(([, target]) => target).filter((target) => !TARGETS.some((one) => one === target))).toEqual([]);
+  });
 
   it('files that pages and sources name are there', () => expect(deadNames(tree, isThere)).toEqual([]));
 

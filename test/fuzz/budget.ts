@@ -26,11 +26,14 @@ const SHARES = {
 
 export type Target = keyof typeof SHARES;
 
+export const TARGETS = Object.keys(SHARES) as readonly Target[];
+
 const environment = (name: string): string | undefined => process.env[name] || undefined;
 
 const TIMES = Number(environment('FUZZ_TIMES') ?? 1);
 const SECONDS = Number(environment('FUZZ_SECONDS') ?? 0);
 const ONLY = environment('FUZZ_TARGET');
+if (ONLY !== undefined && !(ONLY in SHARES)) throw new Error(`FUZZ_TARGET=${ONLY} is none of ${TARGETS.join(', ')}`);
 const SEED = environment('FUZZ_SEED');
 const PATH = environment('FUZZ_PATH');
 const FIXED_SEED = 20_261_124;
