@@ -2,7 +2,7 @@
 // Only the part between the two marks is written; the prose around it is by hand.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Catalog, CatalogEntry, CatalogGroup } from '../src/catalog/catalog.ts';
+import { type Catalog, type CatalogEntry, type CatalogGroup, portsText } from '../src/catalog/catalog.ts';
 import { loadCatalog } from '../src/catalog/load.ts';
 import { pathRuleText } from '../src/policy/paths.ts';
 
@@ -69,7 +69,7 @@ function section(group: CatalogGroup): string[] {
 
 function entryRow(entry: CatalogEntry): string {
   const host = NAMED_IN_CATALOG_ONLY.has(entry.id) ? `see \`sallyport catalog show ${entry.group}\`` : code(entry.host);
-  const ports = `${entry.ports.join(', ')} ${entry.scheme}${entry.ports_stated ? '' : ' (not stated)'}`;
+  const ports = `${portsText(entry)}${entry.ports_stated ? '' : ' (not stated)'}`;
   const purpose = [
     entry.purpose,
     ...(entry.agent_versions === undefined ? [] : [`agents ${entry.agent_versions}`]),

@@ -120,6 +120,19 @@ export type Expansion =
   | { readonly ok: true; readonly entries: readonly ExpandedEntry[] }
   | { readonly ok: false; readonly problems: readonly ParameterProblem[] };
 
+const HTTPS_PORT = 443;
+
+/** What an entry speaks on one of its ports: a host of plain HTTP speaks TLS on 443. Paths are looked at in plain HTTP alone. */
+export function spokenOn(entry: Pick<CatalogEntry, 'scheme' | 'paths'>, port: number): CatalogEntry['scheme'] {
+  return entry.scheme === 'http' && port === HTTPS_PORT && entry.paths === undefined ? 'https' : entry.scheme;
+}
+
+/** The ports of an entry by what is spoken on them, as a person reads it: `80 http, 443 https`. */
+export function portsText(entry: Pick<CatalogEntry, 'scheme' | 'paths' | 'ports'>): string {
+  const spoken = Map.groupBy(entry.ports, (port) => spokenOn(entry, port));
+  return [...spoken].map(([scheme, ports]) => `${ports.join(', ')} ${scheme}`).join(', ');
+}
+
 /** Patterns one group may expand to: 50 accounts in 20 regions fit, a slip that multiplies does not. */
 export const EXPANSION_MAX = 2_000;
 

@@ -8,6 +8,7 @@ import {
   expandGroup,
   nearestGroup,
   type ParameterProblem,
+  spokenOn,
   templateParameters,
 } from '../catalog/catalog.ts';
 import type { HintSource, Protocol, RuleSource } from '../policy/compile.ts';
@@ -247,30 +248,34 @@ function groupRules(
     origin: input.origin(path),
     layer: null,
   };
-  return expansion.entries.map(({ entry, pattern }) => {
+  return expansion.entries.flatMap(({ entry, pattern }) => {
     entriesOn.add(entry.id);
     const ownHost = templateParameters(entry.host).some((parameter) => own.includes(parameter));
-    const protocol = (ownHost ? item.protocol : undefined) ?? SCHEME_PROTOCOL[entry.scheme];
-    if (inspect !== null && protocol !== 'tls') {
+    const ports = (ownHost ? item.ports : undefined) ?? entry.ports;
+    const said = ownHost ? item.protocol : undefined;
+    const spoken = Map.groupBy(ports, (port) => said ?? SCHEME_PROTOCOL[spokenOn(entry, port)]);
+    if (inspect !== null && [...spoken.keys()].some((protocol) => protocol !== 'tls')) {
       const message = `the rule is inspected, and ${entry.id} of group ${group.id} is ${entry.scheme}, which is not TLS`;
       problems.push(
         error('config-conflict', [...path, 'inspect'], message, 'Write rules with host: for what is to be inspected.'),
       );
     }
-    const rule: RuleSource = {
-      effect: 'allow',
-      pattern,
-      ports: (ownHost ? item.ports : undefined) ?? entry.ports,
-      protocol,
-      inspect: inspect === null ? null : inspectionFor(inspect, pattern, path, problems),
-      metadata: group.requires === 'proxy-host-identity',
-      paths: entry.paths ?? null,
-      id: entry.id,
-      group: group.id,
-      need: entry.need,
-      ...shared,
-    };
-    return { ...placed(item, path), rule };
+    const rules = [...spoken].map(
+      ([protocol, some]): RuleSource => ({
+        effect: 'allow',
+        pattern,
+        ports: some,
+        protocol,
+        inspect: inspect === null ? null : inspectionFor(inspect, pattern, path, problems),
+        metadata: group.requires === 'proxy-host-identity',
+        paths: entry.paths ?? null,
+        id: entry.id,
+        group: group.id,
+        need: entry.need,
+        ...shared,
+      }),
+    );
+    return rules.map((rule) => ({ ...placed(item, path), rule }));
   });
 }
 

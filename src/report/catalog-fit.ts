@@ -5,6 +5,7 @@ import {
   type CatalogEntry,
   type CatalogGroup,
   expandGroup,
+  spokenOn,
   templateParameters,
 } from '../catalog/catalog.ts';
 import { bindTemplate, type Template, templateOf } from '../policy/template.ts';
@@ -67,9 +68,9 @@ export class CatalogFit {
   }
 }
 
-/** An entry admits CONNECT or plain HTTP, never both. */
+/** An entry admits CONNECT or plain HTTP on a port, never both. */
 export function speaks(entry: CatalogEntry, { port, kind }: Wanted): boolean {
-  return entry.ports.includes(port) && (entry.scheme === 'http') === (kind === 'forward');
+  return entry.ports.includes(port) && (spokenOn(entry, port) === 'http') === (kind === 'forward');
 }
 
 function push<V>(map: Map<string, V[]>, key: string, value: V): void {

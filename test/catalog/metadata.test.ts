@@ -1,6 +1,7 @@
 // Instance metadata: what of it may pass at all, once an operator has opted in. Anything that hands out credentials,
 // user data or a signed identity must stay out, however the path is spelt.
 import { describe, expect, test } from 'vitest';
+import { spokenOn } from '../../src/catalog/catalog.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { pathAllowed } from '../../src/policy/paths.ts';
 
@@ -32,6 +33,12 @@ test('so is the companion group for ECS tasks, which the page gives another addr
   expect(ecs?.entries.map(({ host, ports, via, source }) => ({ host, ports, via, source }))).toEqual([
     { host: '169.254.170.2', ports: [80], via: 'direct', source: 'companion' },
   ]);
+});
+
+test('an entry with paths is plain HTTP on every port: in TLS nobody could look at a path', () => {
+  const [entry] = group?.entries ?? [];
+  expect(entry && spokenOn(entry, 443)).toBe('http');
+  expect(entry && spokenOn({ scheme: entry.scheme }, 443)).toBe('https');
 });
 
 test('no other group requires or reaches it', () => {

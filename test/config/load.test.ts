@@ -1,6 +1,7 @@
 // From a file to settings and a compiled policy: defaults, origins, overrides, files that are no files, the worker.
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { loadCatalog } from '../../src/catalog/load.ts';
 import { findConfigFile, loadConfig } from '../../src/config/load.ts';
 import type { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
@@ -112,6 +113,18 @@ allow:
       { pattern: { text: 'a.corp.example' }, ports: [8443], protocol: 'any', for: { queue: ['x', 'y'] } },
       { pattern: { text: 'b.corp.example' }, ports: [8443], protocol: 'any', addresses: [{ text: '10.0.0.0/8' }] },
     ]);
+  });
+
+  it('of a host of plain HTTP that has 443 too: requests are forwarded on 80, TLS passes on 443', () => {
+    const outcome = loadText('version: 1\nallow: [{ group: alpine }]\n');
+    expect(outcome.loaded?.source.rules).toMatchObject([
+      { id: 'alpine', ports: [80], protocol: 'http' },
+      { id: 'alpine', ports: [443], protocol: 'tls' },
+    ]);
+    const [entry] = loadCatalog().groups.get('alpine')?.entries ?? [];
+    const [tunnel, plain] = [`${entry?.host}:443`, `${entry?.host}:80`];
+    expect(connect(outcome, tunnel)).toMatchObject({ verdict: 'allow', protocol: 'tls' });
+    expect(connect(outcome, plain).verdict).toBe('deny');
   });
 
   it('what the catalog has and the policy does not use becomes a hint', () => {

@@ -74,6 +74,11 @@ describe('what stands in the policy', () => {
       ['amazon-ecr account=111111111111 region=us-west-2', 'amazon-ecr account=222222222222 region=eu-west-1'],
     ],
     [
+      'a host of plain HTTP that has TLS too is one group for both',
+      [...seen('archive.ubuntu.com', { port: 80, kind: 'forward' }), ...seen('archive.ubuntu.com')],
+      ['ubuntu'],
+    ],
+    [
       'an exact host otherwise, its ports together',
       [...seen('git.corp.example'), ...seen('git.corp.example', { port: 8443 })],
       ['git.corp.example:443,8443'],

@@ -1,6 +1,6 @@
 // `sallyport catalog list|show`: what the catalog holds, from which source, and how a group is switched on.
 import type { CatalogGroup } from '../../catalog/catalog.ts';
-import { nearestGroup } from '../../catalog/catalog.ts';
+import { nearestGroup, portsText } from '../../catalog/catalog.ts';
 import { loadCatalog } from '../../catalog/load.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
@@ -56,7 +56,7 @@ export function catalogShow(input: Input, ui: Ui): number {
   }
   for (const entry of group.entries) {
     ui.line();
-    ui.line(`  ${ui.paint('bold', inert(entry.host))} ${entry.scheme} ${entry.ports.join(',')}`);
+    ui.line(`  ${ui.paint('bold', inert(entry.host))} ${portsText(entry)}`);
     const facts: [string, string | undefined][] = [
       ['id', entry.id],
       ['purpose', entry.purpose],
