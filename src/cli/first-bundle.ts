@@ -1,4 +1,4 @@
-// The first bundle of a policy that comes from an URL: fetched once before the start. Loaded only where a file may name one.
+// The first bundle of a policy that comes from a URL: fetched once before the start. Loaded only where a file may name one.
 import { reachOf } from '../config/config.ts';
 import type { Overrides } from '../config/load.ts';
 import { policyPlaceOf } from '../config/load-source.ts';
@@ -13,7 +13,7 @@ import { PolicyBundles } from './policy-bundles.ts';
 import { PolicyFollower } from './policy-follower.ts';
 
 /**
- * Fetches it where the file names an URL and none is there.
+ * Fetches it where the file names a URL and none is there.
  * @throws SallyportError where it cannot be had, or is not good
  */
 export async function firstBundle(file: string, overrides: Overrides): Promise<void> {

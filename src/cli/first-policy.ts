@@ -1,9 +1,9 @@
-// Before the first start there is no policy to start with where it comes from an URL: it is fetched once, and without it nothing starts.
+// Before the first start there is no policy to start with where it comes from a URL: it is fetched once, and without it nothing starts.
 import type { Overrides } from '../config/load.ts';
 import { readBytes } from '../config/load-file.ts';
 
 /**
- * Fetches the first bundle where the file names an URL and none is there.
+ * Fetches the first bundle where the file names a URL and none is there.
  * @throws SallyportError where it cannot be had, or is not good
  */
 export async function firstPolicy(file: string | null, overrides: Overrides): Promise<void> {

@@ -1,4 +1,4 @@
-// Follows a policy bundle at an URL: asks for a newer one, takes it where it is signed, not older, and loads, and leaves the one in force where
+// Follows a policy bundle at a URL: asks for a newer one, takes it where it is signed, not older, and loads, and leaves the one in force where
 // anything is wrong. Nothing of a bundle is written under its own name, nor loaded, before its signature is verified.
 
 import type { KeyObject } from 'node:crypto';

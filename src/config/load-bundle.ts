@@ -1,4 +1,4 @@
-// A policy repository in one file, signed: what nodes that follow an URL take. The signature is over the number of the bundle and a digest of
+// A policy repository in one file, signed: what nodes that follow a URL take. The signature is over the number of the bundle and a digest of
 // its files; a node takes no bundle with a lower number than the one that it has, so that an old one cannot be played back.
 // It must not let a file out of its folder: names are plain, relative, and never hidden.
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';

@@ -30,17 +30,13 @@ export function migrateSmokescreen(text: string): Migration | null {
   for (const service of isSeq(services) ? services.items : []) readService(service);
   const fallback = root.get('default', true);
   if (fallback !== undefined) readService(fallback, null);
-  migration.leave(
-    0,
-    '',
-    `Smokescreen looks at no port: each host is let through on ${PORTS.join(' and ')}; add others that builds need`,
-  );
-  if (migration.users.length > 0)
+  if (migration.users.length > 0 && isMap(fallback) && fallback.has('allowed_domains'))
     migration.leave(
-      0,
-      '',
-      'services are roles of client certificates: say under certificates: which certificate is which user (docs/identity.md)',
+      lineOf(fallback),
+      'default',
+      'it is for services that are not listed there; its hosts are for everybody here, so for those that are listed too',
     );
+  noteWhole(migration);
   for (const key of root.items.map((pair) => String(isScalar(pair.key) ? pair.key.value : pair.key)))
     if (!['version', 'services', 'default', 'global_deny_list', 'global_allow_list'].includes(key))
       migration.leave(lineOf(root.get(key, true)), key, 'this key is not known');
@@ -84,4 +80,20 @@ export function migrateSmokescreen(text: string): Migration | null {
         `action ${action} for everybody is not carried over: write mode: observe if that is still wanted`,
       );
   }
+}
+
+/** What holds for the file as a whole. */
+function noteWhole(migration: Migration): void {
+  const ports = PORTS.join(' and ');
+  migration.leave(
+    0,
+    '',
+    `Smokescreen looks at no port: each host is let through on ${ports}; add others that builds need`,
+  );
+  if (migration.users.length > 0)
+    migration.leave(
+      0,
+      '',
+      'services are roles of client certificates: say under certificates: which certificate is which user (docs/identity.md)',
+    );
 }

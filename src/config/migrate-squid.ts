@@ -199,21 +199,27 @@ function isPortBound(verdict: string, used: readonly Used[]): boolean {
 function portsOf(access: readonly Line[], acls: ReadonlyMap<string, Acl>, migration: Migration): number[] {
   let plain: readonly string[] | null = null;
   let tunnels: readonly string[] | null = null;
-  for (const { words } of access) {
+  for (const { number, words } of access) {
     const used = words.slice(1).map((word) => resolve(word, acls));
     if (!isPortBound(words[0] ?? '', used)) continue;
-    if (used.length === 1) plain = used[0]?.values ?? [];
-    else tunnels = used.at(-1)?.values ?? [];
+    const values = used.at(-1)?.values ?? [];
+    const shown = `http_access ${words.join(' ')}`;
+    const addThem = 'add those that builds need';
+    if (used.length === 1) {
+      plain = values;
+      if (values.some((value) => value !== '80' && value !== '443'))
+        migration.leave(number, shown, `plain HTTP to other ports than 80 is not carried over: ${addThem}`);
+    } else {
+      tunnels = values;
+      const ranges = values.filter((value) => !/^\d+$/.test(value));
+      if (ranges.length > 0)
+        migration.leave(number, shown, `CONNECT to the ports ${ranges.join(', ')} is not carried over: ${addThem}`);
+    }
   }
   const single = (tunnels ?? ['443']).flatMap((value) => (/^\d+$/.test(value) ? [Number(value)] : []));
-  const ranges = (tunnels ?? []).filter((value) => !/^\d+$/.test(value));
-  if (ranges.length > 0)
-    migration.leave(0, '', `CONNECT to the ports ${ranges.join(', ')} is not carried over: add those that builds need`);
   if (tunnels === null)
     migration.leave(0, '', 'Squid bounds the ports of CONNECT by no line: 443 alone is carried over');
   const http = plain === null || plain.some((value) => value === '80');
-  if (plain?.some((value) => value !== '80' && value !== '443'))
-    migration.leave(0, '', 'plain HTTP to other ports than 80 is not carried over: add those that builds need');
   return [...new Set([...(http ? [80] : []), ...single])];
 }
 

@@ -118,10 +118,21 @@ describe('squid.conf', () => {
     expect(json.left.map(({ line, why }) => [line, why])).toEqual([
       [10, 'the file that it names cannot be read'],
       [27, 'there is no counterpart of it here'],
-      [0, 'plain HTTP to other ports than 80 is not carried over: add those that builds need'],
+      [14, 'plain HTTP to other ports than 80 is not carried over: add those that builds need'],
       [21, 'it decides by windows (dstdom_regex), which is not carried over'],
       [22, 'it decides by night (time), which is not carried over'],
     ]);
+  });
+
+  it('ends with 3 where ports alone were not carried over, and with 0 where all was', async () => {
+    const text = (ports: string): string =>
+      `acl p port ${ports}\nacl a dstdomain .a.example\nhttp_access deny CONNECT !p\nhttp_access allow a\nhttp_access deny all\n`;
+    const some = await type(['import', 'squid', write('squid.conf', text('443 1000-2000'))]);
+    expect(some.code).toBe(3);
+    expect(some.err).toContain(
+      'squid.conf:3: http_access deny CONNECT !p: CONNECT to the ports 1000-2000 is not carried over',
+    );
+    expect((await type(['import', 'squid', write('squid.conf', text('443'))])).code).toBe(0);
   });
 
   it.each([
@@ -163,6 +174,7 @@ describe('an ACL file of Smokescreen', () => {
     expect(await explain(out, 'whatever.example', ...user('odd'))).toBe(false);
     expect(err).toContain('action sometimes is not known');
     expect(err).toContain('acl.yaml:19: *.com:');
+    expect(err).toContain('acl.yaml:21: default: it is for services that are not listed there');
     expect(err).toContain('docs/identity.md');
   });
 

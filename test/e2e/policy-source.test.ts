@@ -1,4 +1,4 @@
-// The built proxy follows a policy bundle at an URL: it starts with the first one, takes a newer one, and nothing that is unsigned, older, broken
+// The built proxy follows a policy bundle at a URL: it starts with the first one, takes a newer one, and nothing that is unsigned, older, broken
 // or unreachable; after a restart it has the last good one without the URL.
 import { generateKeyPairSync } from 'node:crypto';
 import { readlinkSync, writeFileSync } from 'node:fs';

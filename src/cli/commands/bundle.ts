@@ -1,4 +1,4 @@
-// `sallyport bundle make` and `bundle verify`: a policy repository in one signed file, for nodes that follow an URL. Only a policy that is valid
+// `sallyport bundle make` and `bundle verify`: a policy repository in one signed file, for nodes that follow a URL. Only a policy that is valid
 // with all its layers goes into one.
 import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';

@@ -4,7 +4,7 @@ import type { CommandSpec } from './spec.ts';
 export const BUNDLE_COMMANDS = [
   {
     name: 'bundle make',
-    summary: 'Write a policy repository into one signed file, for proxies that follow an URL.',
+    summary: 'Write a policy repository into one signed file, for proxies that follow a URL.',
     json: 'file, serial, made, policy (digest), files (names)',
     about: [
       'The policy must be valid with all its layers, and its base must have no key that belongs to each machine. A proxy with policy.source takes the file from its URL where a key of policy.public_keys has signed it and its number is higher than the one in force.',

@@ -131,7 +131,11 @@ export const DISCOVER_COMMANDS = [
     ],
     arguments: [{ name: 'FILE', about: 'squid.conf; files that it names are read beside it.', required: true }],
     options: [],
-    exits: { 0: 'all was carried over', 1: 'the file could not be read', 3: 'some lines were not carried over' },
+    exits: {
+      0: 'all was carried over, but for what is said of the file as a whole',
+      1: 'the file could not be read',
+      3: 'some lines were not carried over',
+    },
     examples: ['sallyport import squid /etc/squid/squid.conf'],
   },
   {
@@ -143,7 +147,11 @@ export const DISCOVER_COMMANDS = [
     ],
     arguments: [{ name: 'FILE', about: 'The YAML file of --egress-acl-file, version v1.', required: true }],
     options: [],
-    exits: { 0: 'all was carried over', 1: 'it is no such file', 3: 'some of it was not carried over' },
+    exits: {
+      0: 'all was carried over, but for what is said of the file as a whole',
+      1: 'it is no such file',
+      3: 'some of it was not carried over',
+    },
     examples: ['sallyport import smokescreen egress.yaml'],
   },
   {
