@@ -95,6 +95,22 @@ for (const [name, place, skipped] of STORES) {
   });
 }
 
+it('docs/usage-export.md names every member that a line has', async () => {
+  const a = new ScratchUsage({ node: 'a' });
+  a.write(30);
+  a.log.decided(decidedRecord({ id: 'open' }));
+  const text = fs.readFileSync(await exported(a, 'a.jsonl'), 'utf8').trimEnd();
+  const members = (value: unknown): string[] =>
+    typeof value !== 'object' || value === null
+      ? []
+      : Object.entries(value).flatMap(([name, inner]) => [...(Array.isArray(value) ? [] : [name]), ...members(inner)]);
+  const page = fs.readFileSync(new URL('../../docs/usage-export.md', import.meta.url), 'utf8');
+  const named = new Set([...page.matchAll(/`(\w+)`/g)].map(([, name]) => name));
+  const all = new Set(text.split('\n').flatMap((line) => members(JSON.parse(line))));
+  expect(all).toContain('denied');
+  expect([...all].filter((name) => !named.has(name))).toEqual([]);
+});
+
 describe('importUsage', () => {
   const whole = async () => {
     const a = new ScratchUsage({ node: 'a' });
