@@ -58,8 +58,8 @@ it.skipIf(!hasProgram('logrotate') || process.getuid?.() !== 0)(
     const ask = () =>
       world.client(['curl', '-sS', '-o', '/dev/null', '-x', world.proxy.url(), 'http://b.refused.test/']);
     const denied = async () => (await world.report<{ totals: { denied: number } }>()).totals.denied;
-    // The one command of the file that this machine has no service for.
-    const kill = 'systemctl kill --kill-whom=main --signal=SIGUSR2 sallyport.service';
+    // The one command of the file that this machine has no service for. The option as it was before systemd 252 is understood by all.
+    const kill = 'systemctl kill --kill-who=main --signal=SIGUSR2 sallyport.service';
     const text = readFileSync(join(FOLDER, 'logrotate'), 'utf8')
       .replace('/var/lib/sallyport/data/audit*.jsonl', join(dirname(world.auditFile), 'audit*.jsonl'))
       .replace('su sallyport sallyport', 'su root root')
