@@ -1,11 +1,13 @@
 // From a file to settings and a compiled policy: defaults, origins, overrides, files that are no files, the worker.
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { findConfigFile, loadConfig } from '../../src/config/load.ts';
 import type { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
+import { run } from '../support/proxy-process.ts';
 import { connect, FILE, loadText, NOW } from './support.ts';
 
 const SMALL = 'version: 1\nallow: [github.com]\n';
@@ -359,5 +361,13 @@ describe('in the worker', () => {
       code: 'config-unreadable',
       message: expect.stringContaining('memory'),
     });
+  });
+
+  it.skipIf(process.platform !== 'linux')('gives the memory of a large policy back when it ends', async () => {
+    const allow = Array.from({ length: 20_000 }, (_, index) => `host-${index}.zone${index % 997}.example`);
+    writeFileSync(FILE, JSON.stringify({ version: 1, allow }));
+    const child = join(import.meta.dirname, '..', 'support', 'load-memory.ts');
+    // What the policy itself takes is about 40; with all that was parsed for it 105.
+    expect(Number((await run([process.execPath, child, FILE])).stdout)).toBeLessThan(75);
   });
 });
