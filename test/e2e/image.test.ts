@@ -56,6 +56,12 @@ describe('the root folder', () => {
     expect(names.filter((name) => /\.(?:[cm]?ts|map|tsbuildinfo)$/.test(name))).toEqual([]);
   });
 
+  it('is about as large as docs/deployment.md says', () => {
+    const said = Number(/about (\d+) MB/.exec(readFileSync(join(ROOT, 'docs/deployment.md'), 'utf8'))?.[1]);
+    const size = everything().reduce((sum, file) => sum + statSync(file).size, 0) / MB;
+    expect(Math.abs(size / said - 1)).toBeLessThan(0.1);
+  });
+
   it('names each package that is in it, with its licence', () => {
     const text = readFileSync(join(root, 'opt/sallyport/dist/THIRD-PARTY.txt'), 'utf8');
     const packages: { name: string; version: string }[] = JSON.parse(

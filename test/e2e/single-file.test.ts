@@ -2,7 +2,16 @@
 // dashboard, and refuses to run what is damaged or what others could have changed.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { startTestDns } from '../support/dns.ts';
@@ -41,6 +50,12 @@ function damage(file: string): void {
 }
 
 describe('one file', { timeout: PROCESSES_MS }, () => {
+  it('is about as large as docs/deployment.md says', () => {
+    const page = readFileSync(join(ROOT, 'docs/deployment.md'), 'utf8');
+    const said = Number(/`build\/sallyport`, ([\d.]+) MB/.exec(page)?.[1]);
+    expect(Math.abs(statSync(made).size / 1e6 / said - 1)).toBeLessThan(0.1);
+  });
+
   it('serves, reports and upgrades', async () => {
     const { dir, file, options, sallyport } = host();
     const origin = await startHttpOrigin((_, response) => response.end('from the origin'));
