@@ -1,23 +1,21 @@
 // The part of the law about where pages lead: a link has its target, an anchor its heading, and a file that is named is there.
-// Pure but for the question whether a path exists; pages are read as a renderer reads them.
+// Pure but for the question whether a path exists.
 import { posix } from 'node:path';
-import { micromark } from 'micromark';
-import { gfm, gfmHtml } from 'micromark-extension-gfm';
 import type { Tree } from './house-rules.ts';
 
 type Exists = (path: string) => boolean;
 
-const ENTITIES: Readonly<Record<string, string>> = { '&amp;': '&', '&lt;': '<', '&gt;': '>', '&quot;': '"' };
-const plain = (html: string): string =>
-  html.replace(/<[^>]*>/g, '').replace(/&(?:amp|lt|gt|quot);/g, (entity) => ENTITIES[entity] ?? entity);
-const rendered = (page: string): string =>
-  micromark(page, { allowDangerousHtml: true, extensions: [gfm()], htmlExtensions: [gfmHtml()] });
+/** A page without what stands in it as code. */
+function prose(page: string): string {
+  return page.replace(/^ *```.*?^ *```$/gms, '').replace(/`[^`\n]*`/g, '');
+}
 
 /** The anchors of a page's headings, as GitHub makes them. */
 export function anchorsOf(page: string): Set<string> {
   const anchors = new Set<string>();
-  for (const [, heading = ''] of rendered(page).matchAll(/<h[1-6]>(.*?)<\/h[1-6]>/gs)) {
-    const slug = plain(heading)
+  for (const [, heading = ''] of page.replace(/^ *```.*?^ *```$/gms, '').matchAll(/^#{1,6} (.+)$/gm)) {
+    const slug = heading
+      .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
       .toLowerCase()
       .replace(/[^\p{L}\p{N} _-]/gu, '')
       .replaceAll(' ', '-');
@@ -37,7 +35,7 @@ export function deadLinks(tree: Tree, exists: Exists): string[] {
     return known.has(anchor);
   };
   return pagesOf(tree).flatMap(([page, text]) => {
-    const targets = [...rendered(text).matchAll(/<(?:a href|img src)="([^"]*)"/g)].map(([, url = '']) => plain(url));
+    const targets = [...prose(text).matchAll(/\]\(([^)\s]+)\)/g)].map(([, url = '']) => url);
     return targets
       .filter((url) => !/^[a-z][a-z0-9+.-]*:/i.test(url))
       .filter((url) => {
