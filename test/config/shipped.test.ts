@@ -166,10 +166,4 @@ describe('docs/configuration.md', () => {
     expect(rows.filter((row) => !page.includes(row))).toEqual([]);
     expect(page.match(/^\| `[a-z_]+` \| \d+ \| /gm)).toHaveLength(rows.length);
   });
-
-  it('every example in it is a policy that loads', () => {
-    const examples = [...page.matchAll(/```yaml\n(version: 1\n[\s\S]*?)```/g)].map((match) => match[1] ?? '');
-    expect(examples.length).toBeGreaterThan(0);
-    for (const example of examples) expect(loadText(example).error).toBeNull();
-  });
 });
