@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { renderErrorsDoc } from '../scripts/errors-doc.ts';
 import { OPERATOR_ERRORS, OUTCOMES, REQUEST_ERRORS } from '../src/errors.ts';
-import { LIMIT_NAMES } from '../src/limits.ts';
+import { DEFAULT_LIMITS, LIMIT_NAMES } from '../src/limits.ts';
 import { TARGETS } from './fuzz/budget.ts';
 import {
   errorRows,
@@ -15,6 +15,7 @@ import {
   unreachedCodes,
   unusedCodes,
   unusedLimits,
+  wrongDefaults,
 } from './support/house-docs.ts';
 import { anchorsOf, deadLinks, deadNames } from './support/house-links.ts';
 import * as house from './support/house-rules.ts';
@@ -100,6 +101,10 @@ describe('the house', () => {
   it('every code is reached by some test', () => expect(unreachedCodes(tree, Object.keys(CODES))).toEqual([]));
 
   it('every limit is read in src/', () => expect(unusedLimits(tree, LIMIT_NAMES)).toEqual([]));
+
+  it('defaults that pages give for limits are the defaults', () => {
+    expect(wrongDefaults(tree, DEFAULT_LIMITS)).toEqual([]);
+  });
 
   it('docs/configuration.md explains every limit', () => {
     expect(undocumented(page('docs/configuration.md'), LIMIT_NAMES, 'limit')).toEqual([]);
@@ -361,6 +366,16 @@ describe('each rule finds a planted violation', () => {
   it('a limit that nothing reads', () => {
     const tree = plant({ 'src/limits.ts': 'a_ms b_ms', 'src/a.ts': 'limits.a_ms; // b_ms' });
     expect(unusedLimits(tree, ['a_ms', 'b_ms'])).toEqual(['no file under src/ reads the limit b_ms']);
+  });
+
+  it('a default of a limit that is another', () => {
+    const tree = plant({
+      'docs/a.md': '`limits.a_ms` (30 minutes), `a_ms` (one hour), `limits.b_max` (1,000) and `b_max` (20), `c` (5)',
+    });
+    expect(wrongDefaults(tree, { a_ms: 1_800_000, b_max: 1_000 })).toEqual([
+      'docs/a.md says 3600000 for a_ms; its default is 1800000',
+      'docs/a.md says 20 for b_max; its default is 1000',
+    ]);
   });
 
   it('a key that stands in prose but not as code', () => {

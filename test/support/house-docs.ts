@@ -92,3 +92,20 @@ export function unusedLimits(tree: Tree, names: readonly string[]): string[] {
     .filter((name) => !words.has(name) && !sources.some(([, text]) => text.includes(`'${name}'`)))
     .map((name) => `no file under src/ reads the limit ${name}`);
 }
+
+const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, minute: 60_000, hour: 3_600_000, day: 86_400_000 };
+
+/** Defaults that a page gives behind the name of a limit, as in `limits.drain_timeout_ms` (30 minutes), and that are others. */
+export function wrongDefaults(tree: Tree, defaults: Readonly<Record<string, number>>): string[] {
+  return [...tree]
+    .filter(([path]) => path.endsWith('.md'))
+    .flatMap(([path, text]) =>
+      [...text.matchAll(/`(?:limits\.)?([a-z_]+)` \((one|\d[\d,]*)(?: (ms|s|minute|hour|day)s?)?\)/g)].flatMap(
+        ([, name = '', number = '', unit]) => {
+          const said = (number === 'one' ? 1 : Number(number.replaceAll(',', ''))) * (UNITS[unit ?? 'ms'] ?? 1);
+          const is = defaults[name];
+          return is === undefined || is === said ? [] : [`${path} says ${said} for ${name}; its default is ${is}`];
+        },
+      ),
+    );
+}
