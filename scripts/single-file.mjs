@@ -1,5 +1,5 @@
 // Makes the product as one file, for hosts that have Node.js and nothing else: node scripts/single-file.mjs FILE (after npm ci and npm run
-// build). The native engine of this machine's kind is in it; elsewhere the JavaScript engine is used. The same sources give the same bytes.
+// build). The native engines that are built are in it (build-native.mjs --every); elsewhere the JavaScript engine is used. The same sources give the same bytes.
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
