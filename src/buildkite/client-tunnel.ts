@@ -3,6 +3,7 @@
 import type http from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
+import '../net/ends.ts';
 import { nodeHttp } from '../net/http.ts';
 import type { Authority } from '../policy/authority.ts';
 import { tlsTo } from './client-tls.ts';

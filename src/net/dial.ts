@@ -2,6 +2,7 @@
 // resolves: what the policy has checked is what is dialled (DNS rebinding). Every socket has an error listener from the
 // moment it exists; of all sockets made, exactly one is handed over or none.
 import net from 'node:net';
+import './ends.ts';
 
 const PORT_MAX = 65_535;
 // A hostile answer may hold many addresses; the audit line needs the first few.

@@ -2,6 +2,7 @@
 // that runs before this one. Whatever its source, it is one kernel socket with one queue: a process that stops listening on it
 // takes no waiting client with it as long as another one goes on (SO_REUSEPORT would: there each process has a queue of its own).
 import net from 'node:net';
+import './ends.ts';
 
 /** `fd` is a listening TCP socket of this process; a net.Server is one that came over an IPC channel. */
 export type ListenSource = { readonly host: string; readonly port: number } | { readonly fd: number } | net.Server;

@@ -124,6 +124,14 @@ describe('an origin that goes', () => {
     expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'upstream-closed', status: 200, bytes_down: 4 });
   });
 
+  it('leaves no whole message where a reset stands right behind what only the end of the connection would end', async () => {
+    const w = await world();
+    const { client, peer } = await w.asked();
+    peer.socket.write('HTTP/1.1 200 OK\r\n\r\npart', () => peer.socket.resetAndDestroy());
+    expect((await client.readAll()).toString()).not.toContain('0\r\n\r\n');
+    expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'upstream-closed' });
+  });
+
   it('resets an HTTP/1.0 client whose body would look whole at an orderly end', async () => {
     const w = await world();
     const { client, peer } = await w.asked(`GET ${w.base}/ HTTP/1.0\r\n\r\n`);

@@ -3,6 +3,8 @@ import http from 'node:http';
 import https from 'node:https';
 import net from 'node:net';
 import tls from 'node:tls';
+// So that these hear a reset as the product does, on each Node.js.
+import '../../src/net/ends.ts';
 import type { Certificate } from './tls.ts';
 
 export interface OriginOptions {

@@ -1,5 +1,7 @@
 // A client that sends exactly the bytes it is told and shows exactly the bytes it gets: no HTTP library judges in between.
 import net from 'node:net';
+// So that it hears a reset as the product does, on each Node.js.
+import '../../src/net/ends.ts';
 
 export interface ResponseHead {
   readonly version: string;
