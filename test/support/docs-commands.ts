@@ -74,7 +74,6 @@ export function yamlOf(page: string): readonly string[] {
   return [...text.matchAll(/^```yaml\n(.*?)^```$/gms)].map((match) => match[1] ?? '');
 }
 
-const COMPILED = tempDir('compiled');
 // Public addresses, which exist in the namespace alone; the second is the one of a proxy that others reach.
 const [ORIGIN, INTERNAL] = ['1.2.3.4', '10.0.0.5'];
 const ORIGINS = ['agent.buildkite.com', 'agent-edge.buildkite.com', 'buildkiteartifacts.com'];
@@ -145,7 +144,6 @@ export class Reader {
       env: {
         ...this.#exported,
         PATH: `${join(this.dir, 'bin')}:${process.env['PATH']}`,
-        NODE_COMPILE_CACHE: COMPILED,
         HOME: join(this.dir, 'home'),
         CURL_CA_BUNDLE: trusted,
         NODE_EXTRA_CA_CERTS: trusted,
