@@ -4,12 +4,13 @@
 // The proxy's own thread never opens it: the projection worker and the CLI do. Readers see a steady picture while it is written (WAL).
 import fs from 'node:fs';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync as Database } from 'node:sqlite';
 import { Kysely } from 'kysely';
 import type { PostgresPlace, StorePlace } from '../config/store-place.ts';
 import { SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
 import type { Schema } from './schema.ts';
+import { DatabaseSync } from './sqlite.ts';
 import { rollBack, sqliteDialect } from './sqlite-dialect.ts';
 import { MIGRATIONS } from './sqlite-schema.ts';
 
@@ -49,7 +50,7 @@ async function openDatabase(place: PostgresPlace, mode: StoreMode, timeoutMs: nu
 }
 
 function openFile(file: string, mode: StoreMode): Store {
-  let database: DatabaseSync | null = null;
+  let database: Database | null = null;
   try {
     if (mode === 'write') fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o750 });
     else if (!fs.existsSync(file))
@@ -76,7 +77,7 @@ function fileIdentity(file: string): string {
   return stat === undefined ? '' : `${stat.dev}:${stat.ino}`;
 }
 
-function migrate(database: DatabaseSync, mode: StoreMode): void {
+function migrate(database: Database, mode: StoreMode): void {
   const version = schemaVersion(database);
   if (version === MIGRATIONS.length) return;
   if (version > MIGRATIONS.length)
@@ -102,7 +103,7 @@ function migrate(database: DatabaseSync, mode: StoreMode): void {
 }
 
 /** 0 in an empty file. */
-function schemaVersion(database: DatabaseSync): number {
+function schemaVersion(database: Database): number {
   const tables = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   if (tables.length === 0) return 0;
   if (!tables.some((table) => table.name === 'meta')) throw new Error('it is a SQLite file of something else');

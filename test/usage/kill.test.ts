@@ -20,13 +20,9 @@ const REQUESTS = 1_500;
 /** Runs a counting process; kills it after some batches where `killAfter` says so. Resolves with the number of batches it reported. */
 function run(file: string, store: string, batch: number, killAfter = Number.POSITIVE_INFINITY): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', CHILD, file, store, String(batch)],
-      {
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    );
+    const child = spawn(process.execPath, [CHILD, file, store, String(batch)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let batches = 0;
     child.stdout.on('data', (chunk: Buffer) => {
       batches += chunk.length;

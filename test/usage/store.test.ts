@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -36,6 +37,13 @@ function errorOf(act: () => unknown): SallyportError {
 const names = (store: Store) => store.db.selectFrom('node').select('name').orderBy('name').execute();
 
 describe('openStore', () => {
+  it('is loaded without a word about SQLite among the log lines of a proxy', () => {
+    const load = `await import(${JSON.stringify(new URL('../../src/usage/store.ts', import.meta.url))})`;
+    const ran = spawnSync(process.execPath, ['--input-type=module', '--eval', load], { encoding: 'utf8' });
+    expect(ran.status).toBe(0);
+    expect(ran.stderr).not.toContain('SQLite');
+  });
+
   it('makes the store with its folders, and opens it again', async () => {
     file = path.join(path.dirname(file), 'a', 'b', 'usage.db');
     await withStore('write', (store) => store.db.insertInto('node').values({ name: 'n' }).execute());
