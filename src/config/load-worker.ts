@@ -1,10 +1,8 @@
 // The thread that parses and compiles a configuration for load.ts: one job, one answer, then it ends.
 // It must not decide what a problem means: every SallyportError goes back as plain fields and is thrown again there.
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
-import { giveWay, HAS_TIME } from '../give-way.ts';
+import { giveBackMemory, giveWay, HAS_TIME } from '../give-way.ts';
 import { policyTransfer } from '../policy/compile.ts';
 import type { LoadOptions, WorkerAnswer } from './load.ts';
 import { loadConfigHere } from './load-here.ts';
@@ -23,15 +21,6 @@ try {
   const { code, message, hint, problems } = cause;
   answer({ ok: false, code, message, hint, problems });
 }
+// Of what an ended thread had, V8 keeps the pages for eight seconds; then some other thread gives them back all at once: for 100,000 rules
+// 45 ms of the data plane's.
 giveBackMemory();
-
-/**
- * Of what an ended thread had, V8 keeps the pages for eight seconds; then whichever thread comes first gives them back, all at once: for
- * 100,000 rules 45 ms of the data plane's. So they are given back here, by the only thread that nobody waits for.
- */
-function giveBackMemory(): void {
-  setFlagsFromString('--expose-gc');
-  const collect = runInNewContext('gc') as (options: { type: 'major'; flavor: 'last-resort' }) => void;
-  setFlagsFromString('--no-expose-gc');
-  collect({ type: 'major', flavor: 'last-resort' });
-}

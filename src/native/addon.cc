@@ -1,6 +1,7 @@
 // The engine as a Node-API module: an `Engine` class whose methods take numbers, strings and buffers (src/proxy/native-binding.ts
 // has their types), and `selfCheck()`. Nothing throws but the constructor.
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -312,6 +313,12 @@ napi_property_descriptor Method(const char* name, napi_callback callback) {
 }  // namespace
 
 napi_value Init(napi_env env, napi_value exports) {
+#ifdef __GLIBC__
+  // By default glibc keeps a heap for each thread, and some megabytes in each that nobody uses. The thread that loaded the policy has
+  // left its own.
+  mallopt(M_ARENA_MAX, 1);
+  malloc_trim(0);
+#endif
   const napi_property_descriptor methods[] = {
       Method("listen", Listen), Method("lend", Lend),       Method("unlisten", Unlisten), Method("collect", Collect),
       Method("release", Release), Method("connect", Connect), Method("open", Open),       Method("more", More),

@@ -4,7 +4,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
-import { giveWay, KEEPS_UP } from '../give-way.ts';
+import { giveBackMemory, giveWay, KEEPS_UP } from '../give-way.ts';
 import { ENDED_MS } from '../policy/grant.ts';
 import { dropGrants, readGrants } from './grants.ts';
 import { SEEN_MS, sayInstance } from './instances.ts';
@@ -18,6 +18,8 @@ const POLL_MS = 500;
 const CAUGHT_UP_MS = 1_000;
 const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 30_000;
+/** By then all that a start takes has been done once; what it leaves is several megabytes that are never needed again. */
+const STARTED_MS = 5_000;
 /** Below STOP_MS of project.ts: time to close in order. */
 const FINISH_MS = 4_000;
 
@@ -118,6 +120,7 @@ function problemOf(error: unknown): ProjectionProblem {
 
 async function run(): Promise<void> {
   let backoff = BACKOFF_MIN_MS;
+  let giveBackAtMs = performance.now() + STARTED_MS;
   // Where the log ends now: should the store not be reached, at least what comes from here on is known to be behind.
   sendLag();
   while (!stop.signal.aborted) {
@@ -128,6 +131,10 @@ async function run(): Promise<void> {
       sendLag();
       const more = await projector.use((store) => keeper.step(store, Date.now()));
       backoff = BACKOFF_MIN_MS;
+      if (performance.now() >= giveBackAtMs) {
+        giveBackMemory();
+        giveBackAtMs = Number.POSITIVE_INFINITY;
+      }
       await pauseForLines(more ? 0 : POLL_MS);
     } catch (error) {
       report(problemOf(error));
