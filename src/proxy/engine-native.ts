@@ -114,10 +114,10 @@ export class NativeEngine implements Engine {
     head: ConnectHead;
     client: Client;
   }): Exchange {
-    const { source, ...rest } = options;
+    const { source } = options;
     if (!(source instanceof NativeConnection)) return this.#js.exchange(options);
     this.load++;
-    const exchange = new NativeExchange(this, { ...rest, connection: source });
+    const exchange = new NativeExchange(this, source, options);
     source.exchange = exchange;
     return exchange;
   }

@@ -39,13 +39,14 @@ export class NativeExchange implements Exchange, OpenTunnel {
 
   constructor(
     engine: NativeEngine,
-    options: { id: string; connection: NativeConnection; early: Buffer; head: ConnectHead; client: Client },
+    connection: NativeConnection,
+    options: { id: string; early: Buffer; head: ConnectHead; client: Client },
   ) {
     this.id = options.id;
     this.client = options.client;
     this.head = options.head;
     this.#engine = engine;
-    this.#connection = options.connection;
+    this.#connection = connection;
     this.#early = options.early.length > 0 ? Buffer.from(options.early) : null;
   }
 
