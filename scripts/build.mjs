@@ -1,9 +1,11 @@
-// Builds dist/ from src/: the bundle, the dashboard, the native engine, the man page from the command table, and the list of the packages of
-// others that are inside, with their licences. The compiler checks the types beside it; what it objects to is not built.
+// Builds dist/ from src/: the bundle, the dashboard, the native engine, the catalog as values, the man page from the command table, and the list
+// of the packages of others that are inside, with their licences. The compiler checks the types beside it; what it objects to is not built.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { shippedValues } from '../src/catalog/load.ts';
+import { READ_BEFORE } from '../src/catalog/load-before.ts';
 import { manPage } from '../src/cli/man.ts';
 import { buildWeb } from './build-web.mjs';
 import { bundle } from './bundle.mjs';
@@ -33,6 +35,8 @@ try {
   writeFileSync(join(DIST, 'THIRD-PARTY.txt'), thirdPartyText(packages));
   const named = packages.map(({ name, version, licence }) => ({ name, version, licence }));
   writeFileSync(join(DIST, 'third-party.json'), `${JSON.stringify(named, null, 2)}\n`);
+
+  writeFileSync(READ_BEFORE, JSON.stringify(shippedValues()));
 
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   // The date of the sources, not of the build: two builds of the same sources are the same.

@@ -11,6 +11,7 @@ import { DEFAULT_LIMITS } from '../limits.ts';
 import { packaged } from '../places.ts';
 import { type CatalogFiles, parseBundle } from './bundle.ts';
 import type { Catalog } from './catalog.ts';
+import { readBefore, textDigest } from './load-before.ts';
 import { CATALOG_FILE, type FileRead, fileRead } from './load-signature.ts';
 import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
 import type { PathProblem } from './shape.ts';
@@ -26,6 +27,15 @@ interface Source {
   readonly lines: LineCounter;
 }
 
+/** What is being gathered while files are read. */
+interface Reading {
+  readonly files: CatalogFile[];
+  /** Parsed on demand: of a file that the build has read only where a problem wants its line. */
+  readonly sources: Map<string, () => Source>;
+  readonly problems: Problem[];
+  readonly before: ReadonlyMap<string, unknown>;
+}
+
 /**
  * Loads the shipped catalog and the folders given (each optional: a folder that does not exist adds nothing).
  * The shipped folder is always read, and first, whether or not it is among them.
@@ -38,19 +48,17 @@ export function loadCatalog(
   shipped: string = SHIPPED_CATALOG,
   read: FileRead[] = [],
 ): Catalog {
-  const problems: Problem[] = [];
-  const sources = new Map<string, Source>();
-  const files: CatalogFile[] = [];
-  for (const [file, text] of shippedTexts(shipped, problems, read))
-    readInto(file, text, true, files, sources, problems);
+  const reading: Reading = { files: [], sources: new Map(), problems: [], before: readBefore() };
+  const { files, sources, problems } = reading;
+  for (const [file, text] of shippedTexts(shipped, problems, read)) readInto(reading, file, text, true);
   const own = resolved(shipped);
   for (const folder of folders) {
     if (resolved(folder) === own) continue;
     for (const file of listFiles(folder, false, problems))
-      readInto(file, readText(file, problems, read), false, files, sources, problems);
+      readInto(reading, file, readText(file, problems, read), false);
   }
   const assembled = assembleCatalog(files);
-  problems.push(...assembled.problems.map((problem) => placed(problem, sources.get(problem.file))));
+  problems.push(...assembled.problems.map((problem) => placed(problem, sources.get(problem.file)?.())));
   const first = problems[0];
   if (first !== undefined) {
     const at = first.at === null ? '' : `${first.at.file}:${first.at.line}:${first.at.column}: `;
@@ -70,6 +78,17 @@ export function catalogFiles(folder: string = SHIPPED_CATALOG): CatalogFiles {
   const first = problems[0];
   if (first !== undefined) throw new SallyportError('catalog-invalid', first.message, { hint: first.hint, problems });
   return Object.fromEntries(texts.map(([file, text]) => [basename(file), text ?? '']));
+}
+
+/** What the files of the shipped folder hold, by the digest of their text, for `load-before.ts`. @throws Error where one is no YAML */
+export function shippedValues(): Record<string, unknown> {
+  const values = Object.values(catalogFiles()).map((text) => {
+    const { document } = sourceOf(text);
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem !== undefined) throw problem;
+    return [textDigest(text), document.toJS({ maxAliasCount: 0 })];
+  });
+  return Object.fromEntries(values);
 }
 
 /** Name and text of each file of the shipped catalog; a problem is told for what cannot be read. */
@@ -157,25 +176,28 @@ function readText(file: string, problems: Problem[], read: FileRead[]): string |
   return null;
 }
 
+function sourceOf(text: string): Source {
+  const lines = new LineCounter();
+  const options = { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: '1.2', merge: false } as const;
+  return { document: parseDocument(text, options), lines };
+}
+
 function readInto(
+  { files, sources, problems, before: known }: Reading,
   file: string,
   text: string | null,
   shipped: boolean,
-  files: CatalogFile[],
-  sources: Map<string, Source>,
-  problems: Problem[],
 ): void {
   if (text === null) return;
-  const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: true,
-    version: '1.2',
-    merge: false,
-  });
-  const source = { document, lines };
-  sources.set(file, source);
+  const value = shipped ? known.get(textDigest(text)) : undefined;
+  if (value !== undefined) {
+    sources.set(file, () => sourceOf(text));
+    files.push({ file, shipped, value });
+    return;
+  }
+  const source = sourceOf(text);
+  const { document, lines } = source;
+  sources.set(file, () => source);
   const before = problems.length;
   for (const error of [...document.errors, ...document.warnings]) {
     const code = error.code === 'DUPLICATE_KEY' ? 'config-duplicate-key' : 'config-syntax';
