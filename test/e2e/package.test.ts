@@ -33,7 +33,7 @@ const manifest = (): Record<string, unknown> => JSON.parse(readFileSync(join(ins
 describe('the package', { timeout: PROCESSES_MS }, () => {
   it('has what it needs and nothing that is for development', () => {
     expect(readdirSync(installed).toSorted()).toEqual(
-      ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config', 'dist', 'package.json'].toSorted(),
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config', 'dist', 'docs', 'package.json'].toSorted(),
     );
     const files = readdirSync(join(installed, 'dist'), { recursive: true, encoding: 'utf8' });
     expect(files.filter((file) => /\.(?:ts|tsbuildinfo)$|test/.test(file))).toEqual([]);
