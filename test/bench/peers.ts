@@ -86,6 +86,9 @@ export interface SallyportOptions {
 }
 
 /** Our own proxy, as built, with its audit log and usage store on. */
+/** As the image, the unit and `npm start` run it. */
+const NODE_FLAGS = ['--max-semi-space-size=4'];
+
 export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   const dir = tempDir('bench');
   const proof = options.identity ? await proofOf(options.identity, dir) : null;
@@ -105,7 +108,7 @@ export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   });
   const proxy = await startProxy(['--config', config], {
     cwd: dir,
-    command: [...pinned(0), process.execPath, ...(options.nodeFlags ?? [])],
+    command: [...pinned(0), process.execPath, ...NODE_FLAGS, ...(options.nodeFlags ?? [])],
   });
   return {
     name: options.identity ?? 'sallyport',
