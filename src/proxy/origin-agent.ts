@@ -3,6 +3,7 @@
 // connection come for a request that has ended: its dial is cancelled.
 import type http from 'node:http';
 import type net from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { dial } from '../net/dial.ts';
@@ -42,6 +43,18 @@ export class OriginAgent extends nodeHttp.Agent {
     return (options as unknown as OriginOptions).poolKey;
   }
 
+  /** What an origin says unasked would be the answer to the next request: an older Node (22.14) takes it for that. */
+  override keepSocketAlive(socket: Duplex): boolean {
+    const kept = super.keepSocketAlive(socket) as unknown as boolean;
+    if (kept) socket.on('data', spoken);
+    return kept;
+  }
+
+  override reuseSocket(socket: Duplex, request: http.ClientRequest): void {
+    socket.removeListener('data', spoken);
+    super.reuseSocket(socket, request);
+  }
+
   override createConnection(
     options: http.ClientRequestArgs,
     callback?: (error: Error | null, socket: net.Socket) => void,
@@ -76,6 +89,10 @@ export class OriginAgent extends nodeHttp.Agent {
     };
     return undefined;
   }
+}
+
+function spoken(this: Duplex): void {
+  this.destroy();
 }
 
 /** The pool key of an authority with its checked addresses. */
