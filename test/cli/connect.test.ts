@@ -4,13 +4,12 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Origin, startOrigin } from '../support/origin.ts';
-import { launch, PROCESSES_MS, run } from '../support/proxy-process.ts';
+import { launch, MAIN, PROCESSES_MS, run } from '../support/proxy-process.ts';
 import { tempDir } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 
 vi.setConfig({ testTimeout: PROCESSES_MS });
 
-const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 const CLEAN = {
   https_proxy: undefined,
   HTTPS_PROXY: undefined,

@@ -1,14 +1,12 @@
 // The real program as a child process, and `mode` against a proxy that runs.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { NoteLine } from '../../src/policy/record.ts';
-import { launch, PROCESSES_MS, readAudit, run } from '../support/proxy-process.ts';
+import { launch, MAIN, PROCESSES_MS, readAudit, run } from '../support/proxy-process.ts';
 import { policyFile, type, typeJson } from './console.ts';
 
 vi.setConfig({ testTimeout: PROCESSES_MS });
 
-const MAIN = join(import.meta.dirname, '..', '..', 'src', 'main.ts');
 const program = (...args: string[]) => [process.execPath, MAIN, ...args];
 
 describe('the program', () => {
