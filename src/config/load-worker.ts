@@ -2,7 +2,7 @@
 // It must not decide what a problem means: every SallyportError goes back as plain fields and is thrown again there.
 import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
-import { giveBackMemory, giveWay, HAS_TIME } from '../give-way.ts';
+import { giveWay, HAS_TIME, memoryGiver } from '../give-way.ts';
 import { policyTransfer } from '../policy/compile.ts';
 import type { LoadOptions, WorkerAnswer } from './load.ts';
 import { loadConfigHere } from './load-here.ts';
@@ -12,6 +12,7 @@ function answer(message: WorkerAnswer, transfer: ArrayBuffer[] = []): void {
 }
 
 giveWay(HAS_TIME);
+const giveBackMemory = memoryGiver();
 try {
   const { settings, policy, files, problems, layers, ceiling } = loadConfigHere(workerData as LoadOptions);
   answer({ ok: true, loaded: { settings, policy, files, problems, layers, ceiling } }, policyTransfer(policy));

@@ -4,7 +4,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { parentPort, workerData } from 'node:worker_threads';
 import { SallyportError } from '../errors.ts';
-import { giveBackMemory, giveWay, KEEPS_UP } from '../give-way.ts';
+import { giveWay, KEEPS_UP, memoryGiver } from '../give-way.ts';
 import { ENDED_MS } from '../policy/grant.ts';
 import { dropGrants, readGrants } from './grants.ts';
 import { SEEN_MS, sayInstance } from './instances.ts';
@@ -25,6 +25,7 @@ const FINISH_MS = 4_000;
 
 if (parentPort === null) throw new Error('project-worker runs in a worker thread only');
 giveWay(KEEPS_UP);
+const giveBackMemory = memoryGiver();
 const port = parentPort;
 const data = workerData as WorkerData;
 
