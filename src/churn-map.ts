@@ -3,6 +3,7 @@
 // collection of the young, until a full one. So the tables are left behind every so often, with nothing that leads to the new ones.
 // Measured: of each tunnel a kilobyte got old, and the pauses of the collector were three times as long (docs/benchmarks.md).
 
+/** The tables are left after so many entries, and after so many times as many as are there: copying those costs little beside it. */
 const RENEW_AFTER = 128;
 const RENEW_SHARE = 4;
 

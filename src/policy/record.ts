@@ -172,7 +172,7 @@ export interface Recorder {
  * A recorder that says what it has written: the line of the audit log, secrets taken out, without the newline. Where the disk took
  * nothing and the request goes on all the same, the line has no place in the chain (no `prev`), and its `seq` is not its own.
  */
-export interface LineRecorder {
+export interface LineRecorder extends Recorder {
   decided(record: Decided): string;
   ended(record: Ended): string;
   note(record: Note): string;

@@ -1,6 +1,5 @@
 // The portable engine: Node's sockets. It turns a CONNECT that the http server has parsed into an Exchange, keeps the open
 // tunnels, and sweeps the idle ones. It decides nothing.
-
 import type { Buffer } from 'node:buffer';
 import type http from 'node:http';
 import net from 'node:net';

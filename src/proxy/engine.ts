@@ -1,7 +1,6 @@
 // The contract between the walk of a CONNECT (connect.ts) and whatever moves its bytes. An engine owns sockets, waits and
 // counters; it decides nothing: it is told which checked addresses to dial and which first message to demand.
 // One conformance suite runs over every engine (test/proxy/engine.test.ts).
-
 import type { Buffer } from 'node:buffer';
 import type http from 'node:http';
 import type net from 'node:net';

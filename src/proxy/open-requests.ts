@@ -1,7 +1,6 @@
 // Every request that was let through and has not ended: CONNECT, plain HTTP and upgrades alike. Registered in the turn that
 // writes the decided line (route.ts, step 7), removed with the ended one: what is in here is what a reload decides again, what a
 // drain waits for and what an operator may cut. One object a request, no closures: the road of a tunnel is paid by every client.
-
 import { ChurnMap } from '../churn-map.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Authority } from '../policy/authority.ts';

@@ -1,7 +1,6 @@
 // Where a connection waits for its first bytes. A plain CONNECT goes straight to its walk; everything else, whole or not, goes
 // on to the http server with not a byte consumed. Shared listeners and one sweep for all: a connection costs one small object.
 // Node's sockets and those that an engine has accepted by itself wait here side by side.
-
 import type { Buffer } from 'node:buffer';
 import net from 'node:net';
 import { ChurnMap } from '../churn-map.ts';
