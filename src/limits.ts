@@ -68,7 +68,7 @@ export const LIMIT_SPECS = {
   admin_connections_max: { default: 256, min: 8, max: 65_536, about: 'Connections of the admin listener; more are closed at once.' },
   admin_streams_max: { default: 16, min: 1, max: 1_000, about: 'Streams of events (`/v1/events`) at once; more is 503.' },
   admin_stream_bytes: { default: 1_048_576, min: 4_096, max: 67_108_864, about: 'Bytes that wait for one reader of events; what comes beyond is dropped for it, and it is told how much.' },
-  admin_events_max: { default: 4_096, min: 16, max: 1_000_000, about: 'Events that are kept for readers who come back; of older ones they are told that they are gone.' },
+  admin_events_max: { default: 4_096, min: 16, max: 1_000_000, about: 'Events that are kept for readers who come back, in a KiB each (fewer where their lines are longer); of older ones they are told that they are gone.' },
   admin_reports_max: { default: 8, min: 1, max: 100, about: 'Reports and suggestions of the admin listener that wait or run; more is 503.' },
   admin_report_timeout_ms: { default: 60_000, min: 1_000, max: 600_000, about: 'Time for one report or suggestion of the admin listener; then its thread is ended and 503 is answered.' },
   config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },

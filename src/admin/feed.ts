@@ -8,24 +8,26 @@ import type { Decided, Ended, Note } from '../policy/record.ts';
 import { globMatches } from '../policy/selector.ts';
 import type { Tap } from './record-counts.ts';
 
-type Kind = 'decided' | 'ended' | 'note';
-const KINDS: readonly Kind[] = ['decided', 'ended', 'note'];
-
 /** Room in the ring for each event that it may keep; of longer ones it keeps fewer. */
 const EVENT_BYTES = 1_024;
+const EVENT = ',"event":"';
 
 export class FeedEvent {
   readonly number: number;
-  readonly kind: Kind;
   /** A line of the audit log. */
   readonly #line: string;
   #record: Decided | Ended | Note | null;
 
-  constructor(number: number, kind: Kind, line: string, record: Decided | Ended | Note | null = null) {
+  constructor(number: number, line: string, record: Decided | Ended | Note | null = null) {
     this.number = number;
-    this.kind = kind;
     this.#line = line;
     this.#record = record;
+  }
+
+  get kind(): 'decided' | 'ended' | 'note' {
+    const at = this.#line.indexOf(EVENT) + EVENT.length;
+    for (const kind of ['decided', 'ended'] as const) if (this.#line.startsWith(`${kind}"`, at)) return kind;
+    return 'note';
   }
 
   get record(): Decided | Ended | Note {
@@ -37,7 +39,7 @@ export class FeedEvent {
   get text(): string {
     const line = this.#line;
     // What others wrote stands in the line with its quotes escaped, so the first and the last of these are ours.
-    const from = line.indexOf(',"event":"');
+    const from = line.indexOf(EVENT);
     const to = line.lastIndexOf(',"prev":"');
     return `${line.slice(0, line.indexOf(',"seq":'))}${line.slice(from, to < 0 ? -1 : to)}}`;
   }
@@ -59,7 +61,6 @@ export class Feed implements Tap {
   // By an event's number, modulo their length. Offsets count on and on; an event is there while none of its bytes is written over.
   readonly #starts: Float64Array;
   readonly #lengths: Uint32Array;
-  readonly #kinds: Uint8Array;
   readonly #watchers = new Set<(event: FeedEvent) => void>();
   readonly #meter: Meter;
   #number = 0;
@@ -74,13 +75,12 @@ export class Feed implements Tap {
     this.#bytes = Buffer.allocUnsafeSlow(admin_events_max * EVENT_BYTES);
     this.#starts = new Float64Array(admin_events_max);
     this.#lengths = new Uint32Array(admin_events_max);
-    this.#kinds = new Uint8Array(admin_events_max);
     this.#meter = options.meter;
   }
 
-  decided = (record: Decided, line: string): void => this.#add(0, line, record);
-  ended = (record: Ended, line: string): void => this.#add(1, line, record);
-  note = (record: Note, line: string): void => this.#add(2, line, record);
+  decided = (record: Decided, line: string): void => this.#add(line, record);
+  ended = (record: Ended, line: string): void => this.#add(line, record);
+  note = (record: Note, line: string): void => this.#add(line, record);
 
   /** Number of the last event; 0 before the first. */
   get last(): number {
@@ -117,14 +117,14 @@ export class Feed implements Tap {
     return () => void this.#watchers.delete(tell);
   }
 
-  #add(kind: number, line: string, record: Decided | Ended | Note): void {
-    this.#keep(++this.#number, kind, line);
+  #add(line: string, record: Decided | Ended | Note): void {
+    this.#keep(++this.#number, line);
     if (this.#watchers.size === 0) return;
-    const event = new FeedEvent(this.#number, KINDS[kind] as Kind, line, record);
+    const event = new FeedEvent(this.#number, line, record);
     for (const tell of this.#watchers) tell(event);
   }
 
-  #keep(number: number, kind: number, line: string): void {
+  #keep(number: number, line: string): void {
     const { length: room } = this.#bytes;
     const { length: places } = this.#starts;
     const { length } = line;
@@ -136,7 +136,6 @@ export class Feed implements Tap {
     const place = number % places;
     this.#starts[place] = start;
     this.#lengths[place] = length;
-    this.#kinds[place] = kind;
     this.#oldest = Math.max(this.#oldest, number - places + 1);
     while (this.#oldest <= number && (this.#starts[this.#oldest % places] as number) < this.#end - room) this.#oldest++;
   }
@@ -144,8 +143,7 @@ export class Feed implements Tap {
   #at(number: number): FeedEvent {
     const place = number % this.#starts.length;
     const from = (this.#starts[place] as number) % this.#bytes.length;
-    const line = this.#bytes.toString('latin1', from, from + (this.#lengths[place] as number));
-    return new FeedEvent(number, KINDS[this.#kinds[place] as number] as Kind, line);
+    return new FeedEvent(number, this.#bytes.toString('latin1', from, from + (this.#lengths[place] as number)));
   }
 }
 

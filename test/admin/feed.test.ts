@@ -41,7 +41,7 @@ const ended = (verdict: Ended['verdict']): FeedEvent => {
   const { addresses: _, ...facts } = record('a', verdict);
   const { outcome: __, nearest: ___, ...rest } = facts;
   const end: Ended = { ...rest, outcome: 'closed', bytes_up: 0, bytes_down: 0, duration_ms: 1 };
-  return new FeedEvent(1, 'ended', lineOf('ended', end));
+  return new FeedEvent(1, lineOf('ended', end));
 };
 
 describe('the feed', () => {
@@ -167,7 +167,7 @@ describe('the feed', () => {
     ],
     ['nobody', record('a'), { pipeline: 'web' }, false],
   ])('a filter takes or leaves %s', (_, decided, filter, takes) => {
-    const event = new FeedEvent(1, 'decided', lineOf('decided', decided));
+    const event = new FeedEvent(1, lineOf('decided', decided));
     expect(wanted(event, { ...ALL, ...filter })).toBe(takes);
   });
 });

@@ -1,21 +1,10 @@
 // What records add to the metrics, and that a policy with endless groups does not make endless series.
 import { describe, expect, it } from 'vitest';
 import { RecordCounts } from '../../src/admin/record-counts.ts';
-import { ANONYMOUS, type Decided } from '../../src/policy/record.ts';
+import type { Decided } from '../../src/policy/record.ts';
+import { decidedRecord } from '../support/records.ts';
 
-const decided = (group: string | null): Decided => ({
-  id: 'r',
-  identity: ANONYMOUS,
-  client: '127.0.0.1',
-  host: 'a.test',
-  port: 443,
-  method: 'CONNECT',
-  verdict: 'allow',
-  reason: 'allowed',
-  group,
-  rule: null,
-  policy: '',
-});
+const decided = (group: string | null): Decided => decidedRecord({ id: 'r', group });
 
 describe('the counts of records', () => {
   it('go by group, reason and verdict', () => {

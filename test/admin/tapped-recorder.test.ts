@@ -3,24 +3,11 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Feed } from '../../src/admin/feed.ts';
 import { TappedRecorder } from '../../src/admin/tapped-recorder.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
-import { ANONYMOUS, type Decided, type Ended } from '../../src/policy/record.ts';
 import { Disk, errorOf, ScratchLog } from '../support/audit.ts';
+import { decidedRecord, endedRecord } from '../support/records.ts';
 
-const facts = {
-  id: 'r1',
-  identity: ANONYMOUS,
-  client: '127.0.0.1',
-  host: 'a.test',
-  port: 443,
-  method: 'CONNECT',
-  verdict: 'allow',
-  reason: 'allowed',
-  group: null,
-  rule: 'r',
-  policy: 'sha256:0',
-} as const;
-const secret: Decided = {
-  ...facts,
+const allowed = decidedRecord({ id: 'r1' });
+const secret = decidedRecord({
   id: 'r2',
   host: null,
   port: null,
@@ -29,8 +16,8 @@ const secret: Decided = {
   outcome: 'target-malformed',
   target: 'https://ci:hunter2@a.test/x?sig=hunter2',
   user_agent: 'x Authorization: Bearer hunter2',
-};
-const ended: Ended = { ...facts, outcome: 'closed', bytes_up: 1, bytes_down: 2, duration_ms: 3 };
+});
+const ended = endedRecord({ id: 'r1' });
 
 let scratch: ScratchLog;
 beforeEach(() => {
@@ -56,7 +43,7 @@ const shown = (line: object): object => {
 describe('what watchers are told', () => {
   it('is what stands in the log, without secrets', () => {
     const { log, recorder, told, failures } = watched();
-    recorder.decided(facts);
+    recorder.decided(allowed);
     recorder.decided(secret);
     recorder.ended(ended);
     recorder.note({ event: 'mode', policy: 'p', detail: { by: 'https://ci:hunter2@b.test' } });
@@ -69,7 +56,7 @@ describe('what watchers are told', () => {
   it('of a full disk is the same of what goes on all the same, and nothing of what is refused', () => {
     const disk = new Disk();
     const dropping = watched({ calls: disk, whenFull: 'drop-and-mark' });
-    dropping.recorder.decided(facts);
+    dropping.recorder.decided(allowed);
     disk.full = true;
     dropping.recorder.decided(secret);
     dropping.recorder.ended(ended);
