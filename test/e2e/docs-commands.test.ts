@@ -239,7 +239,7 @@ describe.skipIf(!possible).concurrent('typed as they stand', () => {
     for (const one of mine.filter((each) => !before.includes(each))) await type(one);
     // What an upgrade has put in a proxy's place holds its standard output; the one before ends by itself.
     const isReplaced = reader.endSuccessor();
-    for (const proxy of reader.proxies) await end(proxy, isReplaced);
     expect(wrong.join('\n')).toBe('');
+    for (const proxy of reader.proxies) await end(proxy, isReplaced);
   });
 });

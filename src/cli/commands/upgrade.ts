@@ -1,18 +1,15 @@
 // `sallyport upgrade`: replaces the running proxy by a new process of the program as it is on disk now, without a refused
 // connection. The proxy is found by the lock of its audit log; how it went is read from that log, where it stands recorded.
-import { statSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { branchPaths } from '../../audit/branch.ts';
 import { type LockHolder, lockHolder } from '../../audit/lock.ts';
-import { parseLine } from '../../audit/parse.ts';
-import { readFileLines } from '../../audit/read.ts';
-import { type OperatorErrorCode, SallyportError } from '../../errors.ts';
-import type { NoteLine } from '../../policy/record.ts';
+import { SallyportError } from '../../errors.ts';
 import { EXIT } from '../args.ts';
 import type { Input } from '../input.ts';
 import { loadFor } from '../load.ts';
 import { readyLine } from '../ready-line.ts';
 import type { Ui, World } from '../ui.ts';
+import { UpgradeWatch } from '../upgrade-watch.ts';
 
 /** How often the log is looked at, and how much longer than the new process may take. */
 const LOOK_MS = 50;
@@ -22,7 +19,7 @@ export async function upgrade(input: Input, ui: Ui, world: World): Promise<numbe
   const { audit, limits } = loadFor(input, ui, world, { quiet: true }).settings;
   const { file } = audit;
   const holder = running(file);
-  const log = new Watch(file, holder.pid);
+  const log = new UpgradeWatch(file, holder.pid);
   try {
     process.kill(holder.pid, 'SIGUSR1');
   } catch (error) {
@@ -60,54 +57,4 @@ function running(file: string): LockHolder {
   if (holder === null) throw new SallyportError('proxy-not-found', `no proxy runs with the audit log ${file}`);
   if (holder.here) return holder;
   throw new SallyportError('proxy-not-found', `the proxy runs on host ${holder.host}: upgrade it there`);
-}
-
-/** What is said in the log from now on; a handover moves it to other files. */
-class Watch {
-  readonly #file: string;
-  readonly #pid: number;
-  readonly #from = new Map<number, number>();
-  #begun = false;
-  #done = false;
-  #started: NoteLine | null = null;
-
-  constructor(file: string, pid: number) {
-    this.#file = file;
-    this.#pid = pid;
-    for (const path of this.#paths()) {
-      const { ino, size } = statSync(path);
-      this.#from.set(ino, size);
-    }
-  }
-
-  /** @returns the `start` of the new process, once the old one has given way. @throws SallyportError where the upgrade was refused or failed */
-  look(): NoteLine | null {
-    for (const path of this.#paths()) {
-      const { ino } = statSync(path);
-      for (const raw of readFileLines(path, this.#from.get(ino) ?? 0)) {
-        const line = raw.state === 'whole' ? parseLine(raw.text) : null;
-        if (line === null) continue;
-        this.#from.set(ino, raw.end);
-        if (line.event === 'start' && line.detail['pid'] !== this.#pid) this.#started = line;
-        if (line.event === 'upgrade') this.#heed(line);
-      }
-    }
-    // A new process may die right after its first words: whether it was heard is for the old one to say.
-    return this.#done ? this.#started : null;
-  }
-
-  /** A refusal after our own beginning is the answer to somebody else. */
-  #heed({ detail }: NoteLine): void {
-    if (detail['result'] === 'begun') this.#begun = true;
-    else if (detail['result'] === 'done') this.#done = true;
-    else if (detail['result'] === 'failed' || !this.#begun)
-      throw new SallyportError(detail['code'] as OperatorErrorCode, String(detail['why']));
-  }
-
-  #paths(): string[] {
-    const branch = branchPaths(this.#file).at(-1)?.path;
-    return [this.#file, ...(branch === undefined ? [] : [branch])].filter((path) =>
-      statSync(path, { throwIfNoEntry: false }),
-    );
-  }
 }
