@@ -18,7 +18,8 @@ export class SmallDisk {
 
   /** Takes all the room but `left` bytes. */
   fill(left = 0): void {
-    const fd = fs.openSync(this.#filler, 'w');
+    // What it has it keeps: in a moment of room the proxy would write what it holds back, and begin a page that has some left.
+    const fd = fs.openSync(this.#filler, 'a');
     try {
       for (const piece of [Buffer.alloc(65_536), Buffer.alloc(4_096)]) while (written(fd, piece));
     } finally {
