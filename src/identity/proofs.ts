@@ -10,6 +10,7 @@ import type { RequestErrorCode } from '../errors.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Attributes, Identity } from '../policy/record.ts';
 import { Attempts } from './attempts.ts';
+import { Bindings, bindingDigest } from './bindings.ts';
 import { type Client, type Identified, identifyClaim, knownClaim } from './identify.ts';
 import { type Lease, type LeaseBegun, type LeaseChange, Leases } from './leases.ts';
 import { type BasicCredentials, parseBasic } from './proxy-authorization.ts';
@@ -20,7 +21,7 @@ import { Users } from './users.ts';
 export interface SharedProofs {
   /** Digests are the same in all of them. */
   readonly key: string;
-  /** The first address that used these credentials, which is this one where nobody did. */
+  /** The first address that used this token, which is this one where nobody did. */
   bind(digest: string, address: string, untilMs: number): Promise<string>;
   /** Takes one attempt of this address; false where none is left. */
   attempt(address: string): Promise<boolean>;
@@ -56,7 +57,8 @@ export type Verified =
 type Checked =
   | {
       readonly ok: true;
-      readonly proof: Proof /** Whose it is already, by another process. */;
+      readonly proof: Proof;
+      /** The one address that may use it. */
       readonly source?: string;
     }
   | { readonly ok: false; readonly code: RequestErrorCode };
@@ -89,6 +91,7 @@ export class Proofs {
   readonly #wrong: LRUCache<string, number>;
   readonly #pending = new Map<string, Promise<Checked>>();
   readonly #attempts: Attempts;
+  readonly #bindings: Bindings;
   readonly #tokens: Tokens;
   /** Jobs by address, for who sends no credentials. */
   readonly leases: Leases;
@@ -105,6 +108,7 @@ export class Proofs {
     this.#held = boundedCache(limits.credentials_cached_max);
     this.#wrong = boundedCache(limits.credentials_cached_max);
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
+    this.#bindings = new Bindings(limits.credentials_cached_max);
     this.#tokens = new Tokens(options);
     this.leases = new Leases({ limits, meter, now });
   }
@@ -150,7 +154,11 @@ export class Proofs {
     const credentials = parseBasic(header);
     if (!credentials) return { ok: false, code: 'credentials-malformed' };
     if (credentials.password === '') return identifyClaim(client, header, credentials.username);
-    return this.#verify(client, digest, credentials);
+    // However it is spelled (case, blanks, padding), it is one entry: what is known in one spelling is known in all.
+    const plain = headerOf(credentials);
+    if (plain === header) return this.#verify(client, digest, credentials);
+    const plainDigest = this.#digest(plain);
+    return this.#known(client, plainDigest) ?? this.#verify(client, plainDigest, credentials);
   }
 
   /** Whether tokens of jobs are taken. */
@@ -160,8 +168,9 @@ export class Proofs {
 
   /** A job by its token alone, as if it had come in the proxy URL: what is known there is known here. Never rejects. */
   async job(client: Client, token: string): Promise<Verified> {
-    const digest = this.#digest(headerOf(token));
-    return this.#known(client, digest) ?? this.#verify(client, digest, { username: TOKEN_USER, password: token });
+    const credentials = { username: TOKEN_USER, password: token };
+    const digest = this.#digest(headerOf(credentials));
+    return this.#known(client, digest) ?? this.#verify(client, digest, credentials);
   }
 
   #digest(header: string): string {
@@ -197,7 +206,7 @@ export class Proofs {
       const refused = this.#mayBegin(client.address, isToken);
       if (refused !== null) return { ok: false, code: refused };
       const check = isToken
-        ? this.#token(client.address, digest, credentials.password)
+        ? this.#token(client.address, credentials.password)
         : this.#password(client.address, digest, credentials);
       pending = check.finally(() => this.#pending.delete(digest));
       this.#pending.set(digest, pending);
@@ -219,11 +228,17 @@ export class Proofs {
     return 'attempts-exceeded';
   }
 
-  async #token(address: string, digest: string, token: string): Promise<Checked> {
+  async #token(address: string, token: string): Promise<Checked> {
     const checked = await this.#tokens.verify(token, this.#now());
-    if (!checked.ok || this.#shared === null || !this.#tokens.bindSource) return checked;
+    if (!checked.ok || !this.#tokens.bindSource) return checked;
+    const digest = bindingDigest(this.#key, token);
+    const { untilMs } = checked.proof;
     try {
-      return { ...checked, source: await this.#shared.bind(digest, address, checked.proof.untilMs) };
+      const source =
+        this.#shared === null
+          ? this.#bindings.bind(digest, address, untilMs, this.#now())
+          : await this.#shared.bind(digest, address, untilMs);
+      return { ...checked, source };
     } catch {
       return { ok: false, code: 'credentials-busy' };
     }
@@ -254,7 +269,7 @@ export class Proofs {
     const { proof } = checked;
     // Who waited for the same verification finds it held, and perhaps bound to another address, already.
     if (this.#held.get(digest)?.proof !== proof) {
-      const source = checked.source ?? (proof.kind === 'job' && this.#tokens.bindSource ? client.address : null);
+      const source = checked.source ?? null;
       const answer: Verified = { ok: true, proof, identity: merged(proof, client.identity) };
       this.#held.set(digest, { proof, source, base: client.identity, answer });
     }
@@ -267,9 +282,9 @@ export class Proofs {
   }
 }
 
-/** The header that a proxy URL with this token gives. */
-function headerOf(token: string): string {
-  return `Basic ${Buffer.from(`${TOKEN_USER}:${token}`).toString('base64')}`;
+/** The header that a proxy URL with these credentials gives. */
+function headerOf({ username, password }: BasicCredentials): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
 /** What the address proves stays proven, save where the credentials say it better. */

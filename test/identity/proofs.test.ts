@@ -236,6 +236,32 @@ describe('a token of a job', () => {
     expect(await proofs.job(known, await token())).toMatchObject({ ok: true, proof: { kind: 'job' } });
   });
 
+  it('belongs to it however the header or the signature is spelled, and after its entry was dropped for others', async () => {
+    const { proofs } = start({}, { credentials_cached_max: 64 });
+    const plain = await token();
+    const header = basic(`buildkite:${plain}`);
+    expect(await proofs.identify(known, header)).toMatchObject({ ok: true });
+    // The last digit of a 2,048 bit signature has four bits that nobody reads.
+    const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+    const last = DIGITS.indexOf(plain.at(-1) ?? '');
+    const spelled = `${plain.slice(0, -1)}${DIGITS[last ^ 1]}`;
+    const headers = [
+      header.replace('Basic', 'basic'),
+      header.replace(' ', '   '),
+      `${header} `,
+      header.replace(/=*$/, ''),
+      basic(`buildkite:${spelled}`),
+    ];
+    for (const other of headers)
+      expect(await proofs.identify(stranger, other), other.slice(0, 12)).toEqual(refused('token-source'));
+    for (const other of headers) expect(await proofs.identify(known, other)).toMatchObject({ ok: true });
+    // As many spellings as the cache has entries, all from who may use it, leave others' entries where they are.
+    const mine = await token({ claims: { job_id: '0188a5c8-0000-4000-8000-00000000eeee' } });
+    for (let blanks = 2; blanks < 70; blanks++)
+      await proofs.identify(stranger, basic(`buildkite:${mine}`).replace(' ', ' '.repeat(blanks)));
+    expect(proofs.identify(known, header)).toMatchObject({ ok: true });
+  });
+
   it('may be used from anywhere with bind_source: false', async () => {
     const { proofs } = start({ bindSource: false });
     const header = basic(`buildkite:${await token()}`);

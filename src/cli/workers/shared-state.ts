@@ -1,8 +1,7 @@
 // What all workers must know together, kept by the primary: the leases of jobs, whose token it is, and how often passwords were tried. A
 // connection may land on any worker, so a lease that is answered for counts in all of them. Leases change in one order for all.
-import type { LRUCache } from 'lru-cache';
-import { boundedCache } from '../../bounded-cache.ts';
 import { Attempts } from '../../identity/attempts.ts';
+import { Bindings } from '../../identity/bindings.ts';
 import { type Lease, type LeaseChange, Leases } from '../../identity/leases.ts';
 import type { Limits, Meter } from '../../limits.ts';
 import type { Member } from './crew.ts';
@@ -31,7 +30,7 @@ export class SharedState {
   readonly #parts: Parts;
   readonly leases: Leases;
   readonly #attempts: Attempts;
-  readonly #bound: LRUCache<string, string>;
+  readonly #bindings: Bindings;
   readonly #pending = new Map<number, Pending>();
   #changes = 0;
 
@@ -40,7 +39,7 @@ export class SharedState {
     this.#parts = parts;
     this.leases = new Leases({ limits, meter, now: Date.now });
     this.#attempts = new Attempts(limits.password_attempts_per_min, limits.clients_tracked_max);
-    this.#bound = boundedCache(limits.credentials_cached_max);
+    this.#bindings = new Bindings(limits.credentials_cached_max);
   }
 
   /** Leases of the proxy before this one; each worker leaves out those that its policy does not know. */
@@ -53,7 +52,7 @@ export class SharedState {
     if (question.about === 'lease') return this.#change(worker, id, question.change);
     const value =
       question.about === 'bind'
-        ? this.#bind(question.digest, question.address, question.untilMs)
+        ? this.#bindings.bind(question.digest, question.address, question.untilMs, Date.now())
         : this.#attempts.take(question.address, Date.now());
     this.#parts.tell(worker, { type: 'answer', id, value });
   }
@@ -103,14 +102,5 @@ export class SharedState {
   #forget(number: number, { timer }: Pending): void {
     clearTimeout(timer);
     this.#pending.delete(number);
-  }
-
-  #bind(digest: string, address: string, untilMs: number): string {
-    const known = this.#bound.get(digest);
-    if (known !== undefined) return known;
-    const ttl = untilMs - Date.now();
-    // What has ended is refused for that, whoever brings it.
-    if (ttl > 0) this.#bound.set(digest, address, { ttl });
-    return address;
   }
 }
