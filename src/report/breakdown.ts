@@ -3,7 +3,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
 import type { Dimension } from './dimension.ts';
-import { conditions, END_SUMS, type EndSums, endSums, type Filter, type PipelineRow, type Raw } from './query.ts';
+import { among, conditions, END_SUMS, type EndSums, endSums, type Filter, type Raw } from './query.ts';
 
 export interface BreakdownRow extends EndSums {
   /** '' where none is known, and by agent and client. */
@@ -74,37 +74,24 @@ export interface Traffic {
   readonly unattributed: EndSums;
 }
 
-/** @param isAgents by id of the target */
-export async function readTraffic(
-  store: Store,
-  filter: Filter,
-  pipelines: readonly PipelineRow[],
-  isAgents: (target: number) => boolean,
-): Promise<Traffic> {
+/** @param agents ids of the targets that agents need */
+export async function readTraffic(store: Store, filter: Filter, agents: readonly number[]): Promise<Traffic> {
   const where = await conditions(store, filter);
-  const { rows } = await sql<Raw<EndSums> & { target_id: number }>`
-    SELECT target_id, ${END_SUMS} FROM usage
-    WHERE pipeline_id IN (SELECT id FROM pipeline WHERE name = '') AND ${where}
-    GROUP BY target_id`.execute(store.db);
-  const [agents, unattributed]: [EndSums[], EndSums[]] = [[], []];
-  for (const row of rows) (isAgents(row.target_id) ? agents : unattributed).push(endSums(row));
-  const jobs = pipelines.filter(({ pipeline }) => pipeline !== '');
-  return { jobs: total(jobs), agents: total(agents), unattributed: total(unattributed) };
+  const { rows } = await sql<Raw<EndSums> & { whose: string }>`
+    SELECT CASE WHEN pipeline_id NOT IN (SELECT id FROM pipeline WHERE name = '') THEN 'jobs'
+      WHEN ${among(store, 'target_id', agents)} THEN 'agents' ELSE 'unattributed' END AS whose, ${END_SUMS}
+    FROM usage WHERE ${where} GROUP BY 1`.execute(store.db);
+  const of = (name: keyof Traffic): EndSums => endSums(rows.find(({ whose }) => whose === name) ?? NOTHING);
+  return { jobs: of('jobs'), agents: of('agents'), unattributed: of('unattributed') };
 }
 
-function total(list: readonly EndSums[]): EndSums {
-  const sum = (key: 'tunnels' | 'denied' | 'would_deny' | 'failed' | 'bytes_up' | 'bytes_down'): number =>
-    list.reduce((all, row) => all + row[key], 0);
-  // RFC 3339 in UTC with three decimals: the order of texts is the order of times.
-  const times = (key: 'first_seen' | 'last_seen'): string[] => list.flatMap((row) => row[key] ?? []).sort();
-  return {
-    tunnels: sum('tunnels'),
-    denied: sum('denied'),
-    would_deny: sum('would_deny'),
-    failed: sum('failed'),
-    bytes_up: sum('bytes_up'),
-    bytes_down: sum('bytes_down'),
-    first_seen: times('first_seen')[0] ?? null,
-    last_seen: times('last_seen').at(-1) ?? null,
-  };
-}
+const NOTHING: Raw<EndSums> = {
+  tunnels: 0,
+  denied: 0,
+  would_deny: 0,
+  failed: 0,
+  bytes_up: 0,
+  bytes_down: 0,
+  first_seen: null,
+  last_seen: null,
+};

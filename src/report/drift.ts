@@ -1,7 +1,7 @@
 // What is new: hosts that were asked for in the window and not in the one of the same length before it.
 import { sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
-import { conditions, type Facts, type Filter, type TargetRow, wholeHours } from './query.ts';
+import { among, conditions, type Facts, type Filter, type TargetRow, wholeHours } from './query.ts';
 import { endOf, Sums } from './sums.ts';
 import type { ReportView } from './view.ts';
 
@@ -17,7 +17,7 @@ export interface DriftRow {
   readonly failed: number;
   readonly first_seen: string;
   readonly last_seen: string;
-  /** Of the first DRIFT_WHO_MAX rows. */
+  /** Of the first DRIFT_WHO_MAX rows, DRIFT_PIPELINES_MAX of each. */
   readonly pipelines: readonly string[];
 }
 
@@ -31,6 +31,7 @@ export interface Drift {
 
 export const DRIFT_MAX = 1_000;
 const DRIFT_WHO_MAX = 200;
+export const DRIFT_PIPELINES_MAX = 100;
 const HOUR_MS = 3_600_000;
 
 export async function readDrift(
@@ -46,7 +47,7 @@ export async function readDrift(
   const recorded = firstRecord === null || firstRecord > to ? null : Math.max(from, firstRecord);
   const previous = { from: iso(from), to: iso(to), recorded_from: recorded === null ? null : iso(recorded) };
   if (recorded === null) return { previous, hosts: [], hosts_total: 0 };
-  const known = await readTargetIds(store, { ...filter, from, to });
+  const known = await readAsked(store, { ...filter, from, to }, [...new Set(rows.map((row) => row.target_id))]);
   const fresh = new Map<number, { row: TargetRow; sums: Sums }>();
   for (const row of rows) {
     if (row.host === '' || row.port === 0 || known.has(row.target_id) || view.isExpected(row.host)) continue;
@@ -87,11 +88,11 @@ export async function readDrift(
 
 const weight = (sums: Sums): number => sums.tunnels + sums.denied + sums.failed + sums.challenged;
 
-async function readTargetIds(store: Store, filter: Filter): Promise<Set<number>> {
+/** Those of the targets that were asked for in a window. */
+async function readAsked(store: Store, filter: Filter, targets: readonly number[]): Promise<Set<number>> {
   const where = await conditions(store, filter);
-  const { rows } = await sql<{ target_id: number }>`SELECT DISTINCT target_id FROM usage WHERE ${where}`.execute(
-    store.db,
-  );
+  const { rows } = await sql<{ target_id: number }>`
+    SELECT DISTINCT target_id FROM usage WHERE ${among(store, 'target_id', targets)} AND ${where}`.execute(store.db);
   return new Set(rows.map((row) => Number(row.target_id)));
 }
 
@@ -104,10 +105,12 @@ async function readPipelinesOf(
   if (targets.length === 0) return found;
   const where = await conditions(store, filter);
   const { rows } = await sql<{ target_id: number; name: string }>`
-    SELECT DISTINCT s.target_id, p.name
-    FROM (SELECT DISTINCT target_id, pipeline_id FROM usage WHERE target_id IN (${sql.join(targets)}) AND ${where}) AS s
-      JOIN pipeline AS p ON p.id = s.pipeline_id
-    WHERE p.name <> '' ORDER BY p.name`.execute(store.db);
+    SELECT target_id, name FROM (
+      SELECT s.target_id, p.name, row_number() OVER (PARTITION BY s.target_id ORDER BY min(p.claimed), p.name) AS place
+      FROM (SELECT DISTINCT target_id, pipeline_id FROM usage WHERE ${among(store, 'target_id', targets)} AND ${where}) AS s
+        JOIN pipeline AS p ON p.id = s.pipeline_id
+      WHERE p.name <> '' GROUP BY s.target_id, p.name
+    ) AS x WHERE place <= ${DRIFT_PIPELINES_MAX} ORDER BY name`.execute(store.db);
   for (const { target_id, name } of rows) {
     const list = found.get(target_id);
     if (list === undefined) found.set(target_id, [name]);

@@ -12,6 +12,8 @@ const HOUR_MS = 3_600_000;
 
 /** Sums of one host, rule and kind of end are at most this many rows; the largest are kept, the rest counts in the totals. */
 export const ROWS_MAX = 200_000;
+/** Anybody may claim to be a pipeline, and another one with each request. */
+export const PIPELINES_MAX = 1_000;
 /** Actors looked at behind one refused host. */
 const ACTORS_MAX = 100;
 const CHUNK = 500;
@@ -181,31 +183,51 @@ export function endSums(row: Raw<EndSums>): EndSums {
   };
 }
 
-/** What each pipeline did; rows without a pipeline have the name ''. Those who did most come first. */
-export async function readPipelines(store: Store, filter: Filter): Promise<PipelineRow[]> {
+/** A condition on ids, of which there may be more than a statement has parameters. */
+export function among(store: Store, column: string, ids: readonly number[]): RawBuilder<unknown> {
+  const name = sql.ref(column);
+  return store.kind === 'sqlite'
+    ? sql`${name} IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
+    : sql`${name} = ANY(${ids}::bigint[])`;
+}
+
+/**
+ * What each pipeline did; rows without a pipeline have the name ''. Those who did most come first; where there are more than
+ * PIPELINES_MAX, claimed ones are left out first.
+ */
+export async function readPipelines(store: Store, filter: Filter): Promise<{ rows: PipelineRow[]; total: number }> {
   const where = await conditions(store, filter);
-  const { rows } = await sql<Raw<EndSums> & { id: number; pipeline: string; claimed: number; hosts: number }>`
-    SELECT p.id, p.name AS pipeline, p.claimed, s.*
+  const { rows } = await sql<
+    Raw<EndSums> & { id: number; pipeline: string; claimed: number; hosts: number; total: number }
+  >`
+    SELECT p.id, p.name AS pipeline, p.claimed, s.*, count(*) OVER () AS total
     FROM (
       SELECT pipeline_id, count(DISTINCT target_id) AS hosts, ${END_SUMS}
       FROM usage WHERE ${where}
       GROUP BY pipeline_id
     ) AS s JOIN pipeline AS p ON p.id = s.pipeline_id
-    ORDER BY s.tunnels + s.denied DESC, p.name`.execute(store.db);
-  const jobs = await readJobs(store, filter);
-  return rows.map((row) => ({
+    ORDER BY p.claimed, s.tunnels + s.denied DESC, p.name LIMIT ${PIPELINES_MAX}`.execute(store.db);
+  const jobs = await readJobs(
+    store,
+    filter,
+    rows.map(({ id }) => id),
+  );
+  const found = rows.map((row) => ({
     pipeline: row.pipeline,
     claimed: Number(row.claimed) === 1,
     jobs: jobs.get(row.id) ?? 0,
     hosts: Number(row.hosts),
     ...endSums(row),
   }));
+  const weight = ({ tunnels, denied }: PipelineRow): number => tunnels + denied;
+  found.sort((a, b) => weight(b) - weight(a) || (a.pipeline < b.pipeline ? -1 : a.pipeline > b.pipeline ? 1 : 0));
+  return { rows: found, total: Number(rows[0]?.total ?? 0) };
 }
 
-/** Different jobs of each pipeline in the window. */
-async function readJobs(store: Store, filter: Filter): Promise<Map<number, number>> {
+/** Different jobs of each of these pipelines in the window. */
+async function readJobs(store: Store, filter: Filter, pipelines: readonly number[]): Promise<Map<number, number>> {
   const [first, last] = await hoursOf(store, filter);
-  const who = [sql`a.job <> ''`];
+  const who = [sql`a.job <> ''`, among(store, 'p.id', pipelines)];
   if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
   if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
   const { rows } = await sql<{ id: number; jobs: number }>`

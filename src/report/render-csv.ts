@@ -49,35 +49,40 @@ type CsvRow = Partial<Record<(typeof CSV_HEAD)[number], string | number | null>>
 /** RFC 4180 with CR LF; one row for each host of a section. The window stands in each row: a file of rows has no other place. */
 export function renderCsv(report: Report): string {
   const window = { window_from: report.window.from, window_to: report.window.to };
-  const rows: CsvRow[] = [];
-  for (const [section, list] of [
-    ['denied', report.denied],
-    ['would-deny', report.would_deny],
-    ['expected-denied', report.expected_denied],
-  ] as const) {
-    rows.push(...list.map((row) => deniedCells(section, row)));
-  }
-  rows.push(...report.denied_paths.map(deniedPathCells), ...report.paths.map(pathCells));
-  rows.push(...report.direct.rows.map(directCells));
-  rows.push(
-    ...report.required.map((row) => ({
-      section: 'required',
-      group: row.group,
-      enabled: 'true',
-      ...hostCells(row),
-      agent_versions: row.agent_versions,
-      notes: row.notes.join(' '),
-    })),
+  const refused = (
+    [
+      ['denied', report.denied],
+      ['would-deny', report.would_deny],
+      ['expected-denied', report.expected_denied],
+    ] as const
+  ).flatMap(([section, list]) => list.map((row) => deniedCells(section, row)));
+  const required = report.required.map((row) => ({
+    section: 'required',
+    group: row.group,
+    enabled: 'true',
+    ...hostCells(row),
+    agent_versions: row.agent_versions,
+    notes: row.notes.join(' '),
+  }));
+  const optional = report.optional.flatMap(({ group, enabled, hosts }) =>
+    hosts.map((row) => ({ section: 'optional', group, enabled: String(enabled), ...hostCells(row) })),
   );
-  for (const { group, enabled, hosts } of report.optional) {
-    rows.push(...hosts.map((row) => ({ section: 'optional', group, enabled: String(enabled), ...hostCells(row) })));
-  }
-  rows.push(...report.other.map((row) => ({ section: 'other', group: row.counted_in, ...hostCells(row) })));
-  rows.push(...whoRows(report));
+  // Joined as lists: a call has room for some tens of thousands of arguments, and a report may have more rows.
+  const rows: CsvRow[] = refused.concat(
+    report.denied_paths.map(deniedPathCells),
+    report.paths.map(pathCells),
+    report.direct.rows.map(directCells),
+    required,
+    optional,
+    report.other.map((row) => ({ section: 'other', group: row.counted_in, ...hostCells(row) })),
+    whoRows(report),
+  );
   const line = (cells: readonly (string | number | null)[]): string => `${cells.map(csvCell).join(',')}\r\n`;
-  return (
-    line(CSV_HEAD) + rows.map((row) => line(CSV_HEAD.map((name) => ({ ...row, ...window })[name] ?? null))).join('')
-  );
+  const cells = (row: CsvRow): string => {
+    const all: CsvRow = { ...row, ...window };
+    return line(CSV_HEAD.map((name) => all[name] ?? null));
+  };
+  return line(CSV_HEAD) + rows.map(cells).join('');
 }
 
 function deniedPathCells({ would_deny: observed, requests, nearest, ...row }: DeniedPath): CsvRow {

@@ -138,7 +138,9 @@ export interface Report extends Paths {
   readonly would_deny: readonly DeniedRow[];
   readonly would_deny_total: number;
   readonly expected_denied: readonly DeniedRow[];
+  /** At most PIPELINES_MAX of pipelines_total. */
   readonly pipelines: readonly PipelineRow[];
+  readonly pipelines_total: number;
   readonly traffic: Traffic;
   readonly drift: Drift;
   /** Attempts past the proxy, as far as logs of the network were imported. */
@@ -213,8 +215,9 @@ export async function buildReport(
     ...rows.finish(),
     ...refused,
     ...(await readPaths(store, filter)),
-    pipelines,
-    traffic: await readTraffic(store, filter, pipelines, (target) => agents.has(target)),
+    pipelines: pipelines.rows,
+    pipelines_total: pipelines.total,
+    traffic: await readTraffic(store, filter, [...agents]),
     drift: await readDrift(store, view, filter, targets, facts),
     direct: await readDirect(store, filter),
     grants: await readGrantRows(store, filter),

@@ -90,7 +90,7 @@ export class Rows {
       known.add(group.id);
       const rows = byGroup.get(group.id) ?? [];
       if (group.need === 'required') {
-        required.push(...rows.map((row) => requiredRow(group, hostRow(row))));
+        for (const row of rows) required.push(requiredRow(group, hostRow(row)));
         continue;
       }
       const touched = rows.some(({ sums }) => sums.last > Number.NEGATIVE_INFINITY);

@@ -288,7 +288,7 @@ function pipelines(report: Report): Section {
       ],
       tone: 'plain',
     })),
-    total: report.pipelines.length,
+    total: report.pipelines_total,
     notes: [],
   };
 }

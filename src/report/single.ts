@@ -1,7 +1,7 @@
 // Hosts that one pipeline alone was let through to: nobody else would miss them, and they need not be allowed for everybody.
 import { sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
-import { conditions, type Filter, type TargetRow } from './query.ts';
+import { among, conditions, type Filter, type TargetRow } from './query.ts';
 
 export interface SingleRow {
   readonly pipeline: string;
@@ -44,11 +44,13 @@ export async function readSingle(
       known.last = Math.max(known.last, last);
     }
   }
-  const shared = filter.pipeline === null ? new Set<number>() : await readShared(store, filter);
-  const names = await readNames(store);
-  const rows = [...found.values()].flatMap(({ row, low, high, requests, last }): SingleRow[] => {
+  const alone = [...found.values()].filter(({ low, high }) => low === high);
+  const targetIds = alone.map(({ row }) => row.target_id);
+  const shared = filter.pipeline === null ? new Set<number>() : await readShared(store, filter, targetIds);
+  const names = await readNames(store, [...new Set(alone.map(({ low }) => low))]);
+  const rows = alone.flatMap(({ row, low, requests, last }): SingleRow[] => {
     const pipeline = names.get(low) ?? '';
-    if (low !== high || pipeline === '' || shared.has(row.target_id)) return [];
+    if (pipeline === '' || shared.has(row.target_id)) return [];
     return [{ pipeline, host: row.host, port: row.port, requests, last_seen: new Date(last).toISOString() }];
   });
   rows.sort((a, b) => compare(a.pipeline, b.pipeline) || b.requests - a.requests || compare(a.host, b.host));
@@ -57,16 +59,17 @@ export async function readSingle(
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Targets that more than one pipeline was let through to, whatever pipeline the filter names. */
-async function readShared(store: Store, filter: Filter): Promise<Set<number>> {
+/** Those of the targets that more than one pipeline was let through to, whatever pipeline the filter names. */
+async function readShared(store: Store, filter: Filter, targets: readonly number[]): Promise<Set<number>> {
   const where = await conditions(store, { ...filter, pipeline: null });
   const { rows } = await sql<{ target_id: number }>`
-    SELECT target_id FROM usage WHERE verdict <> 'deny' AND ${where}
+    SELECT target_id FROM usage WHERE verdict <> 'deny' AND ${among(store, 'target_id', targets)} AND ${where}
     GROUP BY target_id HAVING min(pipeline_id) <> max(pipeline_id)`.execute(store.db);
   return new Set(rows.map(({ target_id }) => target_id));
 }
 
-async function readNames(store: Store): Promise<Map<number, string>> {
-  const rows = await store.db.selectFrom('pipeline').select(['id', 'name']).execute();
+async function readNames(store: Store, ids: readonly number[]): Promise<Map<number, string>> {
+  const { rows } = await sql<{ id: number; name: string }>`
+    SELECT id, name FROM pipeline WHERE ${among(store, 'id', ids)}`.execute(store.db);
   return new Map(rows.map(({ id, name }) => [id, name]));
 }

@@ -49,18 +49,21 @@ export function unifiedDiff(before: string, edits: readonly Edit[], name: string
     const hunk = placed.slice(at, next);
     const first = Math.max(0, (hunk[0]?.from ?? 0) - CONTEXT);
     const last = Math.min(lines.length, (hunk.at(-1)?.to ?? 0) + CONTEXT);
-    const body: string[] = [];
+    let body: string[] = [];
     let here = first;
     let more = 0;
     for (const { from, to, added } of hunk) {
-      body.push(...lines.slice(here, from).map((each) => shown(' ', each)));
-      body.push(...lines.slice(from, to).map((each) => shown('-', each)), ...added.map((each) => shown('+', each)));
+      body = body.concat(
+        lines.slice(here, from).map((each) => shown(' ', each)),
+        lines.slice(from, to).map((each) => shown('-', each)),
+        added.map((each) => shown('+', each)),
+      );
       here = to;
       more += added.length - (to - from);
     }
-    body.push(...lines.slice(here, last).map((each) => shown(' ', each)));
+    body = body.concat(lines.slice(here, last).map((each) => shown(' ', each)));
     const count = last - first;
-    text.push(`@@ -${range(first, count)} +${range(first + shift, count + more)} @@\n`, ...body);
+    text.push(`@@ -${range(first, count)} +${range(first + shift, count + more)} @@\n`, body.join(''));
     shift += more;
     at = next;
   }

@@ -9,17 +9,20 @@ import { LineWriter } from '../../src/audit/line.ts';
 import { loadConfigHere } from '../../src/config/load-here.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
+import { DRIFT_PIPELINES_MAX } from '../../src/report/drift.ts';
+import { PIPELINES_MAX } from '../../src/report/query.ts';
 import { renderCsv } from '../../src/report/render-csv.ts';
 import { renderHtml } from '../../src/report/render-html.ts';
 import { renderMarkdown } from '../../src/report/render-markdown.ts';
 import { renderTable } from '../../src/report/render-table.ts';
 import { buildSuggestion } from '../../src/report/suggestion.ts';
+import { unifiedDiff } from '../../src/report/text-edits.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { openStore } from '../../src/usage/store.ts';
 import { decidedRecord } from '../support/records.ts';
 import { tempDir } from '../support/temp.ts';
 import { parseCsv } from './csv.ts';
-import { appendEvents, type Event, optional, reportOf, START, writeHistory } from './history.ts';
+import { appendEvents, claimed, type Event, optional, reportOf, START, writeHistory } from './history.ts';
 
 const LIMITS = { ...DEFAULT_LIMITS, usage_names_per_hour: 100 };
 const POLICY = { allow: [{ group: 'buildkite-agent' }, { group: 'amazon-s3' }, '*.acme.example', 'ok.example'] };
@@ -164,5 +167,60 @@ describe('a flood of names', () => {
       expect((await store.db.selectFrom(table).selectAll().execute()).length).toBeLessThanOrEqual(101);
     await projector.close();
     await store.close();
+  });
+});
+
+describe('a flood of claimed pipelines', () => {
+  const HOUR = 80;
+  const over = 5;
+  const flood = Array.from(
+    { length: PIPELINES_MAX + over },
+    (_, n): Event => ({
+      host: 'new.example',
+      verdict: 'deny',
+      hour: HOUR,
+      identity: claimed(`flood-${n}`, 'j'),
+      times: 2,
+    }),
+  );
+  const proven: Event = {
+    host: 'new.example',
+    rule: 'x:3',
+    hour: HOUR,
+    identity: { kind: 'job', attributes: { pipeline: 'web', job: 'j1' }, claimed: {} },
+  };
+  const found = () =>
+    reportOf(writeHistory(POLICY, [{ host: 'ok.example' }, ...flood, proven]), {
+      from: START + 72 * 3_600_000,
+      to: START + 144 * 3_600_000,
+    });
+
+  it('pushes no proven pipeline out of the report, which says how many there are, and counts all', async () => {
+    const report = await found();
+    expect(report.pipelines).toHaveLength(PIPELINES_MAX);
+    expect(report.pipelines_total).toBe(PIPELINES_MAX + over + 1);
+    expect(report.pipelines.at(-1)).toMatchObject({ pipeline: 'web', claimed: false, jobs: 1, tunnels: 1 });
+    expect(report.traffic.jobs).toMatchObject({ denied: 2 * flood.length, tunnels: 1 });
+    expect(renderMarkdown(report)).toContain(`${PIPELINES_MAX + over + 1 - 200} more are in the JSON format`);
+    const [fresh] = report.drift.hosts;
+    expect(fresh?.pipelines).toHaveLength(DRIFT_PIPELINES_MAX);
+    expect(fresh?.pipelines).toContain('web');
+  });
+});
+
+describe('more rows than a call has room for arguments', () => {
+  const MANY = 150_000;
+
+  it('are rows of the CSV', async () => {
+    const report = await reportOf(writeHistory(POLICY, [{ host: 'ok.example' }]));
+    const [row] = report.other;
+    if (row === undefined) throw new Error('no row');
+    const text = renderCsv({ ...report, other: Array.from({ length: MANY }, () => row) });
+    expect(text.split('\r\n').filter((line) => line.startsWith('other,'))).toHaveLength(MANY);
+  });
+
+  it('are lines of a diff', () => {
+    const diff = unifiedDiff('allow:\n', [{ at: 7, remove: 0, text: '  - h.example\n'.repeat(MANY) }], 'policy.yaml');
+    expect(diff.split('\n').filter((line) => line === '+  - h.example')).toHaveLength(MANY);
   });
 });
