@@ -18,7 +18,9 @@ const given = process.argv.slice(2);
 const tests =
   given.length > 0
     ? given
-    : ['engine', 'engine-ends', 'short-forward', 'forward-origin'].map((name) => `test/proxy/${name}.test.ts`);
+    : ['engine', 'engine-ends', 'short-forward', 'forward-origin', 'conveyed', 'pieces'].map(
+        (name) => `test/proxy/${name}.test.ts`,
+      );
 const builder = join(import.meta.dirname, 'build-native.mjs');
 let status = run(process.execPath, [builder, '--sanitize', 'address,undefined', '--out', built]);
 if (status === 0) {

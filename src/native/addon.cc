@@ -123,9 +123,10 @@ napi_value Unlisten(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** collect(client, kept) */
 napi_value Collect(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.Return(call.engine != nullptr && call.engine->Collect(call.Uint(0)));
+  return call.Return(call.engine != nullptr && call.engine->Collect(call.Uint(0), call.Bool(1)));
 }
 
 napi_value Release(napi_env env, napi_callback_info info) {

@@ -321,31 +321,33 @@ bool Engine::AcceptWithoutDescriptors(Side* listener) {
   return fd >= 0;
 }
 
-bool Engine::Collect(uint32_t client) {
+bool Engine::Collect(uint32_t client, bool kept) {
   Side* side = sides_.Find(client);
   if (side == nullptr) return false;
-  if (side->role == Role::kTalking && !side->origin && !side->flow.Pending()) {
-    // It may have spoken meanwhile, of which no further event comes.
+  if (side->role == Role::kArrived) {
     side->role = Role::kSilent;
-    if (side->readable) Queue(side);
-    return true;
+    return Watch(side, kConnection);
   }
-  if (side->role != Role::kArrived) return false;
+  bool answered = side->role == Role::kTalking && !side->origin && !side->flow.Pending();
+  if (!answered && side->role != Role::kSpoken) return false;
   side->role = Role::kSilent;
-  return Watch(side, kConnection);
+  side->kept = kept;
+  // It may have spoken meanwhile, of which no further event comes.
+  if (side->readable) Queue(side);
+  return true;
 }
 
-/** The first bytes of a client, one read of them; or its end. */
+/** The first bytes of a client, or the next, one read of them; or its end. */
 void Engine::Hear(Side* client) {
   ssize_t count = recv(client->fd, scratch_, kReadBytes, 0);
   if (count < 0 && Nothing(errno)) {
     client->readable = false;
     return;
   }
-  if (count <= 0) return Leave(client);
+  if (count < 0 || (count == 0 && !client->kept)) return Leave(client);
   if (count < static_cast<ssize_t>(kReadBytes) && !client->hangup) client->readable = false;
   client->role = Role::kSpoken;
-  Tell(Event::kSpoken, client->handle, 0, scratch_, static_cast<size_t>(count));
+  Tell(Event::kSpoken, client->handle, count == 0, scratch_, static_cast<size_t>(count));
 }
 
 int Engine::Release(uint32_t client) {
@@ -449,7 +451,8 @@ void Engine::Pass(uint32_t client) {
 
 bool Engine::Refuse(uint32_t client, const char* answer, size_t bytes) {
   Side* side = sides_.Find(client);
-  if (side == nullptr || side->origin || (side->role != Role::kSpoken && side->role != Role::kTalking)) return false;
+  if (side == nullptr || side->origin) return false;
+  if (side->role != Role::kSilent && side->role != Role::kSpoken && side->role != Role::kTalking) return false;
   side->role = Role::kRefused;
   if (!side->flow.Append(answer, bytes)) side->broken = true;
   Queue(side);
@@ -560,7 +563,15 @@ void Engine::Converse(Side* side) {
       error = errno;
     }
   }
-  if (error == 0 && !side->origin && side->hangup) error = ECONNRESET;
+  if (error == 0 && !side->origin && side->hangup) {
+    // What it has sent behind its request would make a reset of the close.
+    for (uint64_t dropped = 0; dropped < kDropMax;) {
+      ssize_t count = recv(side->fd, scratch_, kReadBytes, 0);
+      if (count <= 0) break;
+      dropped += static_cast<uint64_t>(count);
+    }
+    error = ECONNRESET;
+  }
   if (error == 0 && pending && !flow.Pending()) {
     flow.DropBytes();
     Tell(Event::kDrained, handle, 0, nullptr, 0);

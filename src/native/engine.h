@@ -20,7 +20,7 @@ namespace sallyport {
 /** What TypeScript is told; engine-native.ts has the same numbers. */
 enum class Event : int32_t {
   kArrived = 1,        // value: the listener; bytes: the peer's address as text
-  kSpoken = 2,         // bytes: the first that came
+  kSpoken = 2,         // bytes: the first that came, or the next; none and value 1: who has spoken has ended
   kGone = 3,           // a client is closed that was no tunnel
   kConnected = 4,      // an attempt
   kConnectFailed = 5,  // value: errno
@@ -65,7 +65,8 @@ class Engine {
   /** A copy of a listener's descriptor. @return minus an errno where there is none */
   int Lend(uint32_t listener);
   void Unlisten(uint32_t listener);
-  bool Collect(uint32_t client);
+  /** Waits for bytes of it. `kept`: TypeScript has some that want more, so an end is told before it is acted upon. */
+  bool Collect(uint32_t client, bool kept);
   /** @return the client's descriptor, which the engine has no more; or -1 */
   int Release(uint32_t client);
   /** @return the attempt's handle, or minus an errno */

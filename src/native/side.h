@@ -15,8 +15,8 @@ enum class Role : uint8_t {
   kFree,
   kListening,
   kArrived,    // accepted; TypeScript has not said what becomes of it
-  kSilent,     // waits for its first bytes
-  kSpoken,     // TypeScript has its first bytes; only its end is looked for
+  kSilent,     // waits for its first bytes, or for more of them
+  kSpoken,     // TypeScript has bytes of it; only its end is looked for
   kRefused,    // an answer is on its way out, what comes in is dropped
   kTalking,    // TypeScript speaks with it: an origin is read when it asks, a client not before it is collected again
   kDialling,   // a connect(2) under way
@@ -68,6 +68,7 @@ struct Side {
   bool bulk = false;    // splice(2) instead of copies
   bool hold = false;    // not to be read before the check has passed
   bool asked = false;   // TypeScript looks at bytes of it and has not answered
+  bool kept = false;    // of a silent one: TypeScript keeps bytes that it has sent
   bool queued = false;
   bool active = false;  // a byte has passed since the last idle sweep
   bool probed = false;  // TCP keep-alive is on

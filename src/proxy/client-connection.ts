@@ -24,6 +24,7 @@ export class ClientConnection {
   readonly #waiting: Turn[] = [];
   /** Its first request, where that was sent before Node had the connection. */
   asked: AskedRequest | null = null;
+  #headTimer: NodeJS.Timeout | null = null;
   /** Set once nothing more is taken from this connection: refused, unparsable, or handed to a tunnel. */
   closed = false;
 
@@ -36,6 +37,19 @@ export class ClientConnection {
     this.client = client;
     this.#socket = socket;
     this.#waitingMax = waitingMax;
+  }
+
+  /** Its first head began to come before it was Node's, whose own deadline begins now: it has so long left. */
+  awaitHead(leftMs: number, overdue: (socket: net.Socket) => void): void {
+    this.#headTimer = setTimeout(() => {
+      if (!this.closed) overdue(this.#socket);
+    }, leftMs);
+    this.#socket.once('close', () => this.headCame());
+  }
+
+  headCame(): void {
+    if (this.#headTimer) clearTimeout(this.#headTimer);
+    this.#headTimer = null;
   }
 
   /** The response under way. */

@@ -8,7 +8,17 @@ import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Begin, type Dial, race } from '../net/dial.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
-import type { Arrival, Arrivals, ConnectHead, DialOrder, Engine, Exchange, Reached, Talker } from './engine.ts';
+import type {
+  Arrival,
+  Arrivals,
+  ConnectHead,
+  DialOrder,
+  Engine,
+  Exchange,
+  Gathered,
+  Reached,
+  Talker,
+} from './engine.ts';
 import { ESTABLISHED, JsEngine } from './engine-js.ts';
 import { errnoName, type NativeCore, type NativeModule } from './native-binding.ts';
 import { NativeExchange, type Outcome } from './native-exchange.ts';
@@ -201,7 +211,7 @@ export class NativeEngine implements Engine {
     // It was closed in this very turn.
     if (known?.handle !== handle) return;
     if (known instanceof NativeConnection) {
-      if (kind === SPOKEN) return known.spoken(this.#bytes.subarray(from, from + length));
+      if (kind === SPOKEN) return known.spoken(value === 1 ? null : this.#bytes.subarray(from, from + length));
       if (kind === HELLO) return known.exchange?.heard(this.#bytes.subarray(from, from + length), value === 1);
       if (kind === GONE) return known.gone();
       if (kind === DRAINED) return known.talker?.drained();
@@ -242,6 +252,7 @@ export class NativeConnection implements Arrival {
   client: Client | null = null;
   tunnel = false;
   sinceMs = 0;
+  gathered: Gathered | null = null;
   talker: Talker | null = null;
   /** Set once it has asked for a tunnel. */
   exchange: NativeExchange | null = null;
@@ -263,7 +274,7 @@ export class NativeConnection implements Arrival {
   }
 
   collect(): void {
-    if (!this.#engine.core.collect(this.handle)) this.close();
+    if (!this.#engine.core.collect(this.handle, this.gathered !== null && this.gathered.size > 0)) this.close();
   }
 
   talk(talker: Talker): boolean {
@@ -316,9 +327,20 @@ export class NativeConnection implements Arrival {
     this.gone();
   }
 
-  spoken(bytes: Buffer): void {
+  /** Null: it has ended, and bytes of it are kept. */
+  spoken(bytes: Buffer | null): void {
     try {
-      this.#arrivals.spoken(this, bytes);
+      if (bytes) this.#arrivals.spoken(this, bytes);
+      else this.#arrivals.ended(this);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  overdue(): void {
+    try {
+      this.#arrivals.overdue(this);
     } catch (error) {
       this.close();
       throw error;

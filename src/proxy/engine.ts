@@ -9,7 +9,9 @@ import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Dial, DialFailureCode } from '../net/dial.ts';
 import type { Listening, ListenSource } from '../net/listen.ts';
+import type { ConveyedHeader } from './conveyed.ts';
 import type { FirstMessage } from './first-message.ts';
+import type { HeldHead } from './held-head.ts';
 
 /** The head of a CONNECT as it stood on the wire; nothing of it has been judged. */
 export interface ConnectHead {
@@ -121,11 +123,16 @@ export interface Arrival {
   client: Client | null;
   /** Whether it counts as a tunnel of its client. */
   tunnel: boolean;
-  /** On the clock of performance.now(): since when it is silent. */
+  /** On the clock of performance.now(): since when it is silent, or since the first byte of a head that is not whole. */
   sinceMs: number;
+  /** What has come and wants more. */
+  gathered: Gathered | null;
   /** Set by talk(); stays for the requests that follow. */
   talker: Talker | null;
-  /** Waits for its first bytes, or for those of its next request: then the talker has nothing to say any more. */
+  /**
+   * Waits for its first bytes, for more behind those that are gathered, or for those of its next request: then the talker has
+   * nothing to say any more. Who ends while nothing is gathered is closed.
+   */
   collect(): void;
   /** From now on `talker` answers. @returns false where the client has ended already */
   talk(talker: Talker): boolean;
@@ -137,15 +144,24 @@ export interface Arrival {
   reach(order: DialOrder, done: (reached: Reached) => void): Dial;
   /** Gives the connection to Node; `first` is what was read of it. The engine has it no more. */
   adopt(first: Uint8Array | null): net.Socket;
+  /** It was waited for long enough; Arrivals.overdue says what then. */
+  overdue(): void;
   /** Closes it, unanswered. */
   close(): void;
 }
 
+/** The bytes of a connection that wait for more: of a PROXY header, or of a head. */
+export type Gathered = ConveyedHeader | HeldHead;
+
 /** Who receives connections that the engine accepts by itself. */
 export interface Arrivals {
   arrived(arrival: Arrival): void;
-  /** The first bytes; they are only lent for this call. It waits until it is adopted, closed, or made an exchange. */
+  /** The first bytes, or more; they are only lent for this call. It waits until it is collected again, adopted, closed, or made an exchange. */
   spoken(arrival: Arrival, bytes: Buffer): void;
+  /** It has ended its side, and what it has sent wants more. */
+  ended(arrival: Arrival): void;
+  /** It has had its time. */
+  overdue(arrival: Arrival): void;
   /** Its descriptor is closed. */
   gone(arrival: Arrival): void;
   /** Accepting fails, for want of descriptors for example; the system's name of the error. */

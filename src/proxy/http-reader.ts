@@ -31,6 +31,9 @@ export function createHttpServer(limits: Limits): http.Server {
   return server;
 }
 
+/** Node's name of a head that is overdue. */
+export const HEAD_TIMEOUT = 'ERR_HTTP_REQUEST_TIMEOUT';
+
 /** What Node gives with 'clientError'. */
 export type ParseError = NodeJS.ErrnoException & { rawPacket?: Buffer };
 
@@ -75,7 +78,7 @@ function malformedCode(code: string, packet: Buffer | undefined): { code: Reques
   switch (code) {
     case 'HPE_HEADER_OVERFLOW':
       return { code: 'head-too-large', limit: 'head_bytes' };
-    case 'ERR_HTTP_REQUEST_TIMEOUT':
+    case HEAD_TIMEOUT:
       return { code: 'head-timeout', limit: 'head_timeout_ms' };
     case 'HPE_INVALID_VERSION':
     case 'HPE_PAUSED_H2_UPGRADE':

@@ -12,7 +12,8 @@ export interface NativeCore {
   /** @returns a copy of a listener's descriptor, or minus an errno */
   lend(listener: number): number;
   unlisten(listener: number): void;
-  collect(client: number): boolean;
+  /** @param kept the caller has bytes of it and waits for more: its end is told, and not acted upon */
+  collect(client: number, kept: boolean): boolean;
   /** @returns the descriptor, which is the caller's now, or -1 */
   release(client: number): number;
   /** @returns an attempt's handle, or minus an errno */

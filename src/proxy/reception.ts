@@ -22,6 +22,8 @@ export interface Roads {
   connect(source: ClientSocket | Arrival, client: Client, head: ConnectHead, early: Buffer): void;
   /** What came stands in the socket again, unread. `skipped`: as in Guest; below zero for bytes that socket.bytesRead lacks. */
   parse(socket: ClientSocket, client: Client, skipped: number): void;
+  /** The rest of a head, whose beginning came before the socket was Node's, did not come in time. */
+  overdue(socket: ClientSocket): void;
   /** Whether the short road of plain HTTP takes these bytes, which are only lent. */
   forward(arrival: Arrival, client: Client, bytes: Buffer, door: Door): boolean;
 }
@@ -43,6 +45,8 @@ export class Reception {
   readonly #limits: Limits;
   readonly #meter: Meter;
   readonly #waiting = new ChurnMap<Arriving | Arrival, true>();
+  /** Those of which a part of a head has come, in the order of its first byte. */
+  readonly #beginning = new ChurnMap<Arrival, true>();
   /** Those between two requests, in the order of their last answers. */
   readonly #resting = new ChurnMap<Arrival, true>();
   readonly #sweep: NodeJS.Timeout;
@@ -64,7 +68,7 @@ export class Reception {
     socket.on('data', onFirstData).resume();
   }
 
-  /** The same for one that an engine has accepted: it is asked for its first bytes, and let go when they are there (door.ts). */
+  /** The same for one that an engine has accepted: it is asked for its first bytes, those of a PROXY header too (door.ts). */
   receiveArrival(arrival: Arrival): void {
     arrival.sinceMs = performance.now();
     this.#waiting.set(arrival, true);
@@ -78,9 +82,16 @@ export class Reception {
     arrival.collect();
   }
 
+  /** One whose head has begun to come. */
+  awaitRest(arrival: Arrival): void {
+    arrival.sinceMs = performance.now();
+    this.#beginning.set(arrival, true);
+  }
+
   /** It has spoken, or is gone. */
   letArrivalGo(arrival: Arrival): void {
     this.#waiting.delete(arrival);
+    this.#beginning.delete(arrival);
     this.#resting.delete(arrival);
   }
 
@@ -103,14 +114,20 @@ export class Reception {
     socket.destroy();
   }
 
-  /** They asked for nothing, so there is nothing to answer and nothing to record. */
+  /** Who has asked for nothing gets no answer and no record. */
   closeOverdue(nowMs: number): void {
     // In order of arrival: behind the first that has time left all have.
     for (const guest of this.#waiting.keys()) {
       const sinceMs = guest instanceof net.Socket ? (guest[GUEST] as Waiting).sinceMs : guest.sinceMs;
       if (nowMs - sinceMs < this.#limits.head_timeout_ms) break;
       this.#meter.hit('head_timeout_ms');
-      this.#close(guest);
+      if (guest instanceof net.Socket) this.left(guest);
+      else guest.overdue();
+    }
+    for (const arrival of this.#beginning.keys()) {
+      if (nowMs - arrival.sinceMs < this.#limits.head_timeout_ms) break;
+      this.#meter.hit('head_timeout_ms');
+      arrival.overdue();
     }
     for (const arrival of this.#resting.keys()) {
       if (nowMs - arrival.sinceMs < this.#limits.keep_alive_idle_ms) break;
@@ -126,13 +143,12 @@ export class Reception {
   /** Closes all that have not spoken yet. */
   close(): void {
     clearInterval(this.#sweep);
-    for (const guest of this.#waiting.keys()) this.#close(guest);
+    for (const guest of this.#waiting.keys()) {
+      if (guest instanceof net.Socket) this.left(guest);
+      else guest.close();
+    }
+    for (const arrival of this.#beginning.keys()) arrival.close();
     this.closeResting();
-  }
-
-  #close(guest: Arriving | Arrival): void {
-    if (guest instanceof net.Socket) this.left(guest);
-    else guest.close();
   }
 
   #letGo(socket: Arriving): void {

@@ -9,12 +9,12 @@ import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import { ClientConnection, type ClientSocket, CONNECTION } from './client-connection.ts';
 import { handleConnect } from './connect.ts';
 import type { ProxyContext } from './context.ts';
-import { conveyedProblem, readConveyed } from './conveyed.ts';
+import { nameConveyed, readConveyed } from './conveyed.ts';
 import { Door } from './door.ts';
 import type { Arrival, ConnectHead, Engine } from './engine.ts';
 import { Exchanger } from './exchanger.ts';
 import { handleForward } from './forward.ts';
-import { answerMalformed, createHttpServer, type ParseError } from './http-reader.ts';
+import { answerMalformed, createHttpServer, HEAD_TIMEOUT, type ParseError } from './http-reader.ts';
 import { InspectedHttp } from './inspected/http.ts';
 import { OriginAgent } from './origin-agent.ts';
 import { OriginPool } from './origin-pool.ts';
@@ -143,6 +143,8 @@ export class ProxyServer {
         socket[CONNECTION] = new ClientConnection(client, socket, limits.waiting_requests_max, skipped);
         for (const listener of read) listener.call(server, socket);
       },
+      overdue: (socket) =>
+        this.#malformed(Object.assign(new Error('the head is late'), { code: HEAD_TIMEOUT }), socket),
       forward: (arrival, client, bytes, door) => {
         const road = arrival.talker ?? new ShortForward(this.#short, door, arrival, client);
         return road instanceof ShortForward && road.take(bytes);
@@ -163,8 +165,8 @@ export class ProxyServer {
       ctx: this.#ctx,
       reception: this.#reception,
       roads,
-      convey: (socket, sender) => this.#convey(socket, sender, plain),
       turnAway: (socket, client, limit) => this.#turnAway(socket, client, limit, plain),
+      recordHeader: (sender, detail, bytes) => this.#recordHeader(sender, detail, bytes),
     });
     return { server, door, roads };
   }
@@ -186,21 +188,20 @@ export class ProxyServer {
     if (limit) return this.#turnAway(socket, sender, limit, entrance);
     let counted: string | null = null;
     socket.once('close', () => (counted === null ? this.#ctx.slots.leave() : this.#ctx.slots.release(counted)));
-    readConveyed(socket, this.#ctx, (read) => {
-      if (!read.ok) return this.#refuseHeader(socket, sender, read.detail, read.bytes);
-      const problem = read.client && conveyedProblem(read.client, sender.address, this.#ctx.policy.compiled.self);
-      if (problem) return this.#refuseHeader(socket, sender, problem, read.bytes);
-      const client = read.client ? this.#ctx.book.client(read.client.address) : sender;
-      const full = this.#ctx.slots.name(client.address, Date.now());
-      if (full) return this.#turnAway(socket, client, full, entrance);
-      counted = client.address;
-      entrance.receive(socket, client, read.bytes);
+    readConveyed(socket, sender, this.#ctx, (read) => {
+      const named = nameConveyed(this.#ctx, sender, read);
+      if (named.kind === 'refused') {
+        socket.destroy();
+        return this.#recordHeader(sender, named.detail, read.bytes);
+      }
+      if (named.kind === 'full') return this.#turnAway(socket, named.client, named.limit, entrance);
+      counted = named.client.address;
+      entrance.receive(socket, named.client, read.bytes);
     });
   }
 
-  /** Closed without an answer: who does not speak the PROXY protocol there may not be meant by HTTP either. */
-  #refuseHeader(socket: ClientSocket, sender: Client, detail: string, bytes: number): void {
-    socket.destroy();
+  /** It was closed without an answer: who does not speak the PROXY protocol there may not be meant by HTTP either. */
+  #recordHeader(sender: Client, detail: string, bytes: number): void {
     if (bytes === 0) return;
     const what = { client: sender, method: '', target: '', detail, authority: null };
     refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'proxy-header-invalid' });
@@ -228,6 +229,7 @@ export class ProxyServer {
   ): void {
     const connection = socket[CONNECTION];
     if (!connection || connection.closed) return void socket.destroy();
+    connection.headCame();
     if (!connection.full) return connection.enter(() => start(connection));
     this.#ctx.meter.hit('waiting_requests_max');
     connection.closed = true;

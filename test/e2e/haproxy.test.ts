@@ -5,7 +5,9 @@ import { existsSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { loadNative } from '../../src/proxy/native-binding.ts';
 import { ended } from '../support/lines.ts';
+import { nativeSockets } from '../support/native-sockets.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
 import { auditLine, type Endpoint, PROCESSES_MS, readAudit } from '../support/proxy-process.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -21,8 +23,8 @@ afterEach(async () => {
   for (const thing of open.splice(0).reverse()) await thing.close();
 });
 
-async function start(): Promise<{ world: World; origin: Origin; head: string }> {
-  const origin = await startOrigin(echo);
+async function start(serve = echo): Promise<{ world: World; origin: Origin; head: string }> {
+  const origin = await startOrigin(serve);
   open.push(origin);
   const world = await startWorld(
     {
@@ -113,6 +115,30 @@ describe('HAProxy with send-proxy-v2', () => {
     expect(world.proxy.stderr()).not.toContain('PROXY header');
   });
 });
+
+// Node would have the client's socket; the engine has it, beside its listener and the connection to the origin.
+describe.runIf(loadNative().ok && process.env['SALLYPORT_ENGINE'] !== 'js')(
+  'behind HAProxy on the native engine',
+  () => {
+    it.each([
+      ['through a tunnel', ['--proxytunnel']],
+      ['over plain HTTP', []],
+    ])('curl %s is served without Node’s sockets', async (_, options) => {
+      const asked = Promise.withResolvers<net.Socket>();
+      const { world, origin } = await start((socket) => socket.once('data', () => asked.resolve(socket)));
+      const at = await haproxy(world, '127.0.0.1', 'send-proxy-v2');
+      const url = `http://${HOST}:${origin.port}/`;
+      const before = nativeSockets(world.proxy.pid);
+      const proxy = ['--proxy', `http://${at.host}:${at.port}`, '--interface', '127.0.0.7'];
+      const done = world.client(['curl', '-sS', ...proxy, ...options, url]);
+      const socket = await asked.promise;
+      expect(nativeSockets(world.proxy.pid)).toBe(before + 2);
+      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok');
+      expect(await done).toMatchObject({ code: 0, stdout: 'ok' });
+      expect(await auditLine(world.auditFile, ended(HOST))).toMatchObject({ client: '127.0.0.7', outcome: 'closed' });
+    });
+  },
+);
 
 describe('version 1', () => {
   it('of HAProxy is closed, recorded and named in the log', async () => {

@@ -1,9 +1,10 @@
-// A damaged CONNECT and a damaged hello behind it, cut anywhere, through every engine: what is recorded, what the client is sent and
+// A damaged PROXY header, a damaged CONNECT and a damaged hello, cut anywhere, through every engine: what is recorded, what the client is sent and
 // what reaches the origin are the same on each; and of a first message that is not what the rule demands, no byte reaches it.
 
 import { expect } from 'vitest';
 import { parseClientHello } from '../../src/net/client-hello.ts';
 import { helloMessage, records, sni } from '../net/hello-builder.ts';
+import { localHeader, proxyHeader, SIGNATURE, tlv } from '../net/proxy-builder.ts';
 import { ENGINES, type Rig, rawOrigin, startRig, turns } from '../proxy/support.ts';
 import fc from '../support/property.ts';
 import { RawClient } from '../support/raw-client.ts';
@@ -31,7 +32,30 @@ const HELLO_PIECES = [
   '\x00\x05',
 ];
 
+const BALANCER = '127.0.0.50';
+const HEADERS = {
+  none: Buffer.alloc(0),
+  IPv4: proxyHeader({ from: '192.0.2.7' }),
+  IPv6: proxyHeader({ from: '2001:db8::7', tlvs: [tlv(4, Buffer.alloc(9))] }),
+  local: localHeader(),
+  'version 1': Buffer.from('PROXY TCP4 192.0.2.7 192.0.2.1 40000 3128\r\n'),
+};
+const HEADER_PIECES = [
+  SIGNATURE.toString('latin1'),
+  '\x21',
+  '\x20',
+  '\x11',
+  '\x00',
+  '\x00\x0c',
+  '\xff\xff',
+  '\x7f',
+  'CONNECT',
+];
+
 interface Case {
+  /** Of a load balancer's connection; `none`: it is no load balancer's. */
+  readonly header: keyof typeof HEADERS;
+  readonly headerEdits: readonly Edit[];
   readonly host: 'tls.test' | 'any.test' | 'ssh.test' | 'none.test';
   readonly headEdits: readonly Edit[];
   readonly first: 'hello' | 'small records' | 'other' | 'ssh' | 'nothing';
@@ -41,6 +65,8 @@ interface Case {
 }
 
 const cases: fc.Arbitrary<Case> = fc.record({
+  header: fc.constantFrom('none', 'none', 'none', 'IPv4', 'IPv4', 'IPv6', 'local', 'version 1'),
+  headerEdits: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, edits(HEADER_PIECES, 2)),
   host: fc.constantFrom('tls.test', 'tls.test', 'any.test', 'ssh.test', 'none.test'),
   headEdits: fc.oneof({ weight: 2, arbitrary: fc.constant([]) }, edits(HEAD_PIECES, 2)),
   first: fc.constantFrom('hello', 'hello', 'small records', 'other', 'ssh', 'nothing'),
@@ -69,11 +95,13 @@ interface Seen {
 }
 
 async function play(rig: Rig, origins: () => Promise<RawClient>[], port: number, drawn: Case): Promise<Seen> {
-  const before = rig.recorder.entries.length;
+  const already = rig.recorder.entries.length;
   const target = `${drawn.host}:${port}`;
   const head = damaged(Buffer.from(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`), drawn.headEdits);
-  const all = Buffer.concat([head, firstBytes(drawn), PAYLOAD]);
-  const client = await RawClient.connect(rig.at);
+  const conveyed = drawn.header !== 'none';
+  const before = conveyed ? damaged(HEADERS[drawn.header], drawn.headerEdits) : HEADERS.none;
+  const all = Buffer.concat([before, head, firstBytes(drawn), PAYLOAD]);
+  const client = await RawClient.connect(rig.at, { localAddress: conveyed ? BALANCER : '127.0.0.1' });
   const places = [...drawn.cuts.map((part) => Math.floor(part * all.length)), all.length].sort((a, b) => a - b);
   let at = 0;
   for (const place of places) {
@@ -86,11 +114,11 @@ async function play(rig: Rig, origins: () => Promise<RawClient>[], port: number,
   client.close();
   const arrived = await Promise.all(origins());
   const got = await Promise.all(arrived.map(async (peer) => (await peer.readAll()).toString('latin1')));
-  await waitForEnds(rig, before);
-  const lines = rig.recorder.entries.slice(before).map((entry) => {
-    const { event, host, port: to, verdict, reason, outcome } = entry;
+  await waitForEnds(rig, already);
+  const lines = rig.recorder.entries.slice(already).map((entry) => {
+    const { event, client: who, host, port: to, verdict, reason, outcome } = entry;
     const bytes = entry.event === 'ended' ? ` ${entry.bytes_up} ${entry.bytes_down}` : '';
-    return `${event} ${host}:${to === port ? 'port' : to} ${verdict} ${reason} ${outcome}${bytes}`;
+    return `${event} ${who} ${host}:${to === port ? 'port' : to} ${verdict} ${reason} ${outcome}${bytes}`;
   });
   return {
     client: answer
@@ -121,7 +149,14 @@ fuzz('engines', 60, async ({ check }) => {
       const rule = (host: string, protocol: string): string =>
         `  - { host: ${host}, ports: [${origin.port}], protocol: ${protocol}, addresses: [127.0.0.0/8] }`;
       const rig = await startRig({
-        policy: ['allow:', rule('tls.test', 'tls'), rule('any.test', 'any'), rule('ssh.test', 'ssh')].join('\n'),
+        policy: [
+          `proxy_protocol: { from: [${BALANCER}/32] }`,
+          'clients: { from: [127.0.0.0/8, 192.0.2.0/24] }',
+          'allow:',
+          rule('tls.test', 'tls'),
+          rule('any.test', 'any'),
+          rule('ssh.test', 'ssh'),
+        ].join('\n'),
         names: { 'tls.test': ['127.0.0.1'], 'any.test': ['127.0.0.1'], 'ssh.test': ['127.0.0.1'] },
         engine: make,
       });
@@ -145,7 +180,13 @@ fuzz('engines', 60, async ({ check }) => {
         for (const other of seen.slice(1)) expect(other).toEqual(seen[0]);
         const [{ origin, client }] = seen as [Seen];
         const first = Buffer.concat([firstBytes(drawn), PAYLOAD]);
-        if (drawn.host !== 'tls.test' || drawn.headEdits.length > 0 || !client.includes(' 200 ')) return;
+        if (
+          drawn.host !== 'tls.test' ||
+          drawn.headEdits.length > 0 ||
+          drawn.headerEdits.length > 0 ||
+          !client.includes(' 200 ')
+        )
+          return;
         const hello = parseClientHello(first);
         const right = hello.state === 'ok' && hello.serverName === 'tls.test';
         expect(origin).toBe(right ? first.toString('latin1') : '');

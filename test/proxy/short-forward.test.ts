@@ -388,17 +388,24 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
     await eventually(() => w.rig.server.connections === 0, 'the connection is closed');
   });
 
-  it.each(['half', 'whole'])('ends the request where its client leaves (%s)', async (how) => {
-    const w = await world(make);
-    const client = await w.rig.send(w.get());
-    const peer = await w.origin.peer();
-    await peer.readUntil('\r\n\r\n');
-    if (how === 'half') client.end();
-    else client.close();
-    expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'client-gone' });
-    await peer.readAll();
-    expect(w.rig.server.idle).toBe(true);
-  });
+  it.each(['half', 'half, with more behind its request', 'whole'])(
+    'ends the request where its client leaves (%s)',
+    async (how) => {
+      const w = await world(make);
+      const client = await w.rig.send(w.get());
+      const peer = await w.origin.peer();
+      await peer.readUntil('\r\n\r\n');
+      if (how.includes('more')) client.send(w.get('/more'));
+      if (how !== 'whole') {
+        client.end();
+        expect(await client.readAll()).toHaveLength(0);
+        expect(client.state).toBe('ended');
+      } else client.close();
+      expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'client-gone' });
+      await peer.readAll();
+      expect(w.rig.server.idle).toBe(true);
+    },
+  );
 
   it('ends the connection behind an answer that is under way when the listener stops', async () => {
     const w = await world(make);
