@@ -74,7 +74,7 @@ export function usageLine(spec: CommandSpec): string {
 function commandMarkdown(spec: CommandSpec): string[] {
   const parts = [`## ${spec.name}`, '', spec.summary, ''];
   for (const paragraph of spec.about ?? []) parts.push(paragraph, '');
-  parts.push('```', usageLine(spec), '```', '');
+  parts.push('```text', usageLine(spec), '```', '');
   if (spec.arguments.length + spec.options.length > 0) {
     parts.push('| argument or option | |', '| --- | --- |');
     parts.push(...spec.arguments.map((argument) => `| \`${argument.name}\` | ${cell(argument.about)} |`));
@@ -86,7 +86,7 @@ function commandMarkdown(spec: CommandSpec): string[] {
     ...exitsOf(spec).map(([code, about]) => `| ${code} | ${cell(about)} |`),
     '',
   );
-  parts.push('```', ...spec.examples, '```', '', `\`--json\`: ${spec.json}.`, '');
+  parts.push('```sh', ...spec.examples, '```', '', `\`--json\`: ${spec.json}.`, '');
   return parts;
 }
 

@@ -7,8 +7,12 @@ import { SallyportError } from '../errors.ts';
 import { DEFAULT_LIMITS } from '../limits.ts';
 import { failure, problemAt } from './findings.ts';
 
-/** Reads a regular file up to the limit; never a pipe or a device, which might not end. */
-export function readBytes(file: string): { bytes: Uint8Array; read: FileRead } {
+/**
+ * Reads a regular file up to the limit; never a pipe or a device, which might not end.
+ * @param whereAbsent the hint where there is no such file
+ * @throws SallyportError `config-unreadable`, `config-too-large`
+ */
+export function readBytes(file: string, whereAbsent?: string): { bytes: Uint8Array; read: FileRead } {
   const max = DEFAULT_LIMITS.config_bytes;
   let descriptor: number | null = null;
   try {
@@ -34,7 +38,7 @@ export function readBytes(file: string): { bytes: Uint8Array; read: FileRead } {
     if (cause instanceof SallyportError) throw cause;
     const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
     const why = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`;
-    const hint = code === 'ENOENT' ? 'Name an existing file; `sallyport init` writes one.' : undefined;
+    const hint = code === 'ENOENT' ? whereAbsent : undefined;
     throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], {
       cause,
     });

@@ -138,7 +138,7 @@ function originText({ file, line }: SourcePlace): string {
 }
 
 function readFile(file: string): ReadDocument {
-  const { text, bytes, read } = readTextFile(file);
+  const { text, bytes, read } = readTextFile(file, 'Name an existing file; `sallyport init` writes one.');
   return { ...parseText(file, text), bytes, read };
 }
 

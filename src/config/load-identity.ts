@@ -13,6 +13,8 @@ import { type Parsed, parseRaw } from './parse.ts';
 import { parseUsersFile, type User } from './users-file.ts';
 
 const KEYS_HINT = 'https://agent.buildkite.com/.well-known/jwks';
+const KEYS_ABSENT = `Fetch it from the issuer: ${KEYS_HINT}.`;
+const USERS_ABSENT = 'Make it with its first user: `sallyport user add NAME`.';
 
 /** The users file that a policy file names, whatever else is wrong with it; null where it names none. @throws SallyportError where it cannot be read */
 export function usersFileOf(policy: string): string | null {
@@ -49,7 +51,7 @@ export function loadIdentity(raw: Parsed['raw'], findings: Findings, files: File
 
 /** The text of a key set whose form is right; whether its keys are is found out when they are put to use. */
 function readKeys(file: string, findings: Findings, files: FileRead[]): string {
-  const text = readText(file, findings, files);
+  const text = readText(file, KEYS_ABSENT, findings, files);
   if (text === null) return '';
   const problem = keySetProblem(text);
   if (problem !== null) {
@@ -61,7 +63,7 @@ function readKeys(file: string, findings: Findings, files: FileRead[]): string {
 }
 
 function readUsers(file: string, findings: Findings, files: FileRead[]): User[] {
-  const text = readText(file, findings, files);
+  const text = readText(file, USERS_ABSENT, findings, files);
   if (text === null) return [];
   const { users, problems } = parseUsersFile(text);
   findings.addPlaced(
@@ -71,9 +73,9 @@ function readUsers(file: string, findings: Findings, files: FileRead[]): User[] 
 }
 
 /** Null where it cannot be read; then the findings say so. */
-function readText(file: string, findings: Findings, files: FileRead[]): string | null {
+function readText(file: string, whereAbsent: string, findings: Findings, files: FileRead[]): string | null {
   try {
-    const { bytes, read } = readBytes(file);
+    const { bytes, read } = readBytes(file, whereAbsent);
     files.push(read);
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {

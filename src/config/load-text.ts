@@ -10,9 +10,12 @@ export interface TextFile {
   readonly read: FileRead;
 }
 
-/** @throws SallyportError `config-unreadable`, `config-too-large`, `config-syntax` */
-export function readTextFile(file: string): TextFile {
-  const { bytes, read } = readBytes(file);
+/**
+ * @param whereAbsent the hint where there is no such file
+ * @throws SallyportError `config-unreadable`, `config-too-large`, `config-syntax`
+ */
+export function readTextFile(file: string, whereAbsent?: string): TextFile {
+  const { bytes, read } = readBytes(file, whereAbsent);
   try {
     return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes), bytes: bytes.length, read };
   } catch (cause) {

@@ -104,6 +104,14 @@ describe('suggest', () => {
   });
 });
 
+describe('suggest without anything to change', () => {
+  it('makes an empty patch, which patch(1) takes; the remarks are for the reader', async () => {
+    const { code, out, err } = await type([...args, '--pipeline', 'api', '--diff'], { now: NOW });
+    expect({ code, out }).toEqual({ code: 0, out: '' });
+    expect(err).toContain('Suggested from the records of');
+  });
+});
+
 describe('suggest after a long time', () => {
   const DAYS = 24;
   const old = writeHistory(

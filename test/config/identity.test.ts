@@ -66,6 +66,14 @@ describe('oidc', () => {
     expect(problems.map((problem) => problem.message).join('\n')).toContain(message);
   });
 
+  it('a file that is not there says how it is made', () => {
+    const { problems } = oidcOf('oidc: { audience: s, organizations: [a], jwks: { file: missing.json } }');
+    expect(problems[0]?.hint).toContain('/.well-known/jwks');
+    const { error } = loadText('version: 1\nusers: { file: nobody }\nallow: [a.example]\n');
+    expect(error?.message).toContain('nobody does not exist');
+    expect(error?.problems[0]?.hint).toContain('sallyport user add');
+  });
+
   it('a key set that is none is an error with its file', () => {
     writeFileSync('jwks.json', '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}');
     const { problems } = oidcOf('oidc: { audience: s, organizations: [a], jwks: { file: jwks.json } }');

@@ -26,12 +26,13 @@ const NOT_HERE: readonly (readonly [RegExp, string])[] = [
   [/buildkite-agent oidc|\$token/, 'a token of Buildkite: test/e2e/tokens.test.ts and jobs.test.ts have stand-ins'],
   [/doctor .*--long/, 'it waits for 150 s'],
   [/^journalctl/, 'a journal'],
+  [/\| jq /, "somebody else's program; the same command without it is run"],
   [/sallyport help COMMAND/, 'a place to fill in: test/cli/parse.test.ts types it for every command'],
 ];
 
 /** What ends otherwise than with 0, as its page says. */
 const ENDS: readonly (readonly [RegExp, number])[] = [
-  [/explain my-bucket/, 1],
+  [/explain (?:my-bucket|http:\/\/mirror)/, 1],
   [/explain https:\/\/github\.com\/acme\/widget --method POST/, 1],
   [/report .*--fail-on direct/, 3],
 ];
@@ -42,6 +43,10 @@ const listed = ({ text }: Shown): boolean => NOT_HERE.some(([pattern]) => patter
 /** What a reader has before a page begins, and what stands for what the page made up. */
 interface Place {
   readonly pages: readonly string[];
+  /** These commands of the pages alone; others have another place. */
+  readonly only?: RegExp;
+  /** Before all commands. */
+  arrive?(reader: Reader): Promise<void>;
   /** Commands of the pages that come before anything else. */
   readonly first?: RegExp;
   prepare(reader: Reader): Promise<readonly (readonly [RegExp, string])[]>;
@@ -63,6 +68,30 @@ async function end(proxy: ReturnType<typeof launch>, isReplaced = false): Promis
   if (!isReplaced) proxy.child.kill('SIGTERM');
   expect(await proxy.exited).toMatchObject({ code: 0 });
 }
+/** What goes on until it is told to end, and what it is to show. */
+async function follow(reader: Reader, line: string): Promise<void> {
+  const tail = reader.type(`exec ${line}`);
+  running.push(tail);
+  await vi.waitUntil(
+    async () => {
+      await refused(reader);
+      return tail.stdout().includes('denied.corp.example');
+    },
+    { timeout: PROCESSES_MS, interval: 50 },
+  );
+  tail.child.kill('SIGTERM');
+  expect(await tail.exited).toMatchObject({ signal: 'SIGTERM' });
+}
+/** A request that no policy of a page lets through. */
+async function refused(reader: Reader): Promise<void> {
+  const { code } = await reader.run('curl -s -x http://127.0.0.1:3128 https://denied.corp.example/');
+  expect(code).toBe(56);
+}
+const belongs = ({ page, text }: Shown, { pages, only }: Place): boolean =>
+  pages.includes(page) && (only === undefined || only.test(text));
+const made = async (reader: Reader, ...lines: readonly string[]): Promise<void> => {
+  for (const line of lines) expect(await reader.run(line), line).toMatchObject({ code: 0 });
+};
 const policy = (reader: Reader, file: string, ...[page, n]: [string, number]): string =>
   writeFile(join(reader.dir, file), yamlOf(page)[n] ?? '');
 
@@ -189,6 +218,83 @@ const PLACES: Readonly<Record<string, Place>> = {
   },
 };
 
+const CLI = 'docs/cli.md';
+/** The policy file that the examples speak of, with what one of them needs. */
+const own = (reader: Reader, ...more: readonly string[]): string =>
+  writeFile(
+    join(reader.dir, 'config/sallyport.yaml'),
+    `version: 1
+listen: 0.0.0.0:3128
+admin: 127.0.0.1:3129
+mode: enforce
+clients: { from: [127.0.0.0/8, 10.0.0.0/8] }
+audit: { file: data/audit.jsonl }
+usage: { store: data/usage.db }
+allow:
+  - group: buildkite-agent
+  - { host: git.corp.example, ports: [22], protocol: any }
+${more.join('\n')}
+`,
+  );
+const keyPair = (key: string, pub: string): string =>
+  `openssl genpkey -algorithm ed25519 -out ${key} && openssl pkey -in ${key} -pubout -out ${pub}`;
+
+/** The examples of the commands' own table, by family. */
+const EXAMPLES: Readonly<Record<string, Place>> = {
+  'a proxy that runs': {
+    pages: [CLI],
+    only: /sallyport (?:serve|init|env|tail|upgrade|mode|health|completion|connect|doctor|platform-ips|grants?|revoke|fleet)(?: |$)/,
+    first: /^sallyport (?:init|serve --observe)/,
+    arrive: (reader) => made(reader, 'rm config/sallyport.yaml'),
+    prepare: async (reader) => {
+      own(reader, '  - { host: ssh.github.com, protocol: any }', 'layers: { ceiling: ceiling.yaml }');
+      writeFile(join(reader.dir, 'config/ceiling.yaml'), 'version: 1\nallow: ["*.corp.example"]\n');
+      writeFile(join(reader.dir, 'var/lib/sallyport/.here'), '');
+      const at = 'http://proxy.corp.example:3128';
+      return [[/^sallyport (?:connect ssh|doctor)/, `HTTP_PROXY=${at} HTTPS_PROXY=${at} $&`]];
+    },
+  },
+  'a policy': {
+    pages: [CLI],
+    only: /sallyport (?:check|policy|explain|catalog|bundle|user|ca) /,
+    first: /^sallyport catalog bundle/,
+    arrive: (reader) => made(reader, keyPair('release.pem', 'release.pub')),
+    prepare: async (reader) => {
+      await end(await serve(reader, 'sallyport serve --config config/sallyport.yaml'));
+      await made(reader, keyPair('policy-key.pem', 'policy.pem'));
+      own(
+        reader,
+        '  - { host: github.com, inspect: true, git: { fetch: "**" } }',
+        'inspection: { ca: { cert: config/ca.pem, key: config/ca.key } }',
+        'users: { file: config/users }',
+        'catalog: { keys: [release.pub] }',
+      );
+      writeFile(join(reader.dir, 'config/users'), '');
+      writeFile(join(reader.dir, 'policy/sallyport.yaml'), 'version: 1\nallow: [git.corp.example]\n');
+      const commit = 'git add . && git -c user.name=r -c user.email=r@r.example commit -qm policy';
+      await made(
+        reader,
+        `git init -q policy && cd policy && ${commit} && git update-ref refs/remotes/origin/main HEAD`,
+      );
+      return [[/^sallyport user add/, "printf 'a-long-password\\n' | $&"]];
+    },
+  },
+  'what is recorded': {
+    pages: [CLI],
+    only: /sallyport (?:report|suggest|replay|import|usage|audit) /,
+    arrive: (reader) => made(reader, keyPair('checkpoint.pem', 'checkpoints.pub')),
+    prepare: async (reader) => {
+      for (const place of ['migrate', 'flows']) await PLACES[place]?.prepare(reader);
+      await made(reader, 'mv egress-acl.yaml egress.yaml', 'cp flowlog.gz vpcflowlogs.log.gz', 'mv kern.log var/log');
+      own(reader);
+      await made(reader, 'cp config/sallyport.yaml new.yaml');
+      const times = await nodes(reader);
+      await made(reader, 'sallyport usage export usage-proxy-2.jsonl');
+      return times;
+    },
+  },
+};
+
 const possible = canMakeReader() && hasProgram('curl', 'openssl', 'git', 'tar');
 
 describe('the commands of the documents', () => {
@@ -203,8 +309,9 @@ describe('the commands of the documents', () => {
   });
 
   it('are run or listed, each of them', () => {
-    const places = Object.values(PLACES).flatMap(({ pages }) => pages);
-    const neither = ALL.filter((one) => !listed(one) && !places.includes(one.page));
+    const neither = ALL.filter(
+      (one) => !listed(one) && !Object.values({ ...PLACES, ...EXAMPLES }).some((place) => belongs(one, place)),
+    );
     expect(neither.map(({ page, line, text }) => `${page}:${line} ${text}`)).toEqual([]);
   });
 });
@@ -216,15 +323,17 @@ describe.skipIf(!possible).concurrent('typed as they stand', () => {
     for (const reader of readers) await reader.leave();
   });
 
-  it.each(Object.entries(PLACES))('%s', { timeout: 5 * PROCESSES_MS }, async (_name, { pages, first, prepare }) => {
+  it.each(Object.entries({ ...PLACES, ...EXAMPLES }))('%s', { timeout: 5 * PROCESSES_MS }, async (_name, place) => {
+    const { pages, first, arrive, prepare } = place;
     const reader = await Reader.arrive();
     readers.push(reader);
-    const mine = pages.flatMap((page) => ALL.filter((one) => one.page === page && !listed(one)));
+    const mine = pages.flatMap((page) => ALL.filter((one) => one.page === page && belongs(one, place) && !listed(one)));
     const wrong: string[] = [];
     let [made, grant] = [[] as readonly (readonly [RegExp, string])[], ''];
     const type = async (one: Shown): Promise<void> => {
       const line = made.reduce((text, [from, to]) => text.replace(from, to), one.text).replace('0b5e1f6c2a90', grant);
       if (/sallyport serve/.test(line)) return serveInstead(reader, line);
+      if (/sallyport tail/.test(line)) return follow(reader, line);
       const { code, stdout, stderr } = await reader.run(line);
       const wanted = ENDS.find(([pattern]) => pattern.test(one.text))?.[1] ?? 0;
       const said = stdout + stderr;
@@ -233,6 +342,7 @@ describe.skipIf(!possible).concurrent('typed as they stand', () => {
       if (code !== wanted || missing.length > 0)
         wrong.push(`${one.page}:${one.line} ${line}\n  ended with ${code}, not ${wanted}; ${missing}\n${said}`);
     };
+    await arrive?.(reader);
     const before = mine.filter(({ text }) => first?.test(text));
     for (const one of before) await type(one);
     made = await prepare(reader);

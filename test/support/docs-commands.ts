@@ -20,22 +20,22 @@ export interface Shown {
   readonly prints: readonly string[];
 }
 
-/** Every command of a page's shell blocks; of README.md also what its lists say to type. docs/cli.md is made of the commands' own table. */
+/** Every command of a page's shell blocks; of README.md also what its lists say to type. */
 export function shownCommands(): readonly Shown[] {
   return pages().flatMap((page) => commandsOf(page));
 }
 
 function pages(): readonly string[] {
-  const names = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md') && name !== 'cli.md');
+  const names = readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.md'));
   return ['README.md', ...names.map((name) => `docs/${name}`)];
 }
 
-/** Blocks with a command that do not say that they are for a shell: they would be passed over. */
+/** Blocks with a command that say neither that they are for a shell nor that they are text: they would be passed over. */
 export function unmarkedCommands(): readonly string[] {
   return pages().flatMap((page) => {
     const blocks = readFileSync(join(ROOT, page), 'utf8').matchAll(/^ *```(\w*)\n(.*?)^ *```$/gms);
     return [...blocks].flatMap(([, kind, text = '']) =>
-      !/^(?:sh|bash|console)$/.test(kind ?? '') && /^(?:npx )?sallyport /m.test(text) ? [`${page}: ${text}`] : [],
+      !/^(?:sh|bash|console|text)$/.test(kind ?? '') && /^(?:npx )?sallyport /m.test(text) ? [`${page}: ${text}`] : [],
     );
   });
 }
@@ -76,7 +76,10 @@ export function yamlOf(page: string): readonly string[] {
 
 // Public addresses, which exist in the namespace alone; the second is the one of a proxy that others reach.
 const [ORIGIN, INTERNAL] = ['1.2.3.4', '10.0.0.5'];
-const ORIGINS = ['agent.buildkite.com', 'agent-edge.buildkite.com', 'buildkiteartifacts.com'];
+const ORIGINS = ['agent.buildkite.com', 'agent-edge.buildkite.com', 'buildkiteartifacts.com', 'api.buildkite.com'];
+const GIT = ['git.corp.example', 'ssh.github.com'];
+/** What Buildkite's API says of its own addresses (https://buildkite.com/docs/apis/rest-api/meta). */
+const META = JSON.stringify({ webhook_ips: ['1.2.3.0/24'] });
 const PROXY = 'proxy.corp.example';
 const UP = ['ip link set lo up', ...[ORIGIN, INTERNAL].map((address) => `ip addr add ${address}/32 dev lo`)].join(
   ' && ',
@@ -114,10 +117,11 @@ export class Reader {
     const { key, cert } = certificateFor(ORIGINS);
     const hosts = writeFile(
       join(tempDir('hosts'), 'hosts'),
-      `127.0.0.1 localhost\n${INTERNAL} ${PROXY}\n${ORIGIN} ${ORIGINS.join(' ')}\n`,
+      `127.0.0.1 localhost\n${INTERNAL} ${PROXY}\n${ORIGIN} ${[...ORIGINS, ...GIT].join(' ')}\n`,
     );
     const serve = `const { key, cert } = JSON.parse(process.argv[1]);
-      require('node:https').createServer({ key, cert }, (_, answer) => answer.end('ok')).listen(443, '${ORIGIN}', () => console.log('up'))`;
+      require('node:net').createServer((socket) => socket.on('error', () => {}).end('SSH-2.0-git\\r\\n')).listen(22, '${ORIGIN}');
+      require('node:https').createServer({ key, cert }, (_, answer) => answer.end('${META}')).listen(443, '${ORIGIN}', () => console.log('up'))`;
     const up = `${UP} && mount --bind ${hosts} /etc/hosts && exec "$@"`;
     const holder = spawn(
       'unshare',

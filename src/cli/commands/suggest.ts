@@ -41,8 +41,9 @@ function print(suggestion: Suggestion, asDiff: boolean, text: string, ui: Ui): v
     ui.object(suggestionJson(suggestion));
     return;
   }
-  // Before a patch begins, patch(1) reads over what it does not know.
-  if (asDiff) ui.raw(`${remarks.map((line) => `# ${line}\n`).join('')}${diff}`);
+  // Before a patch begins, patch(1) reads over what it does not know; a text without a patch it refuses, and an empty one not.
+  if (asDiff && diff === '') for (const line of remarks) ui.note(line);
+  else if (asDiff) ui.raw(`${remarks.map((line) => `# ${line}\n`).join('')}${diff}`);
   else {
     const eol = /\r?\n/.exec(text)?.[0] ?? '\n';
     const mark = policy.startsWith('\uFEFF') ? 1 : 0;
