@@ -89,7 +89,7 @@ async function refused(reader: Reader): Promise<void> {
 }
 const belongs = ({ page, text }: Shown, { pages, only }: Place): boolean =>
   pages.includes(page) && (only === undefined || only.test(text));
-const made = async (reader: Reader, ...lines: readonly string[]): Promise<void> => {
+const succeed = async (reader: Reader, ...lines: readonly string[]): Promise<void> => {
   for (const line of lines) expect(await reader.run(line), line).toMatchObject({ code: 0 });
 };
 const policy = (reader: Reader, file: string, ...[page, n]: [string, number]): string =>
@@ -245,7 +245,7 @@ const EXAMPLES: Readonly<Record<string, Place>> = {
     pages: [CLI],
     only: /sallyport (?:serve|init|env|tail|upgrade|mode|health|completion|connect|doctor|platform-ips|grants?|revoke|fleet)(?: |$)/,
     first: /^sallyport (?:init|serve --observe)/,
-    arrive: (reader) => made(reader, 'rm config/sallyport.yaml'),
+    arrive: (reader) => succeed(reader, 'rm config/sallyport.yaml'),
     prepare: async (reader) => {
       own(reader, '  - { host: ssh.github.com, protocol: any }', 'layers: { ceiling: ceiling.yaml }');
       writeFile(join(reader.dir, 'config/ceiling.yaml'), 'version: 1\nallow: ["*.corp.example"]\n');
@@ -258,10 +258,10 @@ const EXAMPLES: Readonly<Record<string, Place>> = {
     pages: [CLI],
     only: /sallyport (?:check|policy|explain|catalog|bundle|user|ca) /,
     first: /^sallyport catalog bundle/,
-    arrive: (reader) => made(reader, keyPair('release.pem', 'release.pub')),
+    arrive: (reader) => succeed(reader, keyPair('release.pem', 'release.pub')),
     prepare: async (reader) => {
       await end(await serve(reader, 'sallyport serve --config config/sallyport.yaml'));
-      await made(reader, keyPair('policy-key.pem', 'policy.pem'));
+      await succeed(reader, keyPair('policy-key.pem', 'policy.pem'));
       own(
         reader,
         '  - { host: github.com, inspect: true, git: { fetch: "**" } }',
@@ -282,14 +282,14 @@ const EXAMPLES: Readonly<Record<string, Place>> = {
   'what is recorded': {
     pages: [CLI],
     only: /sallyport (?:report|suggest|replay|import|usage|audit) /,
-    arrive: (reader) => made(reader, keyPair('checkpoint.pem', 'checkpoints.pub')),
+    arrive: (reader) => succeed(reader, keyPair('checkpoint.pem', 'checkpoints.pub')),
     prepare: async (reader) => {
       for (const place of ['migrate', 'flows']) await PLACES[place]?.prepare(reader);
-      await made(reader, 'mv egress-acl.yaml egress.yaml', 'cp flowlog.gz vpcflowlogs.log.gz', 'mv kern.log var/log');
+      await succeed(reader, 'mv egress-acl.yaml egress.yaml', 'cp flowlog.gz vpcflowlogs.log.gz', 'mv kern.log var/log');
       own(reader);
-      await made(reader, 'cp config/sallyport.yaml new.yaml');
+      await succeed(reader, 'cp config/sallyport.yaml new.yaml');
       const times = await nodes(reader);
-      await made(reader, 'sallyport usage export usage-proxy-2.jsonl');
+      await succeed(reader, 'sallyport usage export usage-proxy-2.jsonl');
       return times;
     },
   },
