@@ -272,7 +272,7 @@ const EXAMPLES: Readonly<Record<string, Place>> = {
       writeFile(join(reader.dir, 'config/users'), '');
       writeFile(join(reader.dir, 'policy/sallyport.yaml'), 'version: 1\nallow: [git.corp.example]\n');
       const commit = 'git add . && git -c user.name=r -c user.email=r@r.example commit -qm policy';
-      await made(
+      await succeed(
         reader,
         `git init -q policy && cd policy && ${commit} && git update-ref refs/remotes/origin/main HEAD`,
       );
@@ -285,7 +285,12 @@ const EXAMPLES: Readonly<Record<string, Place>> = {
     arrive: (reader) => succeed(reader, keyPair('checkpoint.pem', 'checkpoints.pub')),
     prepare: async (reader) => {
       for (const place of ['migrate', 'flows']) await PLACES[place]?.prepare(reader);
-      await succeed(reader, 'mv egress-acl.yaml egress.yaml', 'cp flowlog.gz vpcflowlogs.log.gz', 'mv kern.log var/log');
+      await succeed(
+        reader,
+        'mv egress-acl.yaml egress.yaml',
+        'cp flowlog.gz vpcflowlogs.log.gz',
+        'mv kern.log var/log',
+      );
       own(reader);
       await succeed(reader, 'cp config/sallyport.yaml new.yaml');
       const times = await nodes(reader);
