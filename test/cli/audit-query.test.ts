@@ -85,6 +85,12 @@ describe('sallyport audit query', () => {
     },
   );
 
+  it('promises nothing of a time that is still to come', async () => {
+    const { code, out } = await type(['audit', 'query', '--log', history(), '--to', '9999-01-01']);
+    expect(code).toBe(0);
+    expect(out).toContain(`complete from its beginning to ${new Date(NOW).toISOString()}: 4 found`);
+  });
+
   it('exits 1 where the log is not complete for that time, and names what is wrong', async () => {
     const log = history();
     appendFileSync(log, 'rubbish\u001b[2J\n');
@@ -115,6 +121,7 @@ describe('sallyport audit query', () => {
     [['--verdict', 'maybe'], 'Allowed choices are allow, deny, observe'],
     [['--from', 'yesterday'], '--from "yesterday" is no moment'],
     [['--from', '1h', '--to', '2h'], '--from does not lie before --to'],
+    [['--from', '9999-01-01', '--to', '9999-02-01'], '--from does not lie in the past'],
   ])('%j is refused', async (flags, message) => {
     const { code, err } = await type(['audit', 'query', '--log', 'x', ...flags]);
     expect(code).toBe(2);

@@ -27,7 +27,7 @@ export async function auditQuery(input: Input, ui: Ui, world: World): Promise<nu
   const format = ui.json ? 'json' : (input.text('format') ?? 'table');
   const printer = printerFor(format, ui);
   // Who names no end asks for what there is.
-  const until = Number.isFinite(window.to) ? { until: Math.min(window.to, world.now()) } : {};
+  const until = Number.isFinite(window.to) ? { until: window.to } : {};
   const all: Completeness[] = [];
   for (const file of logs) {
     ui.progress(`reading ${file}`);
@@ -117,14 +117,16 @@ function filterOf(input: Input): RequestFilter {
   };
 }
 
+/** Of a time that is not over, what has been is asked for: nobody can say yet that the rest will be complete. */
 function windowOf(input: Input, world: World): Window {
   const now = world.now();
   const from = input.text('from');
   const to = input.text('to');
   const window = {
     from: from === null ? Number.NEGATIVE_INFINITY : moment(from, 'from', now),
-    to: to === null ? Number.POSITIVE_INFINITY : moment(to, 'to', now),
+    to: to === null ? Number.POSITIVE_INFINITY : Math.min(moment(to, 'to', now), now),
   };
+  if (window.from >= now) throw usage('--from does not lie in the past');
   if (window.from >= window.to) throw usage('--from does not lie before --to', 'Exchange the two.');
   return window;
 }
