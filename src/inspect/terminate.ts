@@ -14,10 +14,16 @@ export function spokenOf(offers: readonly string[]): Protocol[] {
   return offers.filter((offer): offer is Protocol => SPOKEN.includes(offer));
 }
 
+/** Why there is no decrypted stream. */
+export interface HandshakeFailure {
+  readonly code: RequestErrorCode;
+  readonly detail: string;
+}
+
 export type Secured =
   /** `protocol` is null where none was negotiated: that is HTTP/1.1. */
   | { readonly ok: true; readonly socket: tls.TLSSocket; readonly protocol: Protocol | null }
-  | { readonly ok: false; readonly code: RequestErrorCode | 'client-gone'; readonly detail: string };
+  | ({ readonly ok: false } & HandshakeFailure);
 
 /** A handshake under way; does nothing once it is over. */
 export interface Handshake {
@@ -101,8 +107,6 @@ export function secureClient(
   });
 }
 
-type Failure = { readonly code: RequestErrorCode; readonly detail: string };
-
 function shake(
   socket: tls.TLSSocket,
   raw: net.Socket,
@@ -111,12 +115,12 @@ function shake(
   done: (secured: Secured) => void,
   words: {
     readonly agreed: () => Protocol | null;
-    readonly failed: (error: NodeJS.ErrnoException | null) => Failure;
-    readonly late: Failure;
+    readonly failed: (error: NodeJS.ErrnoException | null) => HandshakeFailure;
+    readonly late: HandshakeFailure;
   },
 ): Handshake {
   let over = false;
-  const end = (failure: Failure | null): void => {
+  const end = (failure: HandshakeFailure | null): void => {
     if (over) return;
     over = true;
     clearTimeout(timer);

@@ -5,14 +5,7 @@ import type net from 'node:net';
 import type tls from 'node:tls';
 import type { OutcomeCode, RequestErrorCode } from '../../errors.ts';
 import type { Client } from '../../identity/identify.ts';
-import {
-  type Handshake,
-  type Protocol,
-  type Secured,
-  secureClient,
-  secureOrigin,
-  spokenOf,
-} from '../../inspect/terminate.ts';
+import { type Handshake, type Protocol, type Secured, secureClient, secureOrigin } from '../../inspect/terminate.ts';
 import { offeredProtocols } from '../../net/client-hello.ts';
 import { type Dial, dial } from '../../net/dial.ts';
 import type { Ended } from '../../policy/record.ts';
@@ -220,16 +213,10 @@ export class InspectedConnection implements Carrier {
     const secured = await this.secure(dialled.socket, protocol === null ? [] : [protocol], trust);
     this.#dialled = null;
     if (!secured) return gone;
-    if (!secured.ok) return { ok: false, code: secured.code as RequestErrorCode, detail: secured.detail };
+    if (!secured.ok) return secured;
     if (secured.protocol === protocol) return { ok: true, socket: secured.socket };
     secured.socket.destroy();
     return { ok: false, code: 'upstream-tls', detail: 'the origin speaks another protocol than it did before' };
-  }
-
-  /** Whether somebody offers something that is spoken here; none at all is HTTP/1.1. */
-  static offersOf(offers: readonly string[]): readonly Protocol[] | null {
-    const spoken = spokenOf(offers);
-    return offers.length > 0 && spoken.length === 0 ? null : spoken;
   }
 
   cut(outcome: CutOutcome, refusal: RequestErrorCode | null): void {

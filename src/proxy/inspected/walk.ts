@@ -2,7 +2,7 @@
 // handshake with what the client offers, the client's handshake with what the origin has chosen; then HTTP, request by request.
 import type tls from 'node:tls';
 import type { RequestErrorCode } from '../../errors.ts';
-import type { Protocol } from '../../inspect/terminate.ts';
+import { type Protocol, spokenOf } from '../../inspect/terminate.ts';
 import type { Inspection } from '../../policy/inspect.ts';
 import type { ProxyContext } from '../context.ts';
 import type { Exchange } from '../engine.ts';
@@ -73,7 +73,7 @@ async function walk(
   // 10 the client's hello: its name is the host that was asked for.
   const hello = await connection.hello();
   if (open.ended || hello === null) return void dialled.socket.destroy();
-  const offers = 'offers' in hello ? InspectedConnection.offersOf(hello.offers) : null;
+  const offers = 'offers' in hello ? understood(hello.offers) : null;
   if (offers === null) {
     dialled.socket.destroy();
     const detail = 'offers' in hello ? `it offers ${hello.offers.join(', ').slice(0, 100)} alone` : hello.detail;
@@ -84,7 +84,7 @@ async function walk(
   const origin = await connection.secure(dialled.socket, offers, trust);
   if (open.ended || origin === null) return void dialled.socket.destroy();
   if (origin.ok) connection.keep(origin.socket, origin.protocol);
-  else connection.failure = { code: origin.code as RequestErrorCode, detail: origin.detail };
+  else connection.failure = { code: origin.code, detail: origin.detail };
   const client = await connection.secureClient(leaf, origin.ok ? origin.protocol : answerable(offers));
   if (open.ended || client === null) return;
   if (!client.ok) return closed(connection, client.code, client.detail);
@@ -102,16 +102,21 @@ function trusted(ctx: ProxyContext, { upstreamCa }: Inspection): tls.SecureConte
   }
 }
 
+/** What of a client's offers is spoken here; none at all is HTTP/1.1. Null where it offers other protocols alone. */
+function understood(offers: readonly string[]): readonly Protocol[] | null {
+  const spoken = spokenOf(offers);
+  return offers.length > 0 && spoken.length === 0 ? null : spoken;
+}
+
 /** What a client is told a failure of the origin in. */
 function answerable(offers: readonly Protocol[]): Protocol | null {
   return offers.includes('http/1.1') ? 'http/1.1' : (offers[0] ?? null);
 }
 
 /** Nothing was asked yet, and nothing can be answered: the connection is closed, and its record says why. */
-function closed(connection: InspectedConnection, code: RequestErrorCode | 'client-gone', detail: string): void {
+function closed(connection: InspectedConnection, code: RequestErrorCode, detail: string): void {
   say(connection, code, detail);
-  if (code === 'client-gone') connection.end(code);
-  else connection.end(code, code);
+  connection.end(code, code);
   connection.raw.destroy();
 }
 
