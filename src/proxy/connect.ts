@@ -9,8 +9,8 @@ import { firstMessage } from './first-message.ts';
 import { fieldValue, type HeadProblem, headProblem } from './head.ts';
 import { handleInspected, type InspectedReader } from './inspected/walk.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
-import { type Refusal, refusalResponse, serialise } from './respond.ts';
-import { recordEnd, refuseMalformed, route } from './route.ts';
+import { refusalResponse, serialise } from './respond.ts';
+import { recordEnd, refusalOf, refuseMalformed, route } from './route.ts';
 
 /** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
 export async function handleConnect(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
@@ -78,7 +78,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
   if (!dialled.ok) {
     recordEnd(ctx, open, { outcome: dialled.code, bytesUp: 0, bytesDown: 0 });
     const code = dialled.code === 'client-gone' ? 'connect-failed' : dialled.code;
-    return refuseOpen(ctx, exchange, open, { code, detail: dialled.detail, accept });
+    return exchange.refuse(refusalText(ctx, open, { code, detail: dialled.detail, accept }));
   }
   open.address = dialled.address;
 
@@ -109,18 +109,17 @@ class Dialling implements Carrier {
   cut(outcome: CutOutcome, refusal: RequestErrorCode | null): void {
     recordEnd(this.#ctx, this.#open, { outcome, bytesUp: 0, bytesDown: 0 });
     if (refusal === null) this.#exchange.refuse('');
-    else refuseOpen(this.#ctx, this.#exchange, this.#open, { code: refusal, accept: this.#accept });
+    else
+      this.#exchange.refuse(refusalText(this.#ctx, this.#open, { code: refusal, detail: null, accept: this.#accept }));
   }
 }
 
-function refuseOpen(
+function refusalText(
   ctx: ProxyContext,
-  exchange: Exchange,
   open: OpenRequest,
-  why: Pick<Refusal, 'code' | 'detail' | 'accept'>,
-): void {
-  const { host, port } = open.authority;
-  exchange.refuse(serialise(refusalResponse({ ...why, id: open.id, host, port, help: ctx.help })));
+  why: { readonly code: RequestErrorCode; readonly detail: string | null; readonly accept: string | undefined },
+): string {
+  return serialise(refusalResponse({ ...refusalOf(ctx, open, why.code, why.detail), accept: why.accept }));
 }
 
 function ended(ctx: ProxyContext, open: OpenRequest, end: TunnelEnd): void {

@@ -12,7 +12,7 @@ import type { ForwardRequest } from './forward.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { DialError, type Dialler, type OriginOptions, poolKey } from './origin-agent.ts';
 import { brokenBody, endAfterBody, refuseRequest } from './refuse.ts';
-import { recordEnd } from './route.ts';
+import { recordEnd, refusalOf } from './route.ts';
 import { resetSocket } from './tunnel.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
@@ -248,12 +248,12 @@ export class Exchanger implements Carrier, Dialler {
 
   /** Ends with an error of the origin: a clean 502 or 504 while nothing has been sent, a visibly broken message after. */
   #fail(code: RequestErrorCode, detail: string | null, outcome: RequestErrorCode | OutcomeCode = code): void {
-    const { res, authority, id } = this.#order;
+    const { res, open } = this.#order;
     if (this.#recorded) return;
     if (res.headersSent) return this.#break(outcome);
     this.#end(outcome);
     this.#origin?.destroy();
-    refuseRequest(this.#order, { code, id, host: authority.host, port: authority.port, detail, help: this.#ctx.help });
+    refuseRequest(this.#order, refusalOf(this.#ctx, open, code, detail));
   }
 
   /** From outside; `open` is asked first, so after a 101 it is the tunnel that is cut. */

@@ -167,7 +167,7 @@ export function letIn(
 ): Routed | Promise<Routed> {
   const { decision, addresses, facts } = passing;
   const failed = write(ctx, { ...facts, addresses, ...more });
-  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, facts.identity, 'audit-unavailable') };
+  if (failed) return { ok: false, refusal: refusalFor(ctx, ask, facts.identity, 'audit-unavailable') };
   // In the turn that decided: whatever policy comes next finds it here.
   const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
   ctx.open.add(open);
@@ -183,7 +183,7 @@ async function onDisk(ctx: ProxyContext, ask: Ask, open: OpenRequest, durable: P
   } catch (error) {
     ctx.log.error({ err: error, request: ask.id }, 'the decision could not be put on the disk; the request is refused');
     if (!open.ended) recordEnd(ctx, open, { outcome: 'audit-unavailable', bytesUp: 0, bytesDown: 0 });
-    return { ok: false, refusal: refusalOf(ctx, ask, open.facts.identity, 'audit-unavailable') };
+    return { ok: false, refusal: refusalOf(ctx, open, 'audit-unavailable', null) };
   }
 }
 
@@ -229,21 +229,36 @@ export function refuse(
     ...optional({ dropped: what.dropped, nearest, userAgent: ask.userAgent }),
     ...what.more,
   });
-  if (failed) return { ok: false, refusal: refusalOf(ctx, ask, identity, 'audit-unavailable') };
-  const refusal = refusalOf(ctx, ask, identity, code);
+  if (failed) return { ok: false, refusal: refusalFor(ctx, ask, identity, 'audit-unavailable') };
+  const refusal = refusalFor(ctx, ask, identity, code);
   // Who has not said who he is learns that somebody may, not which layer says so.
   const hidden = decision?.verdict === 'challenge' && decision.rule.layer !== null;
   const rule = hidden ? null : (decision?.rule?.id ?? null);
   return { ok: false, refusal: { ...refusal, rule, nearest, detail: what.detail ?? null } };
 }
 
-function refusalOf(ctx: ProxyContext, ask: Ask, identity: Identity, code: RequestErrorCode): Refusal {
+/** What the client is told of a request that was let through and cannot be served. */
+export function refusalOf(
+  ctx: ProxyContext,
+  open: OpenRequest,
+  code: RequestErrorCode,
+  detail: string | null,
+): Refusal {
+  return { ...refusalFor(ctx, open, open.identity, code), detail };
+}
+
+function refusalFor(
+  ctx: ProxyContext,
+  { id, authority }: Pick<Ask, 'id' | 'authority'>,
+  identity: Identity,
+  code: RequestErrorCode,
+): Refusal {
   const names = identity.attributes.pipeline ? identity.attributes : identity.claimed;
   return {
     code,
-    id: ask.id,
-    host: ask.authority.host,
-    port: ask.authority.port,
+    id,
+    host: authority.host,
+    port: authority.port,
     help: ctx.help,
     pipeline: names.pipeline,
     job: names.job,

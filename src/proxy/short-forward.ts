@@ -20,7 +20,7 @@ import { poolKey } from './origin-agent.ts';
 import { type OriginPool, PooledOrigin } from './origin-pool.ts';
 import { type PlainAnswer, type PlainRequest, readPlainAnswer, readPlainRequest } from './plain-head.ts';
 import { type Refusal, refusalResponse, serialise } from './respond.ts';
-import { type Routed, recordEnd, route } from './route.ts';
+import { type Routed, recordEnd, refusalOf, route } from './route.ts';
 
 /** What the road needs of the server. */
 export interface ShortHost {
@@ -281,8 +281,12 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     outcome: RequestErrorCode | OutcomeCode = code,
   ): void {
     if (now.answer) return this.#break(now, outcome);
+    const { ctx } = this.#host;
     const { host, port } = now.read.authority;
-    this.#refuse(now, { code, id: now.id, host, port, detail, help: this.#host.ctx.help }, outcome);
+    const refusal = now.open
+      ? refusalOf(ctx, now.open, code, detail)
+      : { code, id: now.id, host, port, detail, help: ctx.help };
+    this.#refuse(now, refusal, outcome);
   }
 
   #refuse(now: Exchange, refusal: Refusal, outcome: RequestErrorCode | OutcomeCode = refusal.code): void {

@@ -273,6 +273,20 @@ describe('a refusal', () => {
     });
   });
 
+  it.each(ROADS)('says whom to ask where what was let through cannot be reached, too (%s)', async (_, ask) => {
+    const gone = await rawOrigin();
+    await gone.close();
+    const w = await world({ policy: `${allowing(HOST, gone.port)}\n${HELP}` });
+    const claim = `Proxy-Authorization: Basic ${Buffer.from('web/j-1:').toString('base64')}\r\n`;
+    const client = await w.rig.send(ask(`${HOST}:${gone.port}`, `${claim}Accept: application/json\r\n`));
+    expect(JSON.parse((await client.readResponse()).body)).toMatchObject({
+      code: 'connect-refused',
+      owner: 'Team web',
+      contact: `ask ${HOST} j-1`,
+      request_url: `https://ask.example/?h=${HOST}&p=web`,
+    });
+  });
+
   it.each(ROADS)('cannot be split, nor hold control characters, whatever is asked and claimed (%s)', async (_, ask) => {
     const w = await world({ policy: `${allowing(HOST, 0)}\n${HELP}` });
     const claims = ['a"b<c>;\u2028\u202e/\u00fc', '%0d%0aSet-Cookie%3a%20x', 'p%1b[31m/j', '{host}{job}'];

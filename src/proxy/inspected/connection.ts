@@ -14,7 +14,7 @@ import { type Finding, FirstCheck, firstMessage } from '../first-message.ts';
 import type { Carrier, CutOutcome, OpenRequest } from '../open-requests.ts';
 import { refuseSocket } from '../refuse.ts';
 import { refusalResponse, serialise } from '../respond.ts';
-import { recordEnd } from '../route.ts';
+import { recordEnd, refusalOf } from '../route.ts';
 import { carriedBy, resetSocket } from '../tunnel.ts';
 
 /** Why requests on a connection cannot be served: the origin failed after the 200, and the client is told on its own protocol. */
@@ -228,10 +228,8 @@ export class InspectedConnection implements Carrier {
 
   /** Before the 200. */
   refuse(code: RequestErrorCode, detail: string | null): void {
-    const { id, authority } = this.open;
-    const { host, port } = authority;
-    const refusal = { code, detail, id, host, port, help: this.ctx.help, accept: this.#accept };
-    refuseSocket(this.raw, serialise(refusalResponse(refusal)));
+    const refusal = refusalOf(this.ctx, this.open, code, detail);
+    refuseSocket(this.raw, serialise(refusalResponse({ ...refusal, accept: this.#accept })));
   }
 
   /** The CONNECT's ended record, of which only the first counts; its origin is let go whoever wrote that. */

@@ -14,7 +14,7 @@ import type { ForwardRequest } from '../forward.ts';
 import { fieldCount, fieldValue, type HeadProblem, headProblem } from '../head.ts';
 import { answerMalformed, createHttpServer } from '../http-reader.ts';
 import { refuseFailed, refuseRequest } from '../refuse.ts';
-import { recordEnd, refuseMalformed } from '../route.ts';
+import { recordEnd, refusalOf, refuseMalformed } from '../route.ts';
 import { upgradeRequest } from '../upgrade.ts';
 import { InspectedAgent } from './agent.ts';
 import type { InspectedConnection } from './connection.ts';
@@ -175,8 +175,7 @@ async function walk(
   const over = budget.announced('up', length);
   if (over === null) return new Exchanger(ctx, agent, order).start();
   recordEnd(ctx, open, { outcome: over, bytesUp: 0, bytesDown: 0 });
-  const { host, port } = authority;
-  refuseRequest(forward, { code: over, id, host, port, help: ctx.help });
+  refuseRequest(forward, refusalOf(ctx, open, over, null));
 }
 
 /** Of what llhttp refuses, where it was said. */

@@ -5,7 +5,6 @@ import type { OutcomeCode, RequestErrorCode } from '../../errors.ts';
 import type { Budget } from '../budget.ts';
 import type { ProxyContext } from '../context.ts';
 import type { Carrier, CutOutcome, OpenRequest } from '../open-requests.ts';
-import type { Refusal } from '../respond.ts';
 import { recordEnd } from '../route.ts';
 import { responseHeaders } from './http2-fields.ts';
 
@@ -23,7 +22,7 @@ interface StreamOrder {
   readonly whole: boolean;
   readonly open: OpenRequest;
   readonly budget: Budget;
-  readonly refuse: (why: Pick<Refusal, 'code' | 'detail'>) => void;
+  readonly refuse: (code: RequestErrorCode, detail: string | null) => void;
 }
 
 export class Http2Exchanger implements Carrier {
@@ -175,7 +174,7 @@ export class Http2Exchanger implements Carrier {
     const began = stream.headersSent || stream.destroyed || stream.closed;
     this.#end(outcome);
     this.#origin?.close(NGHTTP2_CANCEL);
-    if (!began) refuse({ code, detail });
+    if (!began) refuse(code, detail);
     // One that the client has closed would live on with what is unread of its upload.
     else if (stream.closed) stream.destroy();
     else stream.close(NGHTTP2_INTERNAL_ERROR);

@@ -12,7 +12,7 @@ import { hostOf } from '../fields.ts';
 import { fieldCount, fieldValue, type HeadProblem } from '../head.ts';
 import { LINGER_MS } from '../refuse.ts';
 import { type Refusal, refusalResponse } from '../respond.ts';
-import { recordEnd, refuseMalformed } from '../route.ts';
+import { recordEnd, refusalOf, refuseMalformed } from '../route.ts';
 import type { InspectedConnection } from './connection.ts';
 import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './decide.ts';
 import { Http2Exchanger } from './http2-exchanger.ts';
@@ -114,14 +114,13 @@ export class InspectedHttp2 {
     const { open } = admitted;
     connection.requests.add(open);
     stream.once('close', () => connection.requests.delete(open));
-    const { host, port } = authority;
     const exchange = new Http2Exchanger(ctx, {
       stream,
       whole: (flags & NGHTTP2_FLAG_END_STREAM) !== 0,
       headers: requestHeaders({ method, path: target, authority: hostOf(authority, DEFAULT_PORT) }, headers),
       open,
       budget: new Budget(admitted.inspection ?? null, this.#uploads, open),
-      refuse: (why) => refuseStream(stream, { ...why, id, host, port, help: ctx.help, accept }),
+      refuse: (code, detail) => refuseStream(stream, { ...refusalOf(ctx, open, code, detail), accept }),
     });
     if (!exchange.attach()) return;
     const reached = await origin.get();

@@ -9,7 +9,7 @@ import type { Exchange } from '../engine.ts';
 import { ESTABLISHED } from '../engine-js.ts';
 import type { OpenRequest } from '../open-requests.ts';
 import { refusalResponse, serialise } from '../respond.ts';
-import { recordEnd } from '../route.ts';
+import { recordEnd, refusalOf } from '../route.ts';
 import { InspectedConnection } from './connection.ts';
 
 /** Reads requests from a connection whose handshakes are done. */
@@ -25,17 +25,13 @@ export async function handleInspected(
   parts: { readonly inspection: Inspection; readonly accept: string | undefined; readonly reader: InspectedReader },
 ): Promise<void> {
   const { inspection, accept, reader } = parts;
-  const { authority } = open;
-  const leaf = ctx.inspector.leaf(authority);
+  const leaf = ctx.inspector.leaf(open.authority);
   const trust = trusted(ctx, inspection);
   if (leaf === null || trust === null) {
     const code = 'inspection-unavailable';
     recordEnd(ctx, open, { outcome: code, bytesUp: 0, bytesDown: 0 });
-    const { host, port } = authority;
     const detail = leaf === null ? null : 'the certificates of `upstream_ca` cannot be used';
-    return exchange.refuse(
-      serialise(refusalResponse({ code, detail, id: open.id, host, port, help: ctx.help, accept })),
-    );
+    return exchange.refuse(serialise(refusalResponse({ ...refusalOf(ctx, open, code, detail), accept })));
   }
   const raw = exchange.adopt();
   if (raw === null) return recordEnd(ctx, open, { outcome: 'client-gone', bytesUp: 0, bytesDown: 0 });
