@@ -8,17 +8,24 @@ import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Dial, dial } from '../net/dial.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
-import type { Arrival, ConnectHead, DialOrder, DialResult, Engine, Exchange, OpenTunnel, TunnelEnd } from './engine.ts';
+import {
+  type Arrival,
+  type ConnectHead,
+  type DialOrder,
+  type DialResult,
+  type Engine,
+  ESTABLISHED,
+  type Exchange,
+  NO_HEAD,
+  type OpenTunnel,
+  type TunnelEnd,
+} from './engine.ts';
 import type { FirstMessage } from './first-message.ts';
 import { refuseSocket } from './refuse.ts';
 import { ORIGIN_ONREAD, resetSocket, Tunnel } from './tunnel.ts';
 
-export const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
 // The sweep looks at every tunnel; a tunnel is cut at most one period after its limit.
 const IDLE_SWEEP_MS = 30_000;
-
-/** What becomes of `head` once a tunnel is open. */
-export const NO_HEAD: ConnectHead = Object.freeze({ target: '', version: '', rawHeaders: Object.freeze([]) });
 
 export class JsEngine implements Engine {
   readonly kind = 'js';

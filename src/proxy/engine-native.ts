@@ -8,18 +8,19 @@ import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Begin, type Dial, race } from '../net/dial.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
-import type {
-  Arrival,
-  Arrivals,
-  ConnectHead,
-  DialOrder,
-  Engine,
-  Exchange,
-  Gathered,
-  Reached,
-  Talker,
+import {
+  type Arrival,
+  type Arrivals,
+  type ConnectHead,
+  type DialOrder,
+  type Engine,
+  ESTABLISHED,
+  type Exchange,
+  type Gathered,
+  type Reached,
+  type Talker,
 } from './engine.ts';
-import { ESTABLISHED, JsEngine } from './engine-js.ts';
+import { JsEngine } from './engine-js.ts';
 import { errnoName, type NativeCore, type NativeModule } from './native-binding.ts';
 import { NativeExchange, type Outcome } from './native-exchange.ts';
 import { NativeOrigin } from './native-origin.ts';

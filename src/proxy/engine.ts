@@ -22,6 +22,12 @@ export interface ConnectHead {
   readonly rawHeaders: readonly string[];
 }
 
+/** What becomes of it once a tunnel is open. */
+export const NO_HEAD: ConnectHead = Object.freeze({ target: '', version: '', rawHeaders: Object.freeze([]) });
+
+/** The answer to a CONNECT whose origin has been reached. */
+export const ESTABLISHED = 'HTTP/1.1 200 Connection established\r\n\r\n';
+
 export interface DialOrder {
   /** Checked addresses, in the order to be tried; never names. */
   readonly addresses: readonly string[];

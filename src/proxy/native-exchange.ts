@@ -5,8 +5,15 @@ import type net from 'node:net';
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import { type Dial, race } from '../net/dial.ts';
-import type { ConnectHead, DialOrder, DialResult, Exchange, OpenTunnel, TunnelEnd } from './engine.ts';
-import { NO_HEAD } from './engine-js.ts';
+import {
+  type ConnectHead,
+  type DialOrder,
+  type DialResult,
+  type Exchange,
+  NO_HEAD,
+  type OpenTunnel,
+  type TunnelEnd,
+} from './engine.ts';
 import type { NativeConnection, NativeEngine } from './engine-native.ts';
 import { type Finding, FirstCheck, type FirstMessage } from './first-message.ts';
 import { LINGER_MS } from './refuse.ts';
