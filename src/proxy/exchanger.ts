@@ -7,7 +7,15 @@ import { nodeHttp } from '../net/http.ts';
 import type { Authority } from '../policy/authority.ts';
 import type { Budget } from './budget.ts';
 import type { ProxyContext } from './context.ts';
-import { type Framing, type FramingResult, hostOf, readFraming, requestFields, responseFields } from './fields.ts';
+import {
+  type Framing,
+  type FramingResult,
+  HTTP_PORT,
+  hostOf,
+  readFraming,
+  requestFields,
+  responseFields,
+} from './fields.ts';
 import type { ForwardRequest } from './forward.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { DialError, type Dialler, type OriginOptions, poolKey } from './origin-agent.ts';
@@ -16,8 +24,7 @@ import { recordEnd, refusalOf } from './route.ts';
 import { resetSocket } from './tunnel.ts';
 
 // Interim responses that an origin may send before its answer; one that sends more is not going to answer.
-const INTERIM_MAX = 32;
-const HTTP_PORT = 80;
+export const INTERIM_MAX = 32;
 
 interface ExchangeOrder extends ForwardRequest {
   readonly authority: Authority;

@@ -1,5 +1,5 @@
-// The lines of a head, once its shape is known to be plain: one expression says what a line may be, one loop takes them apart. Shared by
-// the readers of the short roads (connect-head.ts, plain-head.ts). PURE.
+// The lines of a head. Read, once its shape is known to be plain: one expression says what a line may be, one loop takes them apart, for the
+// readers of the short roads (connect-head.ts, plain-head.ts). Written, for whoever has no object of Node's that does it. PURE.
 
 /** RFC 9112 §5 without folding: a token, a colon, a value without control characters. For use within an expression. */
 export const FIELD_LINES = "(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\\t -~\\x80-\\xff]*\\r\\n)*";
@@ -14,6 +14,13 @@ export function fieldLines(lines: string, from: number): string[] {
     start = end + 2;
   }
   return raw;
+}
+
+/** The lines of these names and values in turn, each with its line end. */
+export function linesText(fields: readonly string[]): string {
+  let text = '';
+  for (let i = 0; i + 1 < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
+  return text;
 }
 
 const TAB = 0x09;

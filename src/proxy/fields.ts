@@ -91,6 +91,9 @@ export function readFraming(raw: readonly string[], version: string): FramingRes
   return { ok: true, framing: length === null ? { kind: 'none' } : { kind: 'length', length } };
 }
 
+/** The port that a Host field of plain HTTP leaves out. */
+export const HTTP_PORT = 80;
+
 /** An authority as a Host field or :authority writes it. */
 export function hostOf({ host, port, kind, text }: Authority, defaultPort: number): string {
   if (port !== defaultPort) return text;

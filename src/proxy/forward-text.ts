@@ -1,6 +1,7 @@
 // The heads that the short road of plain HTTP writes: the same fields in the same order as Node's client and server write them on the long
 // one, as one text, a character a byte.
-import { requestFields, responseFields } from './fields.ts';
+import { linesText } from './field-lines.ts';
+import { HTTP_PORT, hostOf, requestFields, responseFields } from './fields.ts';
 import type { ReadRequest } from './forward-request.ts';
 import { fieldValue } from './head.ts';
 import type { PlainAnswer, PlainRequest } from './plain-head.ts';
@@ -10,10 +11,8 @@ export function requestText(
   { head, text, end }: PlainRequest,
   { authority, path, framing }: Extract<ReadRequest, { ok: true }>,
 ): string {
-  const bare = authority.kind === 'ipv6' ? `[${authority.host}]` : authority.host;
-  const host = authority.port === 80 ? bare : authority.text;
-  const fields = requestFields(head.rawHeaders, host, framing, null, head.method);
-  return `${head.method} ${path} HTTP/1.1\r\n${lines(fields)}Connection: keep-alive\r\n\r\n${text.slice(end)}`;
+  const fields = requestFields(head.rawHeaders, hostOf(authority, HTTP_PORT), framing, null, head.method);
+  return `${head.method} ${path} HTTP/1.1\r\n${linesText(fields)}Connection: keep-alive\r\n\r\n${text.slice(end)}`;
 }
 
 /** @param idleMs how long the client's connection is kept for another request; null where it is not */
@@ -24,7 +23,7 @@ export function answerText(answer: PlainAnswer, idleMs: number | null): string {
   const fields = responseFields(answer.rawHeaders, framed ? { kind: 'length', length } : { kind: 'none' });
   const stays = idleMs === null ? 'close' : `keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}`;
   const chunks = answer.length === 'chunked' ? 'Transfer-Encoding: chunked\r\n' : '';
-  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines(fields)}Connection: ${stays}\r\n${chunks}\r\n`;
+  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${linesText(fields)}Connection: ${stays}\r\n${chunks}\r\n`;
 }
 
 const TIMEOUT = /^timeout=(\d+)/;
@@ -35,10 +34,4 @@ const MARGIN_MS = 1_000;
 export function idleHintMs(answer: PlainAnswer): number | null {
   const seconds = TIMEOUT.exec(fieldValue(answer.rawHeaders, 'keep-alive') ?? '')?.[1];
   return seconds === undefined ? null : Number(seconds) * 1000 - MARGIN_MS;
-}
-
-function lines(fields: readonly string[]): string {
-  let text = '';
-  for (let i = 0; i + 1 < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
-  return text;
 }

@@ -3,6 +3,7 @@
 // Untrusted text reaches headers only as visible ASCII, so that no answer can be split.
 import { type RequestErrorCode, requestError } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
+import { linesText } from './field-lines.ts';
 
 /** Who to ask, from `help:` of the config; {host} {port} {pipeline} {job} are filled in. */
 export interface Help {
@@ -88,10 +89,7 @@ export function refusalResponse(refusal: Refusal): Response {
 
 /** The response as one string for a raw socket (CONNECT, and requests that could not be parsed). */
 export function serialise(response: Response): string {
-  let head = `HTTP/1.1 ${response.status} ${response.reason}\r\n`;
-  for (let i = 0; i + 1 < response.headers.length; i += 2)
-    head += `${response.headers[i]}: ${response.headers[i + 1]}\r\n`;
-  return `${head}\r\n${response.body}`;
+  return `HTTP/1.1 ${response.status} ${response.reason}\r\n${linesText(response.headers)}\r\n${response.body}`;
 }
 
 /** RFC 9209 §2: one member, our name, the error type, and the code as details. */

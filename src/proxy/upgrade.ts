@@ -5,6 +5,7 @@ import type net from 'node:net';
 import { nodeHttp } from '../net/http.ts';
 import type { ClientConnection } from './client-connection.ts';
 import type { Engine } from './engine.ts';
+import { linesText } from './field-lines.ts';
 import { responseFields } from './fields.ts';
 import type { Upgrade, UpgradeAnswer } from './forward.ts';
 
@@ -34,23 +35,21 @@ export function upgradeRequest(options: {
     res.removeListener('close', uncount);
     uncount();
     connection.release();
+    // What the origin sent right behind its 101 goes back into its socket, so that the tunnel reads it first.
+    if (answer.early.length > 0) answer.origin.unshift(answer.early);
     engine.join({
       id,
       client: socket,
       origin: answer.origin,
       early,
-      prefix: switchingHead(answer),
+      prefix: switchingHead(answer.response),
       done: answer.finish,
     });
   };
   return { res, upgrade: { protocol, accept } };
 }
 
-function switchingHead({ response, origin, early }: UpgradeAnswer): string {
-  // What the origin sent right behind its 101 goes back into its socket, so that the tunnel reads it first.
-  if (early.length > 0) origin.unshift(early);
-  const fields = responseFields(response.rawHeaders, { kind: 'none' });
-  let head = `HTTP/1.1 101 ${response.statusMessage ?? 'Switching Protocols'}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`;
-  for (let i = 0; i + 1 < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`;
-  return `${head}\r\n`;
+function switchingHead({ statusMessage = 'Switching Protocols', rawHeaders }: http.IncomingMessage): string {
+  const fields = ['Connection', 'Upgrade', 'Upgrade', 'websocket', ...responseFields(rawHeaders, { kind: 'none' })];
+  return `HTTP/1.1 101 ${statusMessage}\r\n${linesText(fields)}\r\n`;
 }

@@ -4,13 +4,12 @@ import http2 from 'node:http2';
 import type { OutcomeCode, RequestErrorCode } from '../../errors.ts';
 import type { Budget } from '../budget.ts';
 import type { ProxyContext } from '../context.ts';
+import { INTERIM_MAX } from '../exchanger.ts';
 import type { Carrier, CutOutcome, OpenRequest } from '../open-requests.ts';
 import { recordEnd } from '../route.ts';
 import { responseHeaders } from './http2-fields.ts';
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_FLAG_END_STREAM } = http2.constants;
-// Interim responses that an origin may send before its answer; one that sends more is not going to answer.
-const INTERIM_MAX = 32;
 /** Statuses whose answers have no body (RFC 9110 §15.3.5, §15.3.6, §15.4.5): Node ends the client's stream at once. */
 const BODILESS = new Set([204, 205, 304]);
 
