@@ -9,10 +9,8 @@ import type { AskedRequest } from './asked.ts';
 export const CONNECTION = Symbol('connection');
 export type ClientSocket = net.Socket & { [CONNECTION]?: ClientConnection };
 
-interface Turn {
-  /** Begins the request; gives its response back, or null when the connection is no longer HTTP (CONNECT, a refusal). */
-  readonly start: () => http.ServerResponse | null;
-}
+/** Begins a request; gives its response back, or null when the connection is no longer HTTP (CONNECT, a refusal). */
+type Start = () => http.ServerResponse | null;
 
 export class ClientConnection {
   readonly client: Client;
@@ -21,7 +19,7 @@ export class ClientConnection {
   /** limits.waiting_requests_max: apt keeps ten requests under way on one connection. */
   readonly #waitingMax: number;
   #response: http.ServerResponse | null = null;
-  readonly #waiting: Turn[] = [];
+  readonly #waiting: Start[] = [];
   /** Its first request, where that was sent before Node had the connection. */
   asked: AskedRequest | null = null;
   #headTimer: NodeJS.Timeout | null = null;
@@ -63,11 +61,11 @@ export class ClientConnection {
   }
 
   /** Begins the request now, or when all before it are answered; never, where the connection ends before that. */
-  enter(start: Turn['start']): void {
+  enter(start: Start): void {
     // Node reads on behind an answer that closes: what was sent there is not asked any more.
     if (!this.#socket.writable) return;
-    if (this.#response) this.#waiting.push({ start });
-    else this.#begin({ start });
+    if (this.#response) this.#waiting.push(start);
+    else this.#begin(start);
   }
 
   /** Node has let the socket go while an answer is under way: its errors and drains are looked after here. */
@@ -85,8 +83,8 @@ export class ClientConnection {
     this.#response?.emit('drain');
   };
 
-  #begin(turn: Turn): void {
-    const response = turn.start();
+  #begin(start: Start): void {
+    const response = start();
     this.#response = response;
     response?.once('close', () => this.#next());
   }
@@ -97,8 +95,8 @@ export class ClientConnection {
       this.#waiting.length = 0;
       return;
     }
-    const turn = this.#waiting.shift();
-    if (turn) this.#begin(turn);
+    const next = this.#waiting.shift();
+    if (next) this.#begin(next);
   }
 }
 

@@ -27,7 +27,7 @@ export interface TlsRules {
 type Arrived = (socket: net.Socket, client: Client) => void;
 
 const ALPN = 'http/1.1';
-/** The codes that OpenSSL has for a client without a certificate where one is required. */
+/** OpenSSL's code for a client without a certificate where one is required. */
 const WITHOUT_CERTIFICATE = 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE';
 
 interface Shaking {

@@ -61,7 +61,6 @@ export class Tunnel implements OpenTunnel {
   #probing = false;
   #clientClosed = false;
   #originClosed = false;
-  #outcome: OutcomeCode | RequestErrorCode = 'closed';
   bytesUp = 0;
   bytesDown = 0;
   /** Set by every byte, cleared by the idle sweep: no clock is read per chunk. */
@@ -272,12 +271,11 @@ export class Tunnel implements OpenTunnel {
   #finish(outcome: OutcomeCode | RequestErrorCode): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#outcome = outcome;
     this.#endCheck();
     // A buffer with a write in flight is left to the garbage collector: libuv may still hold its address.
     if (this.#bulkInFlight) this.#bulk = null;
     else this.#giveBack();
-    this.#done({ outcome: this.#outcome, bytesUp: this.bytesUp, bytesDown: this.bytesDown, finding: this.#finding });
+    this.#done({ outcome, bytesUp: this.bytesUp, bytesDown: this.bytesDown, finding: this.#finding });
   }
 
   #giveBack(): void {

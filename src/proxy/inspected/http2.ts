@@ -200,10 +200,13 @@ class OriginSession {
   }
 }
 
-/** Against the limits, as RFC 9113 §6.5.2 measures. */
-function headSize({ limits, meter }: ProxyContext, raw: readonly string[]): HeadProblem | null {
+/** RFC 9113 §6.5.2: each field counts for so much besides its name and value. */
+const FIELD_OVERHEAD_BYTES = 32;
+
+/** What the limits say of a head. */
+function sizeProblem({ limits, meter }: ProxyContext, raw: readonly string[]): HeadProblem | null {
   const count = raw.length / 2;
-  const bytes = raw.reduce((sum, text) => sum + text.length, count * FIELD_OVERHEAD);
+  const bytes = raw.reduce((sum, text) => sum + text.length, count * FIELD_OVERHEAD_BYTES);
   const limit = count > limits.head_fields ? 'head_fields' : bytes > limits.head_bytes ? 'head_bytes' : null;
   if (limit === null) return null;
   meter.hit(limit);
@@ -211,13 +214,11 @@ function headSize({ limits, meter }: ProxyContext, raw: readonly string[]): Head
   return { code: 'head-too-large', detail: `${detail}; the limit is ${limits[limit]}` };
 }
 
-const FIELD_OVERHEAD = 32;
-
 function streamProblem({ ctx, open }: InspectedConnection, raw: readonly string[]): HeadProblem | null {
   const method = fieldValue(raw, ':method') ?? '';
   const target = fieldValue(raw, ':path') ?? '';
   if (ctx.draining) return { code: 'draining', detail: null };
-  const large = headSize(ctx, raw);
+  const large = sizeProblem(ctx, raw);
   if (large) return large;
   // As over HTTP/1.1, whose parser knows capitals alone: an origin may know no case.
   if (!METHOD.test(method)) return { code: 'method-not-allowed', detail: 'a method is written in capitals' };
