@@ -207,7 +207,7 @@ export const OPERATOR_ERRORS = {
   'meta-cache': { source: 'operator', title: 'The file with the last answer cannot be used.', hint: 'Remove the file, or name another one with --cache; the next answer is then the first.' },
   'tunnel-refused': { source: 'operator', title: 'The proxy refused the tunnel.', hint: 'The status line says why; docs/errors.md explains its code.' },
   'tunnel-broken': { source: 'operator', title: 'The tunnel broke before both sides had ended.', hint: 'The record of the request says who ended it: look for its host in the audit log.' },
-  'tls-invalid': { source: 'operator', title: 'The certificate of the TLS listener cannot be used.', hint: 'Name a certificate (with its chain) and its key as PEM files that the proxy may read.' },
+  'tls-invalid': { source: 'operator', title: 'A certificate of the proxy cannot be used.', hint: 'Name a certificate (with its chain) and its key as PEM files that the proxy may read.' },
   'inspection-ca': { source: 'operator', title: 'The CA of inspection cannot be used.', hint: '`sallyport ca show` says what is there; `sallyport ca init` makes one.' },
   'user-unknown': { source: 'operator', title: 'There is no such user.', hint: '`sallyport user list` names the users.' },
   'users-unwritable': { source: 'operator', title: 'The users file cannot be written.', hint: 'Check the folder, its permissions and the free space.' },

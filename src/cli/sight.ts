@@ -1,7 +1,6 @@
 // What watches a running proxy, put together: the counts, times and events that the data plane feeds, and the pages of the admin
 // listener that read them. serve.ts makes one before everything else, since what is timed needs its meter.
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { EventStreams } from '../admin/event-stream.ts';
 import { Feed } from '../admin/feed.ts';
@@ -18,13 +17,13 @@ import type { Shipping } from '../audit/shipping.ts';
 import type { AuditStats } from '../audit/stats.ts';
 import type { Settings } from '../config/config.ts';
 import type { Overrides } from '../config/load.ts';
-import { SallyportError } from '../errors.ts';
 import { createMeter, type Meter } from '../limits.ts';
 import { packaged } from '../places.ts';
 import type { Mode } from '../policy/compile.ts';
 import type { LineRecorder } from '../policy/record.ts';
 import type { DurableRecorder, ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
+import { readAdminMaterial } from './certificate-files.ts';
 import type { Fleet } from './fleet.ts';
 import { VERSION } from './version.ts';
 
@@ -72,7 +71,7 @@ export class Sight {
 
   /**
    * The pages of the admin listener; null where there is none.
-   * @throws SallyportError `admin-token`, `listen-failed` where the certificate cannot be read
+   * @throws SallyportError `admin-token`, `tls-invalid` where the certificate cannot be used
    */
   pages(seen: Seen): AdminParts | null {
     const { settings, ctx, log, notReady, fleet, primaryToken } = seen;
@@ -113,7 +112,7 @@ export class Sight {
       token: primaryToken === null ? ensureToken(settings.admin.tokenFile) : new Token(primaryToken),
       router: (pathname) => (pathname === METRICS_PAGE.path ? Promise.resolve(scraped) : api()),
       site: new Site(siteFolder()),
-      tls: readPem(settings.admin.tls),
+      tls: readAdminMaterial(settings.admin),
       limits,
       meter,
       failed: (error) => log.error({ err: error }, 'a request to the admin listener failed'),
@@ -141,17 +140,4 @@ export function once<T>(make: () => Promise<T>): () => Promise<T> {
 /** The built dashboard; a process that runs from the sources shows what was built last. */
 export function siteFolder(): string {
   return packaged('dist/admin/web/');
-}
-
-/** @throws SallyportError `listen-failed` where they cannot be read */
-export function readPem(files: { readonly cert: string; readonly key: string } | null): AdminParts['tls'] {
-  if (files === null) return null;
-  try {
-    return { cert: readFileSync(files.cert, 'utf8'), key: readFileSync(files.key, 'utf8') };
-  } catch (cause) {
-    throw new SallyportError('listen-failed', `admin.tls: ${(cause as Error).message}`, {
-      cause,
-      hint: 'Check admin.tls.cert and admin.tls.key, and that the proxy may read them.',
-    });
-  }
 }

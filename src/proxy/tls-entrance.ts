@@ -117,7 +117,7 @@ export class TlsEntrance {
   }
 }
 
-function contextOf({ cert, key, clientCa }: TlsMaterial): tls.SecureContextOptions {
+export function contextOf({ cert, key, clientCa }: TlsMaterial): tls.SecureContextOptions {
   return { cert, key, minVersion: 'TLSv1.2', ...(clientCa === null ? {} : { ca: clientCa }) };
 }
 

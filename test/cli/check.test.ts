@@ -7,6 +7,7 @@ import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { decidedRecord } from '../support/records.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
+import { certificateFor } from '../support/tls.ts';
 import { NOW, type, typeJson } from './console.ts';
 
 const ESC = String.fromCharCode(27);
@@ -199,4 +200,26 @@ describe('formats', () => {
       expect([code, `${out}${err}`]).toEqual([1, expect.stringMatching(/version is 2|version is &#50;|version/)]);
     }
   });
+});
+
+it('certificates that a start would refuse are told for both listeners, with the file; the policy is valid all the same', async () => {
+  const [one, other] = [certificateFor(['one.test']), certificateFor(['other.test'])];
+  write({ 'one.pem': one.cert, 'one.key': one.key, 'other.key': other.key });
+  const at = (name: string): string => join(dir, name);
+  const policy = (clients: string, admin: string): string =>
+    `version: 1\nallow: [github.com]\ntls: { listen: 127.0.0.1:0, cert: ${at('one.pem')}, key: ${at(clients)} }\n` +
+    `admin: { listen: 127.0.0.1:0, tls: { cert: ${at('one.pem')}, key: ${at(admin)} } }\n`;
+  const told = async (clients: string, admin: string): Promise<unknown> => {
+    write({ 'sallyport.yaml': policy(clients, admin) });
+    const { code, json } = await typeJson<{ tls: string }>(['check', at('sallyport.yaml')]);
+    expect(code).toBe(0);
+    return json.tls;
+  };
+  expect(await told('one.key', 'one.key')).toMatch(
+    /^clients: CN=.*, valid until .* GMT; admin: CN=.*, valid until .* GMT$/,
+  );
+  expect(await told('absent.key', 'other.key')).toBe(
+    `clients: a start here would be refused: ${at('absent.key')} cannot be read: ENOENT; ` +
+      `admin: a start here would be refused: ${at('other.key')} is not the key of the certificate in ${at('one.pem')}`,
+  );
 });

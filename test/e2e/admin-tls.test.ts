@@ -17,6 +17,12 @@ afterEach(async () => {
   world = null;
 });
 
+function twoHalves(): { cert: string; key: string } {
+  const dir = tempDir('admin-tls');
+  const [one, other] = [certificateFor([NAME]), certificateFor([NAME])];
+  return { cert: writeFile(join(dir, 'cert.pem'), one.cert), key: writeFile(join(dir, 'key.pem'), other.key, 0o600) };
+}
+
 describe('with a certificate', () => {
   it('TLS is spoken, for the names of the certificate and addresses, and the token is asked for', async () => {
     const dir = tempDir('admin-tls');
@@ -54,8 +60,9 @@ describe('with a certificate', () => {
     [
       'a certificate that is not there',
       { listen: '127.0.0.1:0', tls: { cert: '/nowhere', key: '/nowhere' } },
-      'listen-failed',
+      '/nowhere cannot be read: ENOENT\n  tls-invalid',
     ],
+    ['a key of another certificate', { listen: '127.0.0.1:0', tls: twoHalves() }, 'is not the key of the certificate'],
     ['other machines without one', '0.0.0.0:3129', 'config-conflict'],
     ['a key that is not known', { listen: '127.0.0.1:0', token: 'x' }, 'config-'],
   ])('%s: nothing starts', async (_, admin, code) => {

@@ -21,6 +21,7 @@ import {
 import { renderReplay } from '../../report/render-replay.ts';
 import { type CheckedFile, loadAgainst } from '../against.ts';
 import { EXIT } from '../args.ts';
+import { certificatesText } from '../certificate-files.ts';
 import { configFile } from '../config-file.ts';
 import { chooseEngine } from '../engine.ts';
 import { type Input, moment, usage } from '../input.ts';
@@ -144,6 +145,7 @@ function factsOf({ settings, policy }: LoadedHere) {
     groups: [...new Set(rules.flatMap((rule) => (rule.group === null ? [] : [rule.group])))],
     listen: settings.listen.map(({ host, port }) => authority(host, port)),
     admin: adminText(settings.admin),
+    tls: certificatesText(settings),
     audit: settings.audit.file,
     usage: showStore(settings.usage.store),
     engine: engineText(settings.engine),

@@ -9,7 +9,8 @@ import { WorkerPages, type WorkerPlace } from '../../admin/worker-pages.ts';
 import { workerLog } from '../../audit/family.ts';
 import type { Settings } from '../../config/config.ts';
 import type { Meter } from '../../limits.ts';
-import { once, readPem, siteFolder } from '../sight.ts';
+import { readAdminMaterial } from '../certificate-files.ts';
+import { once, siteFolder } from '../sight.ts';
 import { VERSION } from '../version.ts';
 import type { Member } from './crew.ts';
 
@@ -52,7 +53,7 @@ export function primaryPages(parts: Parts): PrimaryPages | null {
       ...{ worker, state, pid, policy: digest, not_ready: why },
     }));
   return {
-    ...{ notReady, policy, path: admin.path, token, tls: readPem(admin.tls), limits, meter },
+    ...{ notReady, policy, path: admin.path, token, tls: readAdminMaterial(admin), limits, meter },
     router: once(async () => {
       const { createGatheredApi } = await import('../../admin/gathered.ts');
       return createGatheredApi({ pages, places, events, workers, notReady, limits, meter, node, version: VERSION });
