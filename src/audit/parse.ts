@@ -1,28 +1,15 @@
 // A line of the audit log, read back: bytes → Line, or null where it is not one. The log is the truth of what happened,
 // and its file can be edited by anyone who has the disk: nothing is believed that was not checked here.
 import { hash } from 'node:crypto';
-import type { Line } from '../policy/record.ts';
+import { IDENTITY_KINDS, type Line, NOTE_EVENTS, VERDICTS } from '../policy/record.ts';
 import type { DecidedFacts } from './line-reader.ts';
 
 /** A line with its chain hash, as it stands in the file. */
 export type StoredLine = Line & { readonly prev: string };
 
-const NOTES: ReadonlySet<unknown> = new Set([
-  'start',
-  'stop',
-  'policy',
-  'mode',
-  'grant',
-  'upgrade',
-  'cut',
-  'reopen',
-  'gap',
-  'job',
-  'heartbeat',
-  'worker',
-]);
-const VERDICTS: ReadonlySet<unknown> = new Set(['allow', 'deny', 'observe']);
-const KINDS: ReadonlySet<unknown> = new Set(['anonymous', 'claimed', 'address', 'user', 'certificate', 'job']);
+const NOTES: ReadonlySet<unknown> = new Set(NOTE_EVENTS);
+const OF_VERDICT: ReadonlySet<unknown> = new Set(VERDICTS);
+const KINDS: ReadonlySet<unknown> = new Set(IDENTITY_KINDS);
 
 /** SHA-256 (hex) of a line's bytes without its newline: the `prev` of the line after it. */
 export function lineHash(line: string): string {
@@ -100,7 +87,7 @@ function isRequest(value: Record<string, unknown>): boolean {
     isText(value['host']) &&
     (value['port'] === null || isCount(value['port'])) &&
     typeof value['method'] === 'string' &&
-    VERDICTS.has(value['verdict']) &&
+    OF_VERDICT.has(value['verdict']) &&
     isCode(value['reason']) &&
     isText(value['group']) &&
     isText(value['rule']) &&

@@ -19,12 +19,14 @@ export const ATTRIBUTES = [
 export type Attribute = (typeof ATTRIBUTES)[number];
 export type Attributes = Readonly<Partial<Record<Attribute, string>>>;
 
+export const IDENTITY_KINDS = ['anonymous', 'claimed', 'address', 'user', 'certificate', 'job'] as const;
+
 /**
  * Who asked. `anonymous` and `claimed` prove nothing: their attributes are recorded and reported, and never matched by `for:`.
  * `address` comes from clients.groups (source CIDR); the others from credentials.
  */
 export interface Identity {
-  readonly kind: 'anonymous' | 'claimed' | 'address' | 'user' | 'certificate' | 'job';
+  readonly kind: (typeof IDENTITY_KINDS)[number];
   /** Attributes that are proven (address, user, certificate, job). */
   readonly attributes: Attributes;
   /** Attributes that the client only says of itself (`http://PIPELINE%2FJOB:@proxy`). */
@@ -35,7 +37,8 @@ export interface Identity {
   readonly candidates?: readonly string[];
 }
 
-export type Verdict = 'allow' | 'deny' | 'observe';
+export const VERDICTS = ['allow', 'deny', 'observe'] as const;
+export type Verdict = (typeof VERDICTS)[number];
 export type Method = string;
 
 /** The nearest rule that did not match, and why, in words a build engineer understands. */
@@ -127,24 +130,27 @@ export interface EndedLine extends LineBase, Below {
   readonly client: string;
 }
 
+export const NOTE_EVENTS = [
+  'start',
+  'stop',
+  'policy',
+  'mode',
+  'grant',
+  'upgrade',
+  'cut',
+  'reopen',
+  'gap',
+  'job',
+  'heartbeat',
+  'worker',
+] as const;
+
 /** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), where a job used the job API, where a worker ended or was started anew, and where there was nothing else to write for a while. */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;
   readonly node: string;
-  readonly event:
-    | 'start'
-    | 'stop'
-    | 'policy'
-    | 'mode'
-    | 'grant'
-    | 'upgrade'
-    | 'cut'
-    | 'reopen'
-    | 'gap'
-    | 'job'
-    | 'heartbeat'
-    | 'worker';
+  readonly event: (typeof NOTE_EVENTS)[number];
   readonly policy: string;
   readonly detail: Readonly<Record<string, string | number | boolean | null>>;
 }
