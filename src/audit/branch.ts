@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { unwritable } from './append.ts';
 import { parseLine, type StoredLine } from './parse.ts';
-import { FIRST_BYTES, identify, listSegments, readFileLines } from './read.ts';
+import { FIRST_BYTES, identify, lastWholeLine, listSegments, readFileLines } from './read.ts';
 import { scanTail, type Tail, tornAlone } from './scan.ts';
 
 /** The last line that both sides have: number, and hash as the `prev` of what follows. */
@@ -62,9 +62,6 @@ function firstLine(file: string): StoredLine | null {
   return null;
 }
 
-/** Most lines are shorter, a stop note by far. */
-const LAST_BYTES = 16_384;
-
 /** True where the branch ends with its process's `stop` note: nothing will follow. */
 export function isFinished(branch: string): boolean {
   return lastLine(branch)?.event === 'stop';
@@ -72,16 +69,8 @@ export function isFinished(branch: string): boolean {
 
 /** The last line of a file; null where it is torn, damaged, or too long to stand in the last bytes. */
 export function lastLine(file: string): StoredLine | null {
-  const fd = fs.openSync(file, 'r');
-  try {
-    const { size } = fs.fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(size, LAST_BYTES));
-    fs.readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-    const lines = bytes.toString('latin1').split('\n');
-    return lines.at(-1) === '' ? parseLine(lines.at(-2) ?? '') : null;
-  } finally {
-    fs.closeSync(fd);
-  }
+  const last = lastWholeLine(file);
+  return last === null || last.torn ? null : parseLine(last.text);
 }
 
 /**

@@ -13,6 +13,19 @@ export interface AuditProblem {
   readonly why: string;
 }
 
+export const PROBLEMS_MAX = 100;
+
+/** What is found against a log: all of it is counted, the first hundred are kept. */
+export class Problems {
+  readonly first: AuditProblem[] = [];
+  count = 0;
+
+  readonly add = (problem: AuditProblem): void => {
+    this.count++;
+    if (this.first.length < PROBLEMS_MAX) this.first.push(problem);
+  };
+}
+
 export interface AuditPlace {
   readonly seq: number;
   readonly time: string;

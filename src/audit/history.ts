@@ -7,7 +7,7 @@ import { createGunzip } from 'node:zlib';
 import { SallyportError } from '../errors.ts';
 import { LIMIT_SPECS } from '../limits.ts';
 import { branchPaths, lastLine } from './branch.ts';
-import { branchNamed } from './check.ts';
+import { type AuditProblem, branchNamed } from './check.ts';
 import {
   CHUNK_BYTES,
   COMPRESSED,
@@ -115,6 +115,20 @@ export function missingBranches(
     const name = branchNamed(segment.first);
     return name === null || present.has(name) || !mayDrainInto(window, segment.firstMs) ? [] : [{ segment, name }];
   });
+}
+
+/** What the files themselves say against a log, before any line of them is looked at. */
+export function fileProblems({ doubles, unreadable }: Pick<History, 'doubles' | 'unreadable'>): AuditProblem[] {
+  const why = 'it begins as another file of the log does, and is not that file packed';
+  return [
+    ...doubles.map((file) => ({ file, line: 1, why })),
+    ...unreadable.map((file) => ({ file, line: 0, why: 'no sound line in this file' })),
+  ];
+}
+
+/** A file that is there no more, under no name. */
+export function wentAway({ path: file }: HistoryFile): AuditProblem {
+  return { file, line: 0, why: 'it went away while the log was read' };
 }
 
 /** True where an old process may have written something of the window after an upgrade at `ms`. */

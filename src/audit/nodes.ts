@@ -2,7 +2,7 @@
 // read as query.ts reads it; what a node is called stands in its lines.
 import type { AuditProblem } from './check.ts';
 import { listHistory, type Window } from './history.ts';
-import { type Completeness, queryAudit } from './query.ts';
+import { type Completeness, completeness } from './query.ts';
 
 export interface NodeStatement extends Omit<Completeness, 'matched'> {
   /** As its first line says; null where it has none. */
@@ -32,15 +32,7 @@ interface Asked {
 
 /** What one log says of a time. */
 export async function stateLog(log: string, { window, until }: Asked): Promise<NodeStatement> {
-  const found = await queryAudit({
-    file: log,
-    window,
-    matches: () => false,
-    take: async () => true,
-    ...(until === undefined ? {} : { until }),
-  });
-  if (found === null) throw new Error('a reading that takes nothing was ended');
-  return asNode(log, found);
+  return asNode(log, await completeness(log, window, until));
 }
 
 /** What a reading of a log found, as the statement of its node. */

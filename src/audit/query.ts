@@ -2,9 +2,10 @@
 // as `audit verify` does, and reads only what the window touches (history.ts); a problem counts where it may lie in the window,
 // that is between the sound lines around it. It streams in bounded memory and changes nothing.
 import { SallyportError } from '../errors.ts';
-import { type AuditPlace, type AuditProblem, LineCheck, missingBranch } from './check.ts';
+import { type AuditPlace, type AuditProblem, LineCheck, missingBranch, PROBLEMS_MAX, Problems } from './check.ts';
 import { Coverage, type Covered } from './coverage.ts';
 import {
+  fileProblems,
   type History,
   type HistoryFile,
   lacksBeginning,
@@ -15,6 +16,7 @@ import {
   readBatches,
   touchedBy,
   type Window,
+  wentAway,
 } from './history.ts';
 import type { StoredLine } from './parse.ts';
 import type { RawLine } from './read.ts';
@@ -54,8 +56,6 @@ export interface AuditQuery {
   readonly take: (matches: readonly Match[]) => Promise<boolean>;
 }
 
-const PROBLEMS_MAX = 100;
-
 /**
  * Hands over what matches, then says whether that is all there was. Lines of the main chain come in their order, those of a
  * drained branch after them.
@@ -65,14 +65,21 @@ export async function queryAudit(query: AuditQuery): Promise<Completeness | null
   return new Reading(query, await listHistory(query.file)).run();
 }
 
+/** Whether the log is complete for the window, where nobody wants its lines. @param until as in AuditQuery */
+export async function completeness(file: string, window: Window, until?: number): Promise<Completeness> {
+  const asked = { file, window, ...(until === undefined ? {} : { until }) };
+  const found = await queryAudit({ ...asked, matches: () => false, take: () => Promise.resolve(true) });
+  if (found === null) throw new Error('a reading that takes nothing was ended');
+  return found;
+}
+
 class Reading {
   readonly #query: AuditQuery;
   readonly #history: History;
   readonly #check: LineCheck;
   readonly #coverage: Coverage;
   readonly #touched: Pick<History, 'segments' | 'branches'>;
-  readonly #problems: AuditProblem[] = [];
-  #problemCount = 0;
+  readonly #problems = new Problems();
   /** Found since the last sound line, at #before: where in time they lie is known with the next. The first hundred. */
   #pending: { readonly problem: AuditProblem; readonly lasting: boolean }[] = [];
   #pendingMore = 0;
@@ -92,9 +99,7 @@ class Reading {
 
   async run(): Promise<Completeness | null> {
     const { segments, branches } = this.#touched;
-    for (const file of this.#history.doubles)
-      this.#problem({ file, line: 1, why: 'it begins as another file of the log does, and is not that file packed' });
-    for (const file of this.#history.unreadable) this.#problem({ file, line: 0, why: 'no sound line in this file' });
+    for (const problem of fileProblems(this.#history)) this.#problems.add(problem);
     this.#earlierBranches();
     for (const segment of segments) {
       if (!(await this.#read(segment, segment === segments.at(-1), true))) return null;
@@ -112,15 +117,15 @@ class Reading {
     }
     const covered = this.#coverage.found;
     return {
-      complete: this.#problemCount === 0 && covered.silence_count === 0,
+      complete: this.#problems.count === 0 && covered.silence_count === 0,
       ...covered,
       files: [...segments, ...branches].map((of) => of.path),
       lines: this.#check.lines,
       matched: this.#matched,
       first: this.#first,
       last: this.#last,
-      problems: this.#problems,
-      problem_count: this.#problemCount,
+      problems: this.#problems.first,
+      problem_count: this.#problems.count,
       unopened: this.#history.unopened,
     };
   }
@@ -129,7 +134,7 @@ class Reading {
   async #read(listed: HistoryFile, last: boolean, main: boolean): Promise<boolean> {
     const file = await pathNow(this.#query.file, listed);
     if (file === null) {
-      this.#problem({ file: listed.path, line: 0, why: 'it went away while the log was read' });
+      this.#problems.add(wentAway(listed));
       return true;
     }
     let number = 0;
@@ -180,21 +185,16 @@ class Reading {
     const { window } = this.#query;
     const counts = Math.max(ms, this.#before) >= window.from && Math.min(ms, this.#before) < window.to;
     for (const { problem, lasting } of this.#pending)
-      if (counts || (lasting && mayDrainInto(window, ms))) this.#problem(problem);
-    if (counts) this.#problemCount += this.#pendingMore;
+      if (counts || (lasting && mayDrainInto(window, ms))) this.#problems.add(problem);
+    if (counts) this.#problems.count += this.#pendingMore;
     this.#pending = [];
     this.#pendingMore = 0;
-  }
-
-  #problem(problem: AuditProblem): void {
-    this.#problemCount++;
-    if (this.#problems.length < PROBLEMS_MAX) this.#problems.push(problem);
   }
 
   /** Branches that are missing and began before what is read; their processes may have gone on into the window. */
   #earlierBranches(): void {
     for (const { segment, name } of missingBranches(this.#history, this.#query.window))
-      if (!this.#touched.segments.includes(segment)) this.#problem(missingBranch(segment.path, 1, name));
+      if (!this.#touched.segments.includes(segment)) this.#problems.add(missingBranch(segment.path, 1, name));
   }
 
   #beginning(): void {
@@ -204,9 +204,9 @@ class Reading {
       const { path, firstSeq, first } = lacking;
       const or = unopened.length === 0 ? '' : ', or is in an archive that was not read';
       const why = `the log begins here, with line ${firstSeq} of ${first.time}: what came before is not there${or}`;
-      this.#problem({ file: path, line: 1, why });
+      this.#problems.add({ file: path, line: 1, why });
     } else if (segments.length === 0 && unopened.length > 0) {
-      this.#problem({ file: this.#query.file, line: 0, why: 'none of its files could be read' });
+      this.#problems.add({ file: this.#query.file, line: 0, why: 'none of its files could be read' });
     }
   }
 }

@@ -104,6 +104,24 @@ export function* readFileLines(file: string, from = 0, bytes = CHUNK_BYTES): Gen
   }
 }
 
+/** Most lines are shorter by far. */
+const LAST_BYTES = 131_072;
+
+/** The last line of a file that has its newline; null where there is none, or it is longer than the last bytes. `torn`: more stands behind it. */
+export function lastWholeLine(file: string): { readonly text: string; readonly torn: boolean } | null {
+  const fd = fs.openSync(file, 'r');
+  try {
+    const { size } = fs.fstatSync(fd);
+    const bytes = Buffer.alloc(Math.min(size, LAST_BYTES));
+    const got = fs.readSync(fd, bytes, 0, bytes.length, size - bytes.length);
+    const lines = bytes.toString('latin1', 0, got).split('\n');
+    const text = lines.at(-2);
+    return text === undefined ? null : { text, torn: lines.at(-1) !== '' };
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** logrotate's names: FILE.1, FILE-20260131, FILE-2026-01-31T00…; not FILE.lock, FILE.torn-…, FILE.damaged-…. */
 const ROTATED = /^[.-][0-9][0-9A-Za-z:._-]*$/;
 export const COMPRESSED = /\.(?:gz|bz2|xz|zst|lz4)$/;

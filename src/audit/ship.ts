@@ -11,6 +11,7 @@ import { isFinished, segmentPath } from './branch.ts';
 import { type Checkpoint, checkpointName, checkpointText, isSigned, parseCheckpoint } from './checkpoint.ts';
 import { listHistory } from './history.ts';
 import { lineHash, parseLine } from './parse.ts';
+import { lastWholeLine } from './read.ts';
 import { RosterBook } from './roster.ts';
 import { nodeFolder, type SecondPlace } from './second-place.ts';
 
@@ -195,20 +196,9 @@ function hashOf({ id }: { readonly id: string }): string {
   return id.slice(id.indexOf(':') + 1, id.indexOf(':') + 9);
 }
 
-const LAST_BYTES = 131_072;
-
 /** Number and hash of the last whole line; null where there is none. */
 function lastPlace(file: string): Checkpoint['last'] {
-  if (!fs.existsSync(file)) return null;
-  const fd = fs.openSync(file, 'r');
-  try {
-    const { size } = fs.fstatSync(fd);
-    const bytes = Buffer.alloc(Math.min(size, LAST_BYTES));
-    const read = fs.readSync(fd, bytes, 0, bytes.length, size - bytes.length);
-    const text = bytes.toString('latin1', 0, read).split('\n').at(-2) ?? '';
-    const line = parseLine(text);
-    return line === null ? null : { seq: line.seq, hash: lineHash(text) };
-  } finally {
-    fs.closeSync(fd);
-  }
+  const last = fs.existsSync(file) ? lastWholeLine(file) : null;
+  const line = last === null ? null : parseLine(last.text);
+  return last === null || line === null ? null : { seq: line.seq, hash: lineHash(last.text) };
 }

@@ -3,9 +3,9 @@
 // It proves that nothing was changed or taken out between two lines, not that nothing was cut from the end: for that the
 // last hash must be known from elsewhere.
 import { SallyportError } from '../errors.ts';
-import { type AuditPlace, type AuditProblem, LineCheck } from './check.ts';
+import { type AuditPlace, type AuditProblem, LineCheck, Problems } from './check.ts';
 import { Coverage, type Covered } from './coverage.ts';
-import { type HistoryFile, listHistory, pathNow, readBatches } from './history.ts';
+import { fileProblems, type HistoryFile, listHistory, pathNow, readBatches, wentAway } from './history.ts';
 
 export interface Verification extends Covered {
   /** True when no problem was found, and no silence. */
@@ -17,35 +17,28 @@ export interface Verification extends Covered {
   readonly to: AuditPlace | null;
   /** The first hundred. */
   readonly problems: readonly AuditProblem[];
-  readonly problemCount: number;
+  readonly problem_count: number;
   /** Requests let through that have no ended line yet. */
   readonly open: number;
 }
-
-const PROBLEMS_MAX = 100;
 
 /**
  * Checks FILE, its rotated segments and the branches of upgrades, packed with gzip or not; a segment that is there twice under one name, once.
  * Never throws for what is in them.
  */
 export async function verifyAudit(file: string): Promise<Verification> {
-  const { segments, branches, unreadable, doubles, unopened } = await listHistory(file);
-  const problems: AuditProblem[] = [];
-  let problemCount = 0;
-  const found = (problem: AuditProblem): void => {
-    problemCount++;
-    if (problems.length < PROBLEMS_MAX) problems.push(problem);
-  };
+  const history = await listHistory(file);
+  const { segments, branches } = history;
+  const problems = new Problems();
+  const found = problems.add;
   const check = new LineCheck(segments[0]?.firstSeq ?? 1, branches, found);
-  for (const path of unreadable) found({ file: path, line: 0, why: 'no sound line in this file' });
-  for (const path of doubles)
-    found({ file: path, line: 1, why: 'it begins as another file of the log does, and is not that file packed' });
-  for (const path of unopened)
+  for (const problem of fileProblems(history)) found(problem);
+  for (const path of history.unopened)
     found({ file: path, line: 0, why: 'an archive that cannot be read: unpack it, or pack it with gzip' });
   const coverage = new Coverage({ from: Number.NEGATIVE_INFINITY, to: Number.POSITIVE_INFINITY });
   const read = async (listed: HistoryFile, last: boolean): Promise<void> => {
     const path = await pathNow(file, listed);
-    if (path === null) found({ file: listed.path, line: 0, why: 'it went away while the log was read' });
+    if (path === null) found(wentAway(listed));
     else await checkFile(path, last, { check, coverage, found });
   };
   for (const segment of segments) await read(segment, segment === segments.at(-1));
@@ -58,14 +51,14 @@ export async function verifyAudit(file: string): Promise<Verification> {
   }
   const covered = coverage.found;
   return {
-    complete: problemCount === 0 && covered.silence_count === 0,
+    complete: problems.count === 0 && covered.silence_count === 0,
     ...covered,
     files: [...segments, ...branches].map((of) => of.path),
     lines: check.lines,
     from: check.from,
     to: check.to,
-    problems,
-    problemCount,
+    problems: problems.first,
+    problem_count: problems.count,
     open: check.open,
   };
 }

@@ -1,5 +1,6 @@
 // What a statement about audit logs says in words: where each was silent or stopped, and of several nodes who is complete and who is
 // missing. Words only; what is true is found in audit/.
+import type { AuditProblem } from '../audit/check.ts';
 import { type Covered, silenceText } from '../audit/coverage.ts';
 import type { NodeStatement, Statement } from '../audit/nodes.ts';
 import { inert } from '../report/inert.ts';
@@ -11,6 +12,19 @@ export function coverageLines({ silences, silence_count, stopped }: Omit<Covered
   if (silence_count > silences.length) lines.push(`  … and ${silence_count - silences.length} more silences`);
   for (const { from, to } of stopped)
     lines.push(`  stopped in good order from ${from}${to === null ? ' on' : ` to ${to}`}`);
+  return lines;
+}
+
+/** What is wrong with a log: a line for each problem that is named, and how many more there are. */
+export function problemLines(of: {
+  readonly problems: readonly AuditProblem[];
+  readonly problem_count?: number;
+}): string[] {
+  const { problems, problem_count = problems.length } = of;
+  const lines = problems.map(
+    ({ file, line, why }) => `  ${inert(line === 0 ? file : `${file}:${line}`)}: ${inert(why)}`,
+  );
+  if (problem_count > problems.length) lines.push(`  … and ${problem_count - problems.length} more`);
   return lines;
 }
 
@@ -39,17 +53,14 @@ function counted(nodes: readonly NodeStatement[], missing: readonly string[]): s
 }
 
 function nodeLines(node: NodeStatement, ui: Ui): string[] {
-  const { first, last, problems, problem_count, heartbeat_ms } = node;
+  const { first, last, heartbeat_ms } = node;
   const range =
     first === null || last === null
       ? 'no line of that time'
       : `lines ${first.seq} to ${last.seq}, ${first.time} to ${last.time}`;
   const name = node.node === null ? inert(node.log) : `${inert(node.node)} (${inert(node.log)})`;
   const lines = [`${node.complete ? ui.paint('green', 'complete') : ui.paint('red', 'gaps')}: ${name}: ${range}`];
-  for (const { file, line, why } of problems)
-    lines.push(`  ${inert(line === 0 ? file : `${file}:${line}`)}: ${inert(why)}`);
-  if (problem_count > problems.length) lines.push(`  … and ${problem_count - problems.length} more`);
-  lines.push(...coverageLines(node));
+  lines.push(...problemLines(node), ...coverageLines(node));
   for (const path of node.unopened) lines.push(`  ${inert(path)}: an archive that could not be read`);
   if (heartbeat_ms === null && first !== null)
     lines.push('  it has no heartbeats of that time: a silence cannot be told from a time without requests');

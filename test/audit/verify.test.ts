@@ -52,7 +52,7 @@ describe('verifyAudit', () => {
       from: { seq: 1, time: '2026-01-31T12:00:00.000Z' },
       to: { seq: 6, time: '2026-01-31T12:00:00.000Z' },
       problems: [],
-      problemCount: 0,
+      problem_count: 0,
       open: 0,
     });
   });
@@ -168,7 +168,7 @@ describe('verifyAudit', () => {
     write([...writeThree(), ...Array(150).fill('rubbish')]);
     const verified = await verifyAudit(file);
     expect(verified.problems).toHaveLength(100);
-    expect(verified.problemCount).toBe(150);
+    expect(verified.problem_count).toBe(150);
   });
 });
 
@@ -247,7 +247,7 @@ describe('repairAudit', () => {
     fs.writeFileSync(file, 'rubbish\n');
     expect(repairAudit({ file, now })).toMatchObject({ movedBytes: 8, lastSeq: 6 });
     open().close();
-    expect(await verifyAudit(file)).toMatchObject({ lines: 7, problemCount: 1 });
+    expect(await verifyAudit(file)).toMatchObject({ lines: 7, problem_count: 1 });
   });
 
   it('does nothing to a sound log', () => {

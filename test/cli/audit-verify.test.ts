@@ -92,6 +92,14 @@ describe('sallyport audit verify of several nodes', () => {
     expect(out).toMatch(/^not complete: .*, 1 problem\n {2}no line, no heartbeat and no stop from /);
   });
 
+  it('names a file without a line where the file as a whole is meant', async () => {
+    const log = node(tempDir('nodes'), 'proxy-1', every(30, 0));
+    writeFileSync(`${log}.1`, 'rubbish\n');
+    const { code, out } = await type(['audit', 'verify', '--log', log]);
+    expect(code).toBe(1);
+    expect(out).toContain(`\n  ${log}.1: no sound line in this file\n`);
+  });
+
   it('never calls a time complete that is not over', async () => {
     const log = node(tempDir('nodes'), 'proxy-1', every(30, 0));
     const soon = await type(['audit', 'verify', '--log', log, '--from', '25m', '--to', time(-1)]);

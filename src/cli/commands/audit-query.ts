@@ -13,7 +13,7 @@ import { inert } from '../../report/inert.ts';
 import { LINES_CSV_HEAD, renderLinesCsv, renderLinesTable } from '../../report/render-lines.ts';
 import { EXIT } from '../args.ts';
 import { auditLogs, noAuditLog } from '../audit-file.ts';
-import { coverageLines, statementLines } from '../audit-statement.ts';
+import { coverageLines, problemLines, statementLines } from '../audit-statement.ts';
 import { type Input, moment, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
 
@@ -137,7 +137,7 @@ function timeText(ms: number): string | null {
 
 function statement(found: Completeness, time: { from: string | null; to: string | null }, ui: Ui): string[] {
   const window = `${time.from ?? 'its beginning'} to ${time.to ?? 'its end'}`;
-  const { first, last, problems, problem_count, unopened } = found;
+  const { first, last, unopened } = found;
   const range =
     first === null || last === null
       ? 'no line of that time'
@@ -151,10 +151,9 @@ function statement(found: Completeness, time: { from: string | null; to: string 
   }
   const lines = [
     `${ui.paint('red', 'not complete')} from ${window}: ${counts}`,
-    ...problems.map(({ file, line, why }) => `  ${inert(line === 0 ? file : `${file}:${line}`)}: ${inert(why)}`),
+    ...problemLines(found),
+    ...coverageLines(found),
   ];
-  if (problem_count > problems.length) lines.push(`  … and ${problem_count - problems.length} more`);
-  lines.push(...coverageLines(found));
   for (const path of unopened)
     lines.push(`  ${inert(path)}: an archive that could not be read; unpack it, or pack it with gzip`);
   return lines;

@@ -8,7 +8,7 @@ import { type Shipped, type ShippedLog, verifyShipped } from '../../audit/verify
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import { publicKeys } from '../audit-file.ts';
-import { coverageLines, VERDICTS } from '../audit-statement.ts';
+import { coverageLines, problemLines, VERDICTS } from '../audit-statement.ts';
 import { checkpointsOf, folderOf } from '../bucket.ts';
 import type { Input } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
@@ -68,15 +68,14 @@ function untilThen(log: ShippedLog, toMs: number): ShippedLog {
 
 function show(place: string, { logs, missing, verdict }: Statement, signed: boolean, ui: Ui): void {
   for (const log of logs) {
-    const { node, checkpoint, last, behind, problems, complete } = log;
+    const { node, checkpoint, last, behind, complete } = log;
     const to = last === null ? 'no lines' : `to line ${last}`;
     const more = behind > 0 ? `, ${behind} more in its own file` : '';
     const ended = checkpoint?.stopped === true ? ', stopped then' : '';
     ui.line(
       `${complete ? ui.paint('green', 'complete') : ui.paint('red', 'not complete')}: ${inert(node)}: ${to}${more}${checkpoint ? `, checkpoint of ${checkpoint.time}${ended}` : ''}`,
     );
-    for (const { file, line, why } of problems) ui.line(`  ${inert(file)}${line > 0 ? `:${line}` : ''}: ${inert(why)}`);
-    for (const line of coverageLines(log)) ui.line(line);
+    for (const line of [...problemLines({ problems: log.problems }), ...coverageLines(log)]) ui.line(line);
   }
   for (const node of missing)
     ui.line(`${ui.paint('red', 'missing')}: ${inert(node)}: it is expected, or was seen, and nothing of it is here`);

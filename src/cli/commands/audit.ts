@@ -13,7 +13,7 @@ import { heldToCheckpoint, heldToSeen } from '../../audit/verify-checkpoint.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import { auditFile, auditLogs, logsAt, noAuditLog, publicKeys } from '../audit-file.ts';
-import { coverageLines, statementLines } from '../audit-statement.ts';
+import { coverageLines, problemLines, statementLines } from '../audit-statement.ts';
 import { checkpointsOf, type Typed } from '../bucket.ts';
 import { type Input, usage } from '../input.ts';
 import type { Ui, World } from '../ui.ts';
@@ -79,15 +79,9 @@ async function verifyOne(file: string, ui: Ui): Promise<number> {
   const found = await verifyAudit(file);
   ui.settle();
   // A log of which nothing can be read must not be called complete.
-  if (found.files.length === 0 && found.problemCount === 0 && !existsSync(file)) {
-    throw noAuditLog(file);
-  }
-  if (ui.json) {
-    const { problemCount, ...rest } = found;
-    ui.object({ file, ...rest, problem_count: problemCount });
-    return found.complete ? EXIT.ok : EXIT.failed;
-  }
-  showOne(file, found, ui);
+  if (found.files.length === 0 && found.problem_count === 0 && !existsSync(file)) throw noAuditLog(file);
+  if (ui.json) ui.object({ file, ...found });
+  else showOne(file, found, ui);
   return found.complete ? EXIT.ok : EXIT.failed;
 }
 
@@ -105,14 +99,12 @@ function showOne(file: string, found: Verification, ui: Ui): void {
     for (const line of coverageLines(found)) ui.line(line);
     return;
   }
-  const problems = found.problemCount + found.silence_count;
+  const problems = found.problem_count + found.silence_count;
   ui.line(
     `${ui.paint('red', 'not complete')}: ${inert(file)}: ${range}, ${problems} ${problems === 1 ? 'problem' : 'problems'}`,
   );
-  for (const { file: at, line, why } of found.problems) ui.line(`  ${inert(at)}:${line}: ${inert(why)}`);
-  if (found.problemCount > found.problems.length) ui.line(`  … and ${found.problemCount - found.problems.length} more`);
-  for (const line of coverageLines(found)) ui.line(line);
-  if (found.problemCount > 0)
+  for (const line of [...problemLines(found), ...coverageLines(found)]) ui.line(line);
+  if (found.problem_count > 0)
     ui.line(
       '  hint: a broken tail is set aside by `sallyport audit repair`; what is missing in the middle cannot be mended',
     );
