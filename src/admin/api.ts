@@ -4,9 +4,10 @@ import type { IncomingMessage } from 'node:http';
 import type { AuditStats } from '../audit/stats.ts';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { canonicalAddress } from '../policy/address.ts';
-import { ANONYMOUS, ATTRIBUTES, type Attributes, type Identity } from '../policy/record.ts';
+import { ANONYMOUS, ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';
+import { asProven, attributeOf, partsOf } from '../report/asker.ts';
 import { explainRequest, parseAsked, ruleObject } from '../report/explanation.ts';
 import type { StoreLag } from '../usage/project.ts';
 import { AdminError } from './admin-error.ts';
@@ -164,15 +165,15 @@ function askedFor(req: IncomingMessage, primary: boolean): string | null {
   return primary && typeof said === 'string' ? canonicalAddress(said) : null;
 }
 
-/** `KEY=VALUE,KEY=VALUE`, taken as proven: what a job with these attributes would be answered. */
+/** Who `as` describes. @throws AdminError 400 */
 function identityOf(text: string | undefined): Identity {
   if (text === undefined || text === '') return ANONYMOUS;
-  const attributes: Record<string, string> = {};
-  for (const part of text.split(/,(?=[a-z_]+=)/)) {
-    const [key = '', ...value] = part.split('=');
-    if (!ATTRIBUTES.some((name) => name === key) || value.length === 0)
+  const attributes: Partial<Record<Attribute, string>> = {};
+  for (const part of partsOf(text)) {
+    const attribute = attributeOf(part);
+    if (attribute === null)
       throw new AdminError(400, 'admin-request', `as: KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`);
-    attributes[key] = value.join('=');
+    attributes[attribute.key] = attribute.value;
   }
-  return { kind: 'job', attributes: attributes as Attributes, claimed: {} };
+  return asProven(attributes);
 }

@@ -2,8 +2,9 @@
 // Every mistake here is a `usage` error (exit 2) that says what is allowed.
 import { nearestSpelling } from '../catalog/nearest.ts';
 import { SallyportError } from '../errors.ts';
-import { ATTRIBUTES, type Attribute, type Attributes, type Identity } from '../policy/record.ts';
+import { ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';
 import type { Selector } from '../policy/selector.ts';
+import { asProven, attributeOf, partsOf } from '../report/asker.ts';
 import { parseMoment, spanMs } from '../report/moment.ts';
 import type { CommandName } from './args.ts';
 
@@ -63,51 +64,34 @@ export function usage(message: string, hint?: string): SallyportError {
 
 /** The identity that `--as key=value[,key=value]` describes, taken as proven; null where none was given. */
 export function identityOf(input: Input): Identity | null {
-  const given = input.list('as').flatMap(keyValues);
+  const given = input.list('as').flatMap(partsOf);
   if (given.length === 0) return null;
   const attributes: Partial<Record<Attribute, string>> = {};
   for (const text of given) {
-    const { key, value } = attributeOf('as', text);
+    const { key, value } = attributeTyped('as', text);
     attributes[key] = value;
   }
-  return { kind: kindOf(attributes), attributes, claimed: {} };
-}
-
-/** What only the token of a job says. A queue, a cluster, an agent may also be known by address or certificate. */
-const OF_JOBS = ['pipeline', 'pipeline_id', 'branch', 'step', 'job', 'build'] as const;
-
-function kindOf(attributes: Attributes): Identity['kind'] {
-  if (attributes.user !== undefined) return 'user';
-  return OF_JOBS.some((name) => attributes[name] !== undefined) ? 'job' : 'address';
+  return asProven(attributes);
 }
 
 /** The selector that `--for key=value[,key=value]` describes; a key that comes again has one more value. */
 export function selectorOf(texts: readonly string[]): Selector {
   const selector: Partial<Record<Attribute, string[]>> = {};
-  for (const text of texts.flatMap(keyValues)) {
-    const { key, value } = attributeOf('for', text);
+  for (const text of texts.flatMap(partsOf)) {
+    const { key, value } = attributeTyped('for', text);
     selector[key] = [...(selector[key] ?? []), value];
   }
   return selector;
 }
 
-/** A comma ends a value only where another key follows. */
-function keyValues(text: string): string[] {
-  return text.split(/,(?=[a-z_]+=)/);
-}
-
-function attributeOf(option: string, text: string): { key: Attribute; value: string } {
-  const split = text.indexOf('=');
-  const key = split < 0 ? text : text.slice(0, split);
-  const value = text.slice(split + 1);
-  const known = ATTRIBUTES.find((name) => name === key);
-  if (split >= 0 && known !== undefined && value !== '') return { key: known, value };
+function attributeTyped(option: string, text: string): { readonly key: Attribute; readonly value: string } {
+  const attribute = attributeOf(text);
+  if (attribute !== null) return attribute;
+  const key = text.split('=', 1)[0] ?? '';
   const near = nearestSpelling(key, ATTRIBUTES);
   throw usage(
     `--${option} ${JSON.stringify(text)} is not KEY=VALUE with KEY one of ${ATTRIBUTES.join(', ')}`,
-    near === null || known !== undefined
-      ? `For example: --${option} pipeline=web,queue=default`
-      : `Did you mean ${near}?`,
+    near === null || near === key ? `For example: --${option} pipeline=web,queue=default` : `Did you mean ${near}?`,
   );
 }
 
