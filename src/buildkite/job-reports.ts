@@ -10,12 +10,12 @@ import type { Projection } from '../usage/project.ts';
 import type { ReportOrder, ReportText } from './job-api.ts';
 import type { JobReportInput } from './job-report.ts';
 
-export interface ReportWorkerData {
+export interface JobReportWorkerData {
   readonly store: StorePlace;
   readonly timeoutMs: number;
 }
 
-export interface ToReportWorker {
+export interface ToJobReportWorker {
   readonly id: number;
   readonly format: ReportOrder['format'];
   /** This node's name: it is not waited for, that was done. */
@@ -24,7 +24,7 @@ export interface ToReportWorker {
   readonly input: JobReportInput;
 }
 
-export type FromReportWorker =
+export type FromJobReportWorker =
   | { readonly id: number; readonly ok: true; readonly text: string }
   | { readonly id: number; readonly ok: false; readonly why: string };
 
@@ -93,7 +93,7 @@ export class JobReports {
     return this.#order({ id: ++this.#orders, format, own: node, waitMs: left, input });
   }
 
-  #order(order: ToReportWorker): Promise<string> {
+  #order(order: ToJobReportWorker): Promise<string> {
     const worker = this.#running();
     return new Promise((resolve, reject) => {
       this.#waiting.set(order.id, { resolve, reject });
@@ -104,18 +104,18 @@ export class JobReports {
   #running(): Worker {
     if (this.#worker !== null) return this.#worker;
     const { store, limits } = this.#parts;
-    const workerData: ReportWorkerData = { store, timeoutMs: limits.usage_store_timeout_ms };
-    const entry = threadEntry('buildkite/report-worker.ts');
+    const workerData: JobReportWorkerData = { store, timeoutMs: limits.usage_store_timeout_ms };
+    const entry = threadEntry('buildkite/job-report-worker.ts');
     const worker = new Worker(entry, { workerData, name: 'job-reports' });
     worker.unref();
-    worker.on('message', (answer: FromReportWorker) => this.#answered(answer));
+    worker.on('message', (answer: FromJobReportWorker) => this.#answered(answer));
     worker.on('error', (error) => this.#died(worker, error));
     worker.once('exit', () => this.#died(worker, new Error('the thread that makes reports has ended')));
     this.#worker = worker;
     return worker;
   }
 
-  #answered(answer: FromReportWorker): void {
+  #answered(answer: FromJobReportWorker): void {
     const waiting = this.#waiting.get(answer.id);
     this.#waiting.delete(answer.id);
     if (answer.ok) waiting?.resolve(answer.text);

@@ -6,15 +6,15 @@ import { giveWay, HAS_TIME } from '../give-way.ts';
 import { missingAt, storeNow } from '../usage/roll-call.ts';
 import { openStore, type Store } from '../usage/store.ts';
 import { type JobReportInput, jobMarkdown, readJobReport } from './job-report.ts';
-import type { FromReportWorker, ReportWorkerData, ToReportWorker } from './job-reports.ts';
+import type { FromJobReportWorker, JobReportWorkerData, ToJobReportWorker } from './job-reports.ts';
 
 /** Between two looks whether the other nodes have counted. */
 const LOOK_MS = 250;
 
-if (parentPort === null) throw new Error('report-worker runs in a worker thread only');
+if (parentPort === null) throw new Error('job-report-worker runs in a worker thread only');
 giveWay(HAS_TIME);
 const port = parentPort;
-const data = workerData as ReportWorkerData;
+const data = workerData as JobReportWorkerData;
 let store: Store | null = null;
 
 async function opened(): Promise<Store> {
@@ -30,7 +30,7 @@ async function close(): Promise<void> {
 }
 
 /** Other nodes that share the store and have not counted what was there at the time of the order. */
-async function missingNodes(on: Store, { own, waitMs }: ToReportWorker): Promise<string[]> {
+async function missingNodes(on: Store, { own, waitMs }: ToJobReportWorker): Promise<string[]> {
   const at = await storeNow(on);
   const until = performance.now() + waitMs;
   for (;;) {
@@ -40,7 +40,7 @@ async function missingNodes(on: Store, { own, waitMs }: ToReportWorker): Promise
   }
 }
 
-async function make(order: ToReportWorker): Promise<FromReportWorker> {
+async function make(order: ToJobReportWorker): Promise<FromJobReportWorker> {
   try {
     const on = await opened();
     const others = await missingNodes(on, order);
@@ -55,4 +55,4 @@ async function make(order: ToReportWorker): Promise<FromReportWorker> {
 }
 
 // Those that wait for other nodes wait side by side; the store's connections put the rest in order.
-port.on('message', (order: ToReportWorker) => void make(order).then((answer) => port.postMessage(answer)));
+port.on('message', (order: ToJobReportWorker) => void make(order).then((answer) => port.postMessage(answer)));
