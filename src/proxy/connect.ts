@@ -134,7 +134,7 @@ function ended(ctx: ProxyContext, open: OpenRequest, end: TunnelEnd): void {
   });
 }
 
-/** What forbids a CONNECT whatever it asks for. llhttp lets bodies through; each such head has made two parsers disagree about where a CONNECT ends (THREATS.md, Headers). */
+/** What forbids a CONNECT whatever it asks for. llhttp lets bodies through; each such head has made two parsers disagree about where a CONNECT ends ("Headers on CONNECT" in docs/threat-model.md). */
 function connectProblem(ctx: ProxyContext, client: Client, head: ConnectHead): HeadProblem | null {
   if (ctx.draining) return { code: 'draining', detail: null };
   if (ctx.tunnelsFull()) return { code: 'tunnels-full', detail: null };

@@ -1,4 +1,4 @@
-// The strict reader of host:port and of http:// targets: THREATS "Host", "IP literals", "Port", "Plain HTTP".
+// The strict reader of host:port and of http:// targets: docs/threat-model.md, "Host", "IP literals", "Port", "Plain HTTP".
 
 import { describe, expect, test } from 'vitest';
 import { parseAuthority, parseHost, parseHttpTarget } from '../../src/policy/authority.ts';

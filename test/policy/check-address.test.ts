@@ -1,4 +1,4 @@
-// checkAddress(): what a let-through request may be dialled to. THREATS rule 6, "DNS", "Loops and self".
+// checkAddress(): what a let-through request may be dialled to. docs/threat-model.md, promise 6, "DNS", "Loops and self".
 import { describe, expect, test } from 'vitest';
 import type { Policy } from '../../src/policy/decide.ts';
 import { cidr, connect, policy, rule } from './support.ts';

@@ -1,4 +1,4 @@
-// What may stand in a policy as a host, and the spelling that is offered instead: THREATS "Wildcard", last row.
+// What may stand in a policy as a host, and the spelling that is offered instead: docs/threat-model.md, "Wildcards".
 
 import { describe, expect, test } from 'vitest';
 import { isMultiTenant, type Pattern, parsePattern, parseRuleText } from '../../src/policy/pattern.ts';

@@ -1,5 +1,5 @@
 // A listener behind a load balancer: the PROXY header decides who the client is, for rules, limits and records alike; whoever
-// must send one and does not is closed, and whoever may not is malformed. THREATS.md, Identity.
+// must send one and does not is closed, and whoever may not is malformed. docs/threat-model.md, "Who asks".
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LimitName } from '../../src/limits.ts';
 import { conveyedProblem } from '../../src/proxy/conveyed.ts';

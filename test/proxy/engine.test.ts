@@ -1,4 +1,4 @@
-// The conformance suite of the engine contract, part one: bytes and ends in order (THREATS.md, Early data and Tunnel).
+// The conformance suite of the engine contract, part one: bytes and ends in order (docs/threat-model.md, "Early data" and "Tunnel").
 import type net from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { echo, startOrigin } from '../support/origin.ts';

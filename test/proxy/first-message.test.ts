@@ -1,5 +1,5 @@
 // The first message of a checked tunnel: the right one passes byte-exact, any other one never reaches the origin
-// (THREATS.md, TLS inside the tunnel). Over real sockets, so that what the origin gets is what is proved.
+// (docs/threat-model.md, "First bytes of a tunnel"). Over real sockets, so that what the origin gets is what is proved.
 import { describe, expect, it } from 'vitest';
 import { appendHeld } from '../../src/proxy/first-message.ts';
 import { entry, extension, helloMessage, records, serverName, sni, u16 } from '../net/hello-builder.ts';

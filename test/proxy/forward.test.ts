@@ -1,5 +1,5 @@
 // Plain HTTP forwarding with raw bytes at both ends: what the origin sees of a request, connections that are kept, and bodies
-// (THREATS.md, Plain HTTP forwarding). Smuggling and hostile origins have files of their own.
+// (docs/threat-model.md, "Plain HTTP"). Smuggling and hostile origins have files of their own.
 import { describe, expect, it } from 'vitest';
 import { startHttpOrigin } from '../support/origin.ts';
 import type { RawClient } from '../support/raw-client.ts';

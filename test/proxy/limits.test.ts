@@ -1,5 +1,5 @@
 // Every limit of the listener at its edge: n pass, one more is refused and counted, and what was freed can be had again
-// (THREATS.md, Headers on CONNECT, Request line, Slow clients).
+// (docs/threat-model.md, "Headers on CONNECT", "Request line", "Slow clients").
 import { describe, expect, it, vi } from 'vitest';
 import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
 import { Slots } from '../../src/proxy/slots.ts';

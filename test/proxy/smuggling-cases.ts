@@ -1,4 +1,4 @@
-// Heads and bodies that two parsers could read differently (THREATS: RFC 9112 §6; http-garden transducer bugs), for the listener and for
+// Heads and bodies that two parsers could read differently (RFC 9112 §6; http-garden transducer bugs), for the listener and for
 // the decrypted side of inspected connections alike.
 export const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n';
 

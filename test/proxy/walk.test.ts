@@ -1,5 +1,5 @@
 // The order of the walk and what each step refuses, on both roads: what is denied is never resolved, what is resolved is checked
-// before it is dialled, what is dialled has been recorded (THREATS.md, rules 1, 6, 7, 10; DNS; Loops and self).
+// before it is dialled, what is dialled has been recorded (docs/threat-model.md, promises 1, 6, 7, 10; "DNS"; "Loops and self").
 import { describe, expect, it } from 'vitest';
 import {
   allowing,
