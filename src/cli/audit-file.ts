@@ -1,12 +1,13 @@
 // Which audit log a command reads: the one that the policy names, or --log; and which keys it believes.
 import type { KeyObject } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { logFamily } from '../audit/family.ts';
 import { readKey } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
 import { type Input, usage } from './input.ts';
 import { loadFor } from './load.ts';
+import { readText } from './text-file.ts';
 import type { Ui, World } from './ui.ts';
 
 /** The log that a command reads, with those of its workers. @throws SallyportError as auditFile does */
@@ -48,15 +49,5 @@ function logsIn(folder: string): string[] {
 
 /** The keys that `--key` names. @throws SallyportError `signing-key`, `config-unreadable` */
 export function publicKeys(input: Input): KeyObject[] {
-  return input.list('key').map((file) => readKey(file, textOf(file), 'public'));
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('config-unreadable', `${file} cannot be read: ${(cause as NodeJS.ErrnoException).code}`, {
-      cause,
-    });
-  }
+  return input.list('key').map((file) => readKey(file, readText(file), 'public'));
 }

@@ -1,8 +1,7 @@
 // The CA of inspection of a running proxy: read at the start, and again when its files change, are named anew or at SIGHUP. One that is
 // no good leaves the one before in use and is said. Code for certificates is loaded only where something is inspected.
-import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { fileSignature } from '../catalog/load-signature.ts';
+import { signaturesOf } from '../catalog/load-signature.ts';
 import type { InspectionSettings } from '../config/config.ts';
 import { SallyportError } from '../errors.ts';
 import type { Names } from '../inspect/certificate.ts';
@@ -158,10 +157,5 @@ function kindOf(kind: 'exact' | 'wildcard' | 'address'): 'name' | 'ipv4' {
 }
 
 function signatures({ ca }: InspectionSettings): string {
-  return [ca.cert, ca.key, ca.passphraseFile]
-    .map((file) => {
-      const found = file === null ? undefined : statSync(file, { bigint: true, throwIfNoEntry: false });
-      return `${file} ${found === undefined ? 'missing' : fileSignature(found)}`;
-    })
-    .join('\n');
+  return signaturesOf([ca.cert, ca.key, ca.passphraseFile]);
 }

@@ -1,8 +1,7 @@
 // The certificate of the TLS listener: read from its files at the start, and again when they change or at SIGHUP. One that is no good
 // leaves the one before in use and is said: a renewal that went wrong must not take the listener down.
-import { statSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { fileSignature } from '../catalog/load-signature.ts';
+import { signaturesOf } from '../catalog/load-signature.ts';
 import type { TlsSettings } from '../config/identity.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { TlsEntrance } from '../proxy/tls-entrance.ts';
@@ -76,11 +75,5 @@ export class TlsFiles {
 }
 
 function signatures({ cert, key, clientCa }: TlsSettings): string {
-  const files = [cert, key, ...(clientCa === null ? [] : [clientCa])];
-  return files
-    .map((file) => {
-      const found = statSync(file, { bigint: true, throwIfNoEntry: false });
-      return `${file} ${found === undefined ? 'missing' : fileSignature(found)}`;
-    })
-    .join('\n');
+  return signaturesOf([cert, key, clientCa]);
 }

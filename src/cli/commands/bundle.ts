@@ -1,6 +1,5 @@
 // `sallyport bundle make` and `bundle verify`: a policy repository in one signed file, for nodes that follow a URL. Only a policy that is valid
 // with all its layers goes into one.
-import { readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { readKey } from '../../catalog/signing-key.ts';
 import { makeBundle, readBundle } from '../../config/load-bundle.ts';
@@ -13,6 +12,7 @@ import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
 import { type Input, usage } from '../input.ts';
 import { layerProblems } from '../load.ts';
+import { readText } from '../text-file.ts';
 import type { Ui, World } from '../ui.ts';
 import { writeWhole } from '../write-whole.ts';
 
@@ -23,7 +23,7 @@ export function bundleMake(input: Input, ui: Ui, world: World): number {
   const base = join(folder, BASE_NAME);
   const now = world.now();
   const keyFile = input.need('key', 'FILE');
-  const key = readKey(keyFile, textOf(keyFile), 'private');
+  const key = readKey(keyFile, readText(keyFile), 'private');
   const loaded = loadConfigHere({ file: base, now, shared: true });
   const broken = layerProblems(loaded);
   const [first] = broken;
@@ -51,9 +51,9 @@ export function bundleMake(input: Input, ui: Ui, world: World): number {
 
 export function bundleVerify(input: Input, ui: Ui): number {
   const file = input.argument(0) ?? '';
-  const keys = input.list('public-key').map((name) => readKey(name, textOf(name), 'public'));
+  const keys = input.list('public-key').map((name) => readKey(name, readText(name), 'public'));
   if (keys.length === 0) throw usage('--public-key FILE is missing', 'Name the key that it is to be signed with.');
-  const { serial, made, files, signature } = readBundle(file, textOf(file), keys);
+  const { serial, made, files, signature } = readBundle(file, readText(file), keys);
   const names = Object.keys(files).sort();
   if (ui.json) ui.object({ file, serial, made, key: signature.key, files: names });
   else
@@ -68,12 +68,4 @@ function serialOf(text: string | null, now: number): number {
   const serial = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isSafeInteger(serial)) return serial;
   throw usage(`--serial ${JSON.stringify(text)} is not a whole number from 1`);
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new SallyportError('config-unreadable', `${file} cannot be read`, { cause });
-  }
 }

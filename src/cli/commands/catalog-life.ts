@@ -1,7 +1,6 @@
 // `sallyport catalog diff|accept|bundle`: how the hosts behind the groups change, and only when somebody has accepted it. An update comes
 // with a newer program, or as a signed file where no newer program is wanted.
 import { createPublicKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { type Bundle, bundleText, filesDigest, isSignedBy, parseBundle, signBundle } from '../../catalog/bundle.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import { type CatalogChange, catalogChanges } from '../../catalog/diff.ts';
@@ -16,6 +15,7 @@ import { textTable } from '../../report/text-table.ts';
 import { EXIT } from '../args.ts';
 import { configFile } from '../config-file.ts';
 import type { Input } from '../input.ts';
+import { readText } from '../text-file.ts';
 import type { Ui, World } from '../ui.ts';
 import { writeWhole } from '../write-whole.ts';
 
@@ -77,7 +77,7 @@ export function catalogBundle(input: Input, ui: Ui): number {
   const catalog = loadCatalog();
   const files = catalogFiles();
   const plain: Bundle = { format: 1, version: catalog.version, digest: filesDigest(files), files };
-  const key = keyFile === null ? null : readKey(keyFile, textOf(keyFile), 'private');
+  const key = keyFile === null ? null : readKey(keyFile, readText(keyFile), 'private');
   writeWhole(file, bundleText(key === null ? plain : signBundle(plain, key)), WRITTEN);
   const signedBy = key === null ? null : keyName(createPublicKey(key));
   if (ui.json) ui.object({ written: file, version: plain.version, digest: plain.digest, key: signedBy });
@@ -101,7 +101,7 @@ function offered(file: string | null): Offer {
       bundle: { format: 1, version: catalog.version, digest: filesDigest(files), files },
     };
   }
-  const bundle = parseBundle(file, textOf(file));
+  const bundle = parseBundle(file, readText(file));
   const catalog = loadCatalog([], file);
   if (catalog.version !== bundle.version)
     throw new SallyportError('catalog-invalid', `${file} says version ${bundle.version}, its files ${catalog.version}`);
@@ -111,7 +111,7 @@ function offered(file: string | null): Offer {
 /** A file may come from anywhere: a key that the policy trusts has signed it, or the operator names the digest that was reviewed. */
 function mayBeAccepted(offer: Offer, config: string, digest: string | null): void {
   if (digest !== null) return sameDigest(offer, digest);
-  const keys = catalogKeys(config).map((file) => readKey(file, textOf(file), 'public'));
+  const keys = catalogKeys(config).map((file) => readKey(file, readText(file), 'public'));
   if (isSignedBy(offer.bundle, keys)) return;
   const why =
     offer.bundle.signature === undefined
@@ -152,13 +152,4 @@ function showChanges(changes: readonly CatalogChange[], ui: Ui): void {
       { width: ui.width, right: [] },
     ),
   );
-}
-
-function textOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    throw new SallyportError('config-unreadable', `${file} cannot be read: ${code}`, { cause });
-  }
 }
