@@ -212,7 +212,7 @@ export const OPERATOR_ERRORS = {
   'user-unknown': { source: 'operator', title: 'There is no such user.', hint: '`sallyport user list` names the users.' },
   'users-unwritable': { source: 'operator', title: 'The users file cannot be written.', hint: 'Check the folder, its permissions and the free space.' },
   usage: { source: 'operator', title: 'The command line is not understood.', hint: '`sallyport help` lists the commands.' },
-  'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 22.14 or later.' },
+  'node-version': { source: 'operator', title: 'This Node.js is too old.', hint: 'Use Node.js 24, the newest of it; docs/releases.md says which others are supported.' },
 } as const satisfies Record<string, ErrorSpec>;
 
 export type RequestErrorCode = keyof typeof REQUEST_ERRORS;

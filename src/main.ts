@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // The entry. It has no static import, so that a Node too old to link the rest still says so in one line; then the CLI takes
 // over. The only process.exit of the project: everything else returns its exit code.
+
+// What it starts with. What it is tested with stands in package.json, and npm warns of others: distributions mend theirs under an old number.
 const MINIMUM = [22, 14] as const;
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 
