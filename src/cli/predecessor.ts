@@ -1,12 +1,12 @@
 // The new process's side of an upgrade (upgrade.ts is the old one's): it makes ready all it can, takes the audit log over, then
-// the listening sockets one by one, and says that it is ready. If the old process is lost before that, the start fails.
+// the listening sockets one by one, and says that it is ready. If the old process is lost before that, the start fails. A primary,
+// which accepts nothing itself, takes the sockets first.
 import net from 'node:net';
-import type { Fork } from '../audit/branch.ts';
 import { SallyportError } from '../errors.ts';
-import { type ListenSource, listen } from '../net/listen.ts';
+import { type Handle, handleOf, type ListenSource, listen } from '../net/listen.ts';
 import { listening } from './listeners.ts';
 import type { Place, SocketSource, Sockets } from './places.ts';
-import { type FromNew, type FromOld, UPGRADE_FROM } from './upgrade.ts';
+import { type FromNew, type FromOld, type HandedOver, UPGRADE_FROM } from './upgrade.ts';
 
 export class Predecessor {
   #answer: { resolve(value: { message: FromOld; socket: unknown }): void; reject(error: Error): void } | null = null;
@@ -26,6 +26,18 @@ export class Predecessor {
 
   /** The sockets of the old process for the places that it has too; others are bound here, now, where a failure changes nothing yet. */
   async sockets(places: readonly Place[]): Promise<Sockets> {
+    const sockets = new Map(await this.offered(places));
+    for (const place of places) {
+      if (sockets.has(place)) continue;
+      const bound = net.createServer(refuse);
+      await listening(place, listen(bound, place, 1));
+      sockets.set(place, () => ({ handle: handleOf(bound) }));
+    }
+    return sockets;
+  }
+
+  /** Those of the old process alone. */
+  async offered(places: readonly Place[]): Promise<Sockets> {
     const { message } = await this.#ask({ type: 'places' });
     const offered: (Place | null)[] = message.type === 'places' ? [...message.places] : [];
     const sockets = new Map<Place, SocketSource>();
@@ -33,28 +45,26 @@ export class Predecessor {
       const index = offered.findIndex(
         (each) => each?.role === place.role && each.host === place.host && each.port === place.port,
       );
-      if (index < 0) {
-        const bound = net.createServer(refuse);
-        await listening(place, listen(bound, place, 1));
-        sockets.set(place, () => bound);
-      } else {
-        offered[index] = null;
-        sockets.set(place, () => this.#socket(index));
-      }
+      if (index < 0) continue;
+      offered[index] = null;
+      sockets.set(place, () => this.#socket(index));
     }
     return sockets;
   }
 
-  /** The old process gives the audit log free; it goes on from this line in a branch. */
-  async takeOver(): Promise<Fork> {
+  /** The old process gives the audit log free, and each of its workers its own; they go on from these lines in branches. */
+  async takeOver(): Promise<HandedOver> {
     const { message } = await this.#ask({ type: 'prepared' });
     if (message.type !== 'fork') throw lost();
-    return message.fork;
+    return message;
   }
 
-  /** The old process stops accepting. */
-  ready(line: string): void {
-    this.#send({ type: 'ready', line });
+  /**
+   * The old process stops accepting.
+   * @param workers how many serve here, each with a log of its own; 0 where this process serves alone
+   */
+  ready(line: string, workers: number): void {
+    this.#send({ type: 'ready', line, workers });
     process.removeAllListeners('message');
   }
 
@@ -67,8 +77,8 @@ export class Predecessor {
 
   async #socket(index: number): Promise<ListenSource> {
     const { socket } = await this.#ask({ type: 'socket', index });
-    if (!(socket instanceof net.Server)) throw lost();
-    return socket;
+    if (!isHandle(socket)) throw lost();
+    return { handle: socket };
   }
 
   #ask(message: FromNew): Promise<{ message: FromOld; socket: unknown }> {
@@ -87,6 +97,10 @@ export class Predecessor {
 
 function lost(): SallyportError {
   return new SallyportError('upgrade-failed', 'the process that started the upgrade is gone');
+}
+
+function isHandle(value: unknown): value is Handle {
+  return typeof value === 'object' && value !== null && 'fd' in value;
 }
 
 /** Nobody knows of a new address before the ready line; what comes earlier is not served by anybody yet. */

@@ -6,6 +6,7 @@ import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
 import type { Shipping } from '../audit/shipping.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
+import type { Note } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { ProxyServer } from '../proxy/server.ts';
 import type { Projection } from '../usage/project.ts';
@@ -25,9 +26,9 @@ import { readyLine } from './ready-line.ts';
 import { startShip } from './ship.ts';
 import { Sight } from './sight.ts';
 import { type SignalSource, Signals } from './signals.ts';
-import { Upgrade } from './upgrade.ts';
+import { type HandedOver, refuseUpgrade, Upgrade } from './upgrade.ts';
 import { VERSION } from './version.ts';
-import { adoptLeftovers } from './workers/leftovers.ts';
+import { Leftovers } from './workers/leftovers.ts';
 import { asWorker, atStart, type Order, workersOf } from './workers/order.ts';
 import { PrimaryLink } from './workers/primary-link.ts';
 
@@ -79,12 +80,12 @@ async function start(
   sayBrokenLayers(loaded, log);
 
   if (order === null && workersOf(settings) > 1) {
-    const { refuseUpgrade, servePrimary } = await import('./workers/primary.ts');
-    if (predecessor) refuseUpgrade();
-    return servePrimary({ options, loaded, log, signals });
+    const { servePrimary } = await import('./workers/primary.ts');
+    return servePrimary({ options, loaded, log, signals, predecessor });
   }
   const crewed = link && order ? { link, order } : null;
-  if (crewed === null) void adoptLeftovers(settings, 0, log);
+  const leftovers = crewed ? null : new Leftovers({ settings, workers: 0, log, policy: loaded.policy.digest });
+  if (predecessor === null) leftovers?.begin();
   const places = crewed ? crewed.order.places : placesOf(settings);
   const inherited = crewed?.link.sockets(crewed.order, settings.identity.tls !== null);
   const sockets = inherited
@@ -92,7 +93,8 @@ async function start(
     : predecessor
       ? await predecessor.sockets(places)
       : activatedSockets(options.env, process.pid, places);
-  const takeOver = await predecessor?.takeOver();
+  const handed = (await predecessor?.takeOver()) ?? null;
+  const takeOver = crewed?.order.takeOver ?? handed?.fork ?? null;
   const sight = new Sight();
   const { meter } = sight;
   const audit = new ProcessLog({
@@ -107,9 +109,13 @@ async function start(
     now: () => new Date(),
     ...(takeOver ? { takeOver } : {}),
   });
+  const noteUpgrade = (detail: Note['detail']): void => note(audit, log, 'upgrade', loaded.policy.digest, detail);
+  if (predecessor) signals.meanwhile(() => refuseUpgrade({ log, note: noteUpgrade }));
   try {
-    return await run({ options, loaded, adapt, crewed, log, audit, sight, signals, places, sockets, predecessor });
+    const from = { predecessor, handed, leftovers };
+    return await run({ options, loaded, adapt, crewed, log, audit, sight, signals, places, sockets, ...from });
   } finally {
+    leftovers?.stop();
     audit.close();
   }
 }
@@ -128,10 +134,12 @@ export interface Parts {
   readonly places: readonly Place[];
   readonly sockets: Sockets;
   readonly predecessor: Predecessor | null;
+  readonly handed: HandedOver | null;
+  readonly leftovers: Leftovers | null;
 }
 
 async function run(parts: Parts): Promise<number> {
-  const { options, loaded, crewed, log, audit, sight, signals, places, sockets, predecessor } = parts;
+  const { options, loaded, crewed, log, audit, sight, signals, places, sockets, predecessor, leftovers } = parts;
   const { settings } = loaded;
   const { overrides } = options;
   sayRepairs(audit, log);
@@ -170,7 +178,7 @@ async function run(parts: Parts): Promise<number> {
     projection = fleet.start(log, (found) => void holder.setGrants(found));
     const { env } = options;
     const link = crewed?.link ?? null;
-    const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, link };
+    const parties = { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, link, leftovers };
     const ended = obey({ ...parties, shipping, env });
     holder.watch();
     tls?.watch();
@@ -181,7 +189,9 @@ async function run(parts: Parts): Promise<number> {
     if (link) link.ready(engine.kind, notReady);
     else options.say(ready);
     notifier.ready(ready);
-    predecessor?.ready(ready);
+    predecessor?.ready(ready, 0);
+    // Only now is it sure that nobody takes them back.
+    if (predecessor) leftovers?.begin(parts.handed?.workers);
     await ended;
     return 0;
   } finally {
@@ -197,7 +207,8 @@ async function run(parts: Parts): Promise<number> {
     sight.close();
     ctx.resolver.close();
     heartbeat.stop();
-    note(audit, log, ctx.policy.digest, { ...counted(holder), ...Object.fromEntries(meter.hits) });
+    const hits = { ...counted(holder), ...Object.fromEntries(meter.hits) };
+    note(audit, log, 'stop', ctx.policy.digest, { pid: process.pid, ...hits });
     // After the last line, which its last checkpoint has.
     await shipping?.stop('ended');
     if (projection) await stopProjection(projection, log);
@@ -234,12 +245,12 @@ interface Running {
   readonly shipping: Shipping | null;
   readonly env: ServeOptions['env'];
   readonly link: PrimaryLink | null;
+  readonly leftovers: Leftovers | null;
 }
 
 /** Obeys the signals; resolves when the proxy has drained. */
 function obey(running: Running): Promise<void> {
-  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, jobs, shipping, env, link } =
-    running;
+  const { ctx, holder, audit, log, notifier, signals, proxy, listeners, projection, shipping, link } = running;
   // One request's bug must not end everybody's tunnels: it is said, and that request's sockets die by their own deadlines.
   process.on('uncaughtException', (error) => ctx.log.fatal({ err: error }, 'a bug: an exception reached the top'));
   return new Promise((resolve) => {
@@ -248,24 +259,25 @@ function obey(running: Running): Promise<void> {
     const begin = (after: 'stop' | 'upgrade'): void => {
       drain = new Drain({ ctx, proxy, log }, after);
       // The log is not left to a new process of which nobody knows yet whether it lives.
-      void drain.done.then(() => upgrade.abandon()).then(resolve);
+      void drain.done
+        .then(() => upgrade.abandon())
+        .then(() => link?.settled())
+        .then(resolve);
     };
-    const upgrade = new Upgrade({
-      ctx,
-      audit,
-      log,
-      env,
-      leases: jobs.leases,
-      listening: () => listeners.all,
-      done: () => {
-        replaced = true;
-        listeners.stopAdmin();
-        // It may have been told to stop while the new process became ready: then both drain.
-        if (!drain) begin('upgrade');
-        // The new process ships, and counts this one's branch of the log too.
-        void shipping?.stop('replaced');
-        void stopProjection(projection, log);
-      },
+    const giveWay = (counted: boolean): void => {
+      replaced = true;
+      listeners.stopAdmin();
+      // It may have been told to stop while the new process became ready: then both drain.
+      if (!drain) begin('upgrade');
+      // The new process ships, and counts this one's branch of the log too.
+      void shipping?.stop('replaced');
+      if (counted) void stopProjection(projection, log);
+    };
+    const upgrade = upgradeOf(running, () => giveWay(true));
+    link?.inUpgrades({
+      handOver: () => audit.handOver(),
+      takeBack: () => audit.takeBack(),
+      replaced: giveWay,
     });
     signals.obey({
       reload: () => {
@@ -292,6 +304,27 @@ function obey(running: Running): Promise<void> {
   });
 }
 
+/** Of a process that serves alone: workers are upgraded by their primary. */
+function upgradeOf(running: Running, done: () => void): Upgrade {
+  const { ctx, audit, log, env, jobs, listeners, leftovers } = running;
+  return new Upgrade({
+    ...{ log, env, limits: ctx.limits, meter: ctx.meter, done },
+    closing: () => ctx.closing,
+    note: (detail) => note(audit, log, 'upgrade', ctx.policy.digest, detail),
+    listening: () => listeners.all,
+    handOver: () => {
+      leftovers?.stop();
+      jobs.leases?.over();
+      return { fork: audit.handOver(), workers: [], turn: null };
+    },
+    takeBack: () => {
+      audit.takeBack();
+      jobs.leases?.back();
+      leftovers?.begin();
+    },
+  });
+}
+
 function reopen(audit: ProcessLog, log: Logger): void {
   try {
     audit.reopen();
@@ -306,11 +339,11 @@ function counted({ layersBroken }: PolicyHolder): Record<string, number> {
   return layersBroken > 0 ? { layers_broken: layersBroken } : {};
 }
 
-function note(audit: ProcessLog, log: Logger, policy: string, hits: Record<string, number>): void {
+function note(audit: ProcessLog, log: Logger, event: 'upgrade' | 'stop', policy: string, detail: Note['detail']): void {
   try {
-    audit.note({ event: 'stop', policy, detail: { pid: process.pid, ...hits } });
+    audit.note({ event, policy, detail });
   } catch (error) {
-    log.error({ err: error }, 'the stop could not be recorded');
+    log.error({ err: error, event }, 'what the process did could not be recorded');
   }
 }
 

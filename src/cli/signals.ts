@@ -14,6 +14,8 @@ export interface SignalActs {
 
 /** From where the process is told: signals, or the primary of a worker. */
 export interface SignalSource {
+  /** Until it is obeyed, an upgrade that is asked for is answered so: this process is itself an upgrade's, and has the log already. */
+  meanwhile(upgrade: () => void): void;
   /** From now on it is obeyed; what came earlier first. */
   obey(acts: SignalActs): void;
   /** The process is ending. */
@@ -25,11 +27,16 @@ const ENDING = ['SIGTERM', 'SIGINT'] as const;
 
 export class Signals implements SignalSource {
   #acts: SignalActs | null = null;
+  #meanwhile: (() => void) | null = null;
   readonly #early = new Set<keyof typeof EARLY>();
   readonly #end = (): void => this.#acts?.end();
 
   constructor() {
     for (const signal of Object.keys(EARLY) as (keyof typeof EARLY)[]) process.on(signal, () => this.#on(signal));
+  }
+
+  meanwhile(upgrade: () => void): void {
+    this.#meanwhile = upgrade;
   }
 
   /** From now on signals are obeyed; those that came earlier first. Until now SIGTERM and SIGINT end the process as they always do. */
@@ -47,6 +54,7 @@ export class Signals implements SignalSource {
 
   #on(signal: keyof typeof EARLY): void {
     if (this.#acts) this.#acts[EARLY[signal]]();
+    else if (signal === 'SIGUSR1' && this.#meanwhile) this.#meanwhile();
     else this.#early.add(signal);
   }
 }

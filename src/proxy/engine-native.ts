@@ -7,7 +7,7 @@ import net from 'node:net';
 import type { Client } from '../identity/identify.ts';
 import type { Limits, Meter } from '../limits.ts';
 import { type Begin, type Dial, race } from '../net/dial.ts';
-import { type Listening, type ListenSource, listen } from '../net/listen.ts';
+import { handleOf, type Listening, type ListenSource, listen } from '../net/listen.ts';
 import {
   type Arrival,
   type Arrivals,
@@ -110,7 +110,7 @@ export class NativeEngine implements Engine {
   #lend(server: http.Server, listener: number): ReturnType<Listening['lend']> {
     const lent = net.createServer({ allowHalfOpen: true }, (socket) => void server.emit('connection', socket));
     lent.listen({ fd: this.core.lend(listener) });
-    return { server: lent, sent: () => void lent.close() };
+    return { handle: handleOf(lent), sent: () => void lent.close() };
   }
 
   stopListening(): void {

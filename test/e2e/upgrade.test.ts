@@ -6,13 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { branchPaths } from '../../src/audit/branch.ts';
 import { lockHolder } from '../../src/audit/lock.ts';
-import { listSegments } from '../../src/audit/read.ts';
 import type { Line } from '../../src/policy/record.ts';
 import { echo, type Origin, startOrigin } from '../support/origin.ts';
-import { auditLine, type Finished, PROCESSES_MS, readAudit, sallyport } from '../support/proxy-process.ts';
+import { auditLine, type Finished, PROCESSES_MS, sallyport } from '../support/proxy-process.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import { type PolicyFile, tempDir } from '../support/temp.ts';
 import { askedFor, openTunnel, ping } from '../support/tunnel.ts';
+import { endAll, everything, gone, idsOf, lives, upgrade as upgradeOf } from '../support/upgrades.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
 const DIE = new URL('../support/die-in-upgrade.mjs', import.meta.url).href;
@@ -21,11 +21,7 @@ let world: World;
 let origin: Origin;
 
 afterEach(async () => {
-  // Those that a test has not waited for, one that was still starting included.
-  for (const line of everything()) {
-    const pid = line.event === 'upgrade' || line.event === 'start' ? Number(line.detail['pid']) : 0;
-    if (pid > 0 && lives(pid)) process.kill(pid, 'SIGKILL');
-  }
+  endAll(world);
   await world.close();
   await origin.close();
 });
@@ -36,29 +32,10 @@ async function start(policy: PolicyFile = {}, env: Record<string, string> = {}):
   world = await startWorld({ allow, ...policy }, { [HOST]: ['127.0.0.1'] }, env);
 }
 
-function lives(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Polls a process that is no child of this one. */
-async function gone(pid: number): Promise<void> {
-  while (lives(pid)) await delay(20);
-}
-
 const command = (...args: string[]): Promise<Finished> =>
   sallyport([...args, '--config', world.configFile], { cwd: world.dir });
 
-async function upgrade(): Promise<Finished & { pid: number }> {
-  const done = await command('upgrade', '--json');
-  const { pid } = JSON.parse(done.stdout || '{}') as { pid?: number };
-  return { ...done, pid: pid ?? 0 };
-}
-
+const upgrade = (): ReturnType<typeof upgradeOf> => upgradeOf(world);
 const answer = (host: string): Promise<string> => askedFor(world.proxy.proxy, host, 443);
 const tunnel = (): Promise<RawClient> => openTunnel(world.proxy.proxy, HOST, origin.port);
 
@@ -67,15 +44,8 @@ async function finish(client: RawClient): Promise<void> {
   await client.readAll();
 }
 
-/** Everything that was recorded: the log, its older segments, the branches of the processes before. */
-function everything(): Line[] {
-  const segments = listSegments(world.auditFile).segments;
-  return [...segments, ...branchPaths(world.auditFile)].flatMap(({ path }) => readAudit(path));
-}
-
-/** Ids of the lines of that kind for the host, sorted. */
-const ids = (lines: Line[], event: 'decided' | 'ended'): string[] =>
-  lines.flatMap((line) => (line.event === event && line.host === HOST ? [line.id] : [])).sort();
+const recorded = (): Line[] => everything(world);
+const ids = (lines: Line[], event: 'decided' | 'ended'): string[] => idsOf(lines, event, HOST);
 
 describe('two upgrades under load', () => {
   it('refuse no client, break no tunnel, and lose no record', { timeout: 240_000 }, async () => {
@@ -117,7 +87,7 @@ describe('two upgrades under load', () => {
     process.kill(second.pid, 'SIGTERM');
     await gone(second.pid);
 
-    const lines = everything();
+    const lines = recorded();
     const decided = ids(lines, 'decided');
     expect(decided).toHaveLength(opened);
     expect(new Set(decided).size).toBe(opened);
@@ -190,9 +160,9 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
       await gone(world.proxy.pid);
       process.kill(second.pid, 'SIGTERM');
       await gone(second.pid);
-      const decided = ids(everything(), 'decided');
+      const decided = ids(recorded(), 'decided');
       expect(decided).toHaveLength(3);
-      expect(ids(everything(), 'ended')).toEqual(decided);
+      expect(ids(recorded(), 'ended')).toEqual(decided);
       const verified = await command('audit', 'verify');
       expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
       expect((await world.report<{ totals: { tunnels: number } }>()).totals.tunnels).toBe(3);
@@ -215,9 +185,9 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
       await gone(begun.event === 'upgrade' ? Number(begun.detail['pid']) : 0);
       expect(world.proxy.child.exitCode).toBe(0);
       expect(lockHolder(world.auditFile)).toBeNull();
-      const decided = ids(everything(), 'decided');
+      const decided = ids(recorded(), 'decided');
       expect(decided).toHaveLength(1);
-      expect(ids(everything(), 'ended')).toEqual(decided);
+      expect(ids(recorded(), 'ended')).toEqual(decided);
       const verified = await command('audit', 'verify');
       expect(verified, verified.stdout + verified.stderr).toMatchObject({ code: 0 });
     },
@@ -229,7 +199,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     await auditLine(world.auditFile, (line) => line.event === 'upgrade' && line.detail['result'] === 'begun');
     world.proxy.signal('SIGUSR1');
     await auditLine(world.auditFile, (line) => line.event === 'start' && line.detail['pid'] !== world.proxy.pid);
-    expect(everything()).toContainEqual(
+    expect(recorded()).toContainEqual(
       expect.objectContaining({
         event: 'upgrade',
         detail: expect.objectContaining({ result: 'refused', code: 'upgrade-running' }),
@@ -245,7 +215,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     expect(set, set.stdout + set.stderr).toMatchObject({ code: 0 });
     const done = await upgrade();
     expect(done, done.stdout + done.stderr).toMatchObject({ code: 0 });
-    expect(everything()).toContainEqual(
+    expect(recorded()).toContainEqual(
       expect.objectContaining({ event: 'start', detail: expect.objectContaining({ pid: done.pid, mode: 'observe' }) }),
     );
     // Observed and let through, so that the name is looked up; nobody has it.
@@ -266,7 +236,7 @@ describe('an upgrade', { timeout: PROCESSES_MS }, () => {
     expect(world.proxy.child.exitCode).toBe(0);
     await held.readAll();
     expect(held.state).toBe('reset');
-    expect(everything()).toContainEqual(expect.objectContaining({ event: 'ended', host: HOST, outcome: 'drained' }));
+    expect(recorded()).toContainEqual(expect.objectContaining({ event: 'ended', host: HOST, outcome: 'drained' }));
     await finish(await tunnel());
   });
 

@@ -240,14 +240,6 @@ it('a worker whose log is gone is named: the rest is not called complete', async
   expect(found.stdout).toContain('missing: test.w2');
 });
 
-it('an upgrade is refused with its code, and the workers serve on', async () => {
-  await start();
-  const done = await sallyport(['upgrade', '--config', world.configFile, '--json'], { cwd: world.dir });
-  expect(done.code).toBe(1);
-  expect(done.stdout + done.stderr).toContain('upgrade-unsupported');
-  expect(await asked(HOST)).toMatch(/^200/);
-});
-
 it('a worker that cannot start ends the start with its reason', async () => {
   origin = await startOrigin(echo);
   open.push(origin);

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import net from 'node:net';
 import { afterEach, expect, it } from 'vitest';
-import { listen } from '../../src/net/listen.ts';
+import { handleOf, listen } from '../../src/net/listen.ts';
 
 const open: net.Server[] = [];
 afterEach(() => {
@@ -33,7 +33,7 @@ it('takes over the socket of another server', async () => {
   const {
     address: { port },
   } = await listen(first, { host: '127.0.0.1', port: 0 }, 16);
-  const { address } = await listen(server('second'), first, 16);
+  const { address } = await listen(server('second'), { handle: handleOf(first) }, 16);
   expect(address.port).toBe(port);
   expect(await said(port)).toBe('second');
 });

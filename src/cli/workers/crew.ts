@@ -3,13 +3,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { SallyportError } from '../../errors.ts';
 import type { Mode } from '../../policy/compile.ts';
+import { UPGRADE_FROM } from '../upgrade.ts';
 import { type FromWorker, type Order, type ToWorker, WORKER_OF } from './order.ts';
 
 /** A worker that dies is started anew after so long, then after twice as long each time, until it has lived for a while. */
 const RESTART_MIN_MS = 100;
 const RESTART_MAX_MS = 30_000;
 const LIVED_MS = 60_000;
-/** After a second SIGTERM a worker that hangs is not waited for. */
+/** After a second SIGTERM, or the time that it has to drain after an upgrade, a worker that hangs is not waited for. */
 const END_MS = 10_000;
 
 export interface Member {
@@ -35,6 +36,8 @@ type State = { -readonly [K in keyof Member]: Member[K] } & {
 interface Parts {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly descriptors: () => readonly number[];
+  /** Whether workers stay in the process group of the primary, with which an upgrade that fails ends all of them. */
+  readonly grouped: boolean;
   readonly order: (worker: number) => Order;
   readonly heard: (member: Member, message: FromWorker) => void;
   /** One that served has died. */
@@ -46,7 +49,11 @@ interface Parts {
 export class Crew {
   readonly #parts: Parts;
   readonly #members: State[];
+  /** None is started anew any more. */
   #ending = false;
+  /** None is started anew for a while. */
+  #paused = false;
+  #told = false;
   #begun: { resolve(): void; reject(error: Error): void } | null = null;
   #ended: () => void = () => {};
   /** Resolves when all have ended that were told to. */
@@ -94,12 +101,41 @@ export class Crew {
 
   /** The workers drain, and none is started anew; the second time they are to end at once. */
   end(): void {
-    const again = this.#ending;
-    this.#ending = true;
-    for (const member of this.#members) if (member.timer) clearTimeout(member.timer);
+    const again = this.#told;
+    this.#told = true;
+    this.#last();
     this.tellAll({ type: 'act', act: 'end' });
     if (again) setTimeout(() => this.#kill(), END_MS).unref();
     this.#settle();
+  }
+
+  /** Another process serves, and these drain. @param counted how many of their logs it goes on with */
+  replaced(counted: number, drainMs: number): void {
+    this.#last();
+    for (const { worker } of this.#members) this.tell(worker, { type: 'replaced', counted: worker <= counted });
+    setTimeout(() => this.#kill(), drainMs + END_MS).unref();
+    this.#settle();
+  }
+
+  /** While another process may have their logs, none is started anew. */
+  pause(): void {
+    this.#paused = true;
+    this.#hold();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    if (this.#ending) return;
+    for (const member of this.#members) if (member.state === 'waiting') this.#start(member);
+  }
+
+  #last(): void {
+    this.#ending = true;
+    this.#hold();
+  }
+
+  #hold(): void {
+    for (const member of this.#members) if (member.timer) clearTimeout(member.timer);
   }
 
   #start(member: State): void {
@@ -114,13 +150,13 @@ export class Crew {
   }
 
   #spawn(): ChildProcess {
-    const { env, descriptors } = this.#parts;
+    const { env, descriptors, grouped } = this.#parts;
     // What the service manager says is said to the primary.
     const { LISTEN_PID: _, LISTEN_FDS: __, LISTEN_FDNAMES: ___, NOTIFY_SOCKET: ____, ...own } = env;
     return spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
-      env: { ...own, [WORKER_OF]: String(process.pid) },
-      // A terminal's Ctrl-C is for the primary.
-      detached: true,
+      env: { ...own, [UPGRADE_FROM]: undefined, [WORKER_OF]: String(process.pid) },
+      // A terminal's Ctrl-C is for the primary; who was started by an upgrade has none.
+      detached: !grouped,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc', ...descriptors()],
     });
   }
@@ -167,7 +203,7 @@ export class Crew {
     this.#parts.died(member, said);
     if (isOver) return this.#settle();
     if (performance.now() - member.startedMs >= LIVED_MS) member.restartMs = RESTART_MIN_MS;
-    member.timer = setTimeout(() => this.#start(member), member.restartMs);
+    if (!this.#paused) member.timer = setTimeout(() => this.#start(member), member.restartMs);
     member.restartMs = Math.min(member.restartMs * 2, RESTART_MAX_MS);
   }
 

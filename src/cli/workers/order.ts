@@ -2,6 +2,7 @@
 // whole proxy: the primary opens the listening sockets, passes them on, and keeps what all of them must know together.
 import type { AddressInfo } from 'node:net';
 import { availableParallelism } from 'node:os';
+import type { Fork } from '../../audit/branch.ts';
 import { workerLog, workerNode } from '../../audit/family.ts';
 import type { Settings } from '../../config/config.ts';
 import type { LoadedConfig } from '../../config/load.ts';
@@ -37,6 +38,8 @@ export interface Order {
   /** For the digests of credentials. */
   readonly key: string;
   readonly leases: readonly Lease[];
+  /** Where the worker of this number of the process before has given its log free; null where there is none. */
+  readonly takeOver: Fork | null;
 }
 
 export type LeaseResult = LeaseBegun | boolean;
@@ -52,6 +55,11 @@ export type Act = 'reload' | 'reopen' | 'end';
 export type ToWorker =
   | { readonly type: 'order'; readonly order: Order }
   | { readonly type: 'act'; readonly act: Act }
+  /** An upgrade: the log is to be given free; then the upgrade has failed, or another process serves now. */
+  | { readonly type: 'hand-over'; readonly attempt: number }
+  | { readonly type: 'take-back' }
+  /** `counted`: a worker of that process writes the log, and counts it. */
+  | { readonly type: 'replaced'; readonly counted: boolean }
   /** One change of the leases; all workers hear of all changes in the same order. */
   | { readonly type: 'lease'; readonly number: number; readonly change: LeaseChange }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown };
@@ -65,6 +73,7 @@ export type FromWorker =
   | { readonly type: 'reloaded'; readonly policy: string }
   | { readonly type: 'health'; readonly notReady: string | null }
   | { readonly type: 'noted'; readonly note: Note }
+  | { readonly type: 'handed'; readonly attempt: number; readonly fork: Fork | null; readonly why: string }
   | { readonly type: 'ask'; readonly id: number; readonly question: Question }
   | { readonly type: 'right'; readonly address: string }
   | { readonly type: 'applied'; readonly number: number; readonly result: LeaseResult };

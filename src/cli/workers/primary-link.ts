@@ -1,5 +1,6 @@
 // A worker's side of the channel to its primary: it hears what to be and what to do, asks what all workers must know together, and tells
 // how it stands. A primary that is gone takes its workers with it: nobody would reload, watch or stop them.
+import type { Fork } from '../../audit/branch.ts';
 import { SallyportError } from '../../errors.ts';
 import type { Lease, LeaseBegun, LeaseChange, LeaseDesk } from '../../identity/leases.ts';
 import type { Proofs, SharedProofs } from '../../identity/proofs.ts';
@@ -22,12 +23,26 @@ const HEALTH_MS = 1_000;
 /** Events of the audit log that an operator's command waits for in the primary's. */
 const TOLD: ReadonlySet<Note['event']> = new Set(['policy', 'mode', 'grant']);
 
+/** What a worker does in an upgrade of the whole proxy. */
+export interface UpgradeActs {
+  /** As ProcessLog has it. */
+  handOver(): Fork;
+  takeBack(): void;
+  /** Other workers accept: this one is to drain. `counted`: one of them goes on with its log. */
+  replaced(counted: boolean): void;
+}
+
+type OfUpgrade = Extract<ToWorker, { type: 'hand-over' | 'take-back' | 'replaced' }>;
+
 export class PrimaryLink implements SignalSource, LeaseDesk {
   readonly order: Promise<Order>;
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   #asked = 0;
   #acts: SignalActs | null = null;
-  readonly #early: Act[] = [];
+  #upgradeActs: UpgradeActs | null = null;
+  readonly #early: ((acts: SignalActs) => void)[] = [];
+  /** While the log is given free and it is not known who goes on with it. */
+  #undecided: { readonly over: Promise<void>; settle(): void } | null = null;
   #proofs: Pick<Proofs, 'applyLease'> | null = null;
   /** Those that come before there is anybody to keep them; nothing is served yet. */
   readonly #changes: LeaseChange[] = [];
@@ -58,6 +73,7 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
       if (message.type === 'order') ordered(message.order);
       else if (message.type === 'act') this.#act(message.act);
       else if (message.type === 'lease') this.#change(message);
+      else if (message.type !== 'answer') this.#obeyed(() => this.#upgrade(message));
       else this.#answered(message.id, message.value);
     });
     process.once('disconnect', () => this.#lost());
@@ -138,9 +154,22 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
     if (TOLD.has(note.event)) this.#tell({ type: 'noted', note });
   }
 
+  /** Who upgrades asks the primary. */
+  meanwhile(): void {}
+
   obey(acts: SignalActs): void {
     this.#acts = acts;
-    for (const act of this.#early.splice(0)) this.#act(act);
+    for (const act of this.#early.splice(0)) act(acts);
+  }
+
+  /** Said before what is to be obeyed. */
+  inUpgrades(acts: UpgradeActs): void {
+    this.#upgradeActs = acts;
+  }
+
+  /** The log is not left while an upgrade may still give it back. @returns at once where no upgrade is under way */
+  async settled(): Promise<void> {
+    await this.#undecided?.over;
   }
 
   /** The process ends: nothing more is obeyed, and the channel does not keep it alive. */
@@ -152,8 +181,37 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
   }
 
   #act(act: Act): void {
-    if (this.#acts) this.#acts[act]();
+    this.#obeyed((acts) => acts[act]());
+  }
+
+  #obeyed(act: (acts: SignalActs) => void): void {
+    if (this.#acts) act(this.#acts);
     else this.#early.push(act);
+  }
+
+  #upgrade(message: OfUpgrade): void {
+    if (message.type === 'hand-over') return this.#handOver(message.attempt);
+    if (message.type === 'take-back') this.#upgradeActs?.takeBack();
+    else this.#upgradeActs?.replaced(message.counted);
+    this.#decide();
+  }
+
+  #handOver(attempt: number): void {
+    let settle = ignore;
+    const over = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    this.#undecided ??= { over, settle };
+    try {
+      this.#tell({ type: 'handed', attempt, fork: this.#upgradeActs?.handOver() ?? null, why: '' });
+    } catch (error) {
+      this.#tell({ type: 'handed', attempt, fork: null, why: (error as Error).message });
+    }
+  }
+
+  #decide(): void {
+    this.#undecided?.settle();
+    this.#undecided = null;
   }
 
   #change({ number, change }: { readonly number: number; readonly change: LeaseChange }): void {
@@ -178,6 +236,7 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
   #lost(): void {
     for (const { reject } of this.#waiting.values()) reject(lost());
     this.#waiting.clear();
+    this.#decide();
     // The second time is what a second SIGTERM is: it waits for nobody.
     this.#act('end');
     this.#act('end');

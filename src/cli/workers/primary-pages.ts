@@ -21,8 +21,9 @@ interface Parts {
   readonly members: () => readonly Member[];
   readonly notReady: () => string | null;
   readonly policy: () => string;
-  /** What workers are asked with. */
+  /** What workers are asked with, and where. */
   readonly token: string;
+  readonly turn: 0 | 1;
 }
 
 export interface PrimaryPages extends AdminParts {
@@ -30,20 +31,23 @@ export interface PrimaryPages extends AdminParts {
   readonly workersChanged: () => void;
 }
 
-/** Where a worker answers its primary. */
-export function workerSocket({ audit }: Pick<Settings, 'audit'>, worker: number): string {
-  return `${workerLog(audit.file, worker)}.sock`;
+/**
+ * Where a worker answers its primary.
+ * @param turn takes turns over upgrades: until the new workers are ready, and after an upgrade that fails, the old ones are asked
+ */
+export function workerSocket({ audit }: Pick<Settings, 'audit'>, worker: number, turn: 0 | 1): string {
+  return `${workerLog(audit.file, worker)}.${turn === 0 ? 'sock' : 'sock2'}`;
 }
 
 /** @throws SallyportError as the admin listener of a process that serves alone */
 export function primaryPages(parts: Parts): PrimaryPages | null {
-  const { settings, log, meter, members, notReady, policy } = parts;
+  const { settings, log, meter, members, notReady, policy, turn } = parts;
   const { admin, limits, node } = settings;
   if (admin === null) return null;
   const token = ensureToken(admin.tokenFile);
   const places = (): WorkerPlace[] =>
     members().flatMap(({ worker, state }) =>
-      state === 'ready' ? [{ worker, path: workerSocket(settings, worker) }] : [],
+      state === 'ready' ? [{ worker, path: workerSocket(settings, worker, turn) }] : [],
     );
   const pages = new WorkerPages(parts.token);
   const hello = (): object => ({ node, version: VERSION, policy: policy() });

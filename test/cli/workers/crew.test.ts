@@ -9,6 +9,7 @@ it('a process that cannot be made at all ends the start with its reason', async 
     // No such environment can be: spawn throws, as it does without memory.
     env: { NAME: 'a\0b' },
     descriptors: () => [],
+    grouped: false,
     order: () => ({}) as Order,
     heard: () => {},
     died: ({ worker }, how) => void died.push(`${worker} ${how}`),

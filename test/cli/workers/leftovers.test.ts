@@ -8,7 +8,7 @@ import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { workerLog } from '../../../src/audit/family.ts';
 import { openAuditLog } from '../../../src/audit/log.ts';
-import { adoptLeftovers } from '../../../src/cli/workers/leftovers.ts';
+import { Leftovers } from '../../../src/cli/workers/leftovers.ts';
 import type { Settings } from '../../../src/config/config.ts';
 import { DEFAULT_LIMITS } from '../../../src/limits.ts';
 import { readAudit } from '../../support/proxy-process.ts';
@@ -46,18 +46,24 @@ afterEach(() => {
   holder.kill('SIGKILL');
 });
 
+function adopting(): Leftovers {
+  const leftovers = new Leftovers({ settings, workers: 1, log, policy: 'sha256:0' });
+  leftovers.begin();
+  return leftovers;
+}
+
 it('waits for a worker that is just dying', async () => {
-  const adopted = adoptLeftovers(settings, 1, log);
+  const leftovers = adopting();
   expect(readAudit(file)).toHaveLength(1);
   holder.kill('SIGKILL');
   await once(holder, 'exit');
-  await adopted;
+  await leftovers.over;
   expect(readAudit(file).at(-1)).toMatchObject({ event: 'ended', id: 'a', outcome: 'interrupted' });
   expect(said).toContain('requests of a former worker are recorded as interrupted');
 });
 
 it('leaves a log alone that is held for longer, and says so', { timeout: 30_000 }, async () => {
-  await adoptLeftovers(settings, 1, log);
+  await adopting().over;
   expect(readAudit(file)).toHaveLength(1);
   expect(said).toContain('the log of a former worker could not be looked at');
   rmSync(`${file}.lock`);
