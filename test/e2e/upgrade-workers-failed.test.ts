@@ -181,6 +181,7 @@ it('old workers that die or hang hold nobody up, and what they had open is recor
   await halfUpgrade();
   process.kill(crew[0] ?? 0, 'SIGKILL');
   process.kill(crew[1] ?? 0, 'SIGSTOP');
+  await died();
   rmSync(hold);
   const started = await auditLine(world.auditFile, (line) => line.event === 'start' && line.detail['workers'] === 2);
   const pid = Number((started as NoteLine).detail['pid']);
@@ -199,6 +200,8 @@ it('old workers that die or hang hold nobody up, and what they had open is recor
   process.kill(pid, 'SIGTERM');
   await gone(pid, ...now);
   await verified(2, 2);
+  // It died once, and was not started anew.
+  expect(everything(world).filter((line) => line.event === 'worker')).toHaveLength(1);
 });
 
 it('an old worker that hangs when the logs are given over ends the upgrade with its time', async () => {

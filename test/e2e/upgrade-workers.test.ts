@@ -153,7 +153,9 @@ it('refuses no client, breaks no tunnel and loses no record', async () => {
   process.kill(done.pid, 'SIGTERM');
   await gone(done.pid, ...now.map(({ pid }) => pid));
   const lines = await verified(opened + 1, 3);
-  expect(new Set(lines.flatMap((line) => (line.event === 'ended' ? [line.outcome] : [])))).toEqual(new Set(['closed']));
+  // What curl and openssl have read enough of they may reset; nothing was cut.
+  const outcomes = lines.flatMap((line) => (line.event === 'ended' ? [`${line.host} ${line.outcome}`] : []));
+  for (const outcome of outcomes) expect([`${HOST} closed`, `${WEB} closed`, `${WEB} client-reset`]).toContain(outcome);
   expect(lines.filter(({ event }) => event === 'stop')).toHaveLength(6);
 });
 

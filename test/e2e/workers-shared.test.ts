@@ -8,6 +8,7 @@ import { auditLine, PROCESSES_MS, sallyport } from '../support/proxy-process.ts'
 import { RawClient } from '../support/raw-client.ts';
 import { tempDir } from '../support/temp.ts';
 import { AUDIENCE, tokenIssuer } from '../support/tokens.ts';
+import { endAll, gone, upgrade } from '../support/upgrades.ts';
 import { Workers } from '../support/workers.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
@@ -48,6 +49,7 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
+  endAll(world);
   await world.close();
   await origin.close();
 });
@@ -91,7 +93,7 @@ it('a lease that is answered for holds on every worker, and so does its end', as
   expect(await onEach()).toEqual(['407 credentials-required', '407 credentials-required']);
 });
 
-it('a lease outlives a worker, and the proxy', async () => {
+it('a lease outlives a worker, the proxy, and an upgrade', async () => {
   expect(await lease('POST')).toBe(201);
   const [, pid = 0] = await workers.pids();
   process.kill(pid, 'SIGKILL');
@@ -99,6 +101,11 @@ it('a lease outlives a worker, and the proxy', async () => {
   expect(await onEach()).toEqual(['200 OK', '200 OK']);
   await world.proxy.stop();
   await world.restart();
+  expect(await onEach()).toEqual(['200 OK', '200 OK']);
+  // All that follows is asked of the new workers.
+  const done = await upgrade(world);
+  expect(done, done.stdout + done.stderr).toMatchObject({ code: 0 });
+  await gone(world.proxy.pid);
   expect(await onEach()).toEqual(['200 OK', '200 OK']);
   expect(await lease('DELETE')).toBe(204);
 });

@@ -58,8 +58,9 @@ export class Leftovers {
   async #adopt(worker: number, fork: Fork | null, signal: AbortSignal): Promise<void> {
     const file = workerLog(this.#parts.settings.audit.file, worker);
     await this.#end(file, worker, fork, signal);
+    const isDrained = unfinished(file).length > 0;
     await this.#count(file);
-    if (isDrainedIn(file)) {
+    if (isDrained) {
       while (isDrainedIn(file)) await delay(LOCK_TOUCH_MS, undefined, { signal, ref: false });
       await this.#end(file, worker, null, signal);
       await this.#count(file);
@@ -106,9 +107,14 @@ export class Leftovers {
   }
 }
 
+/** Branches that are not ended. */
+function unfinished(file: string): string[] {
+  return listBranches(file).flatMap(({ path, first }) => (first !== null && !isFinished(path) ? [path] : []));
+}
+
 /** Whether a worker that lives goes on in a branch of it. */
 function isDrainedIn(file: string): boolean {
-  return listBranches(file).some(({ path, first }) => first !== null && !isFinished(path) && lockHolder(path) !== null);
+  return unfinished(file).some((branch) => lockHolder(branch) !== null);
 }
 
 async function openOnceFree(

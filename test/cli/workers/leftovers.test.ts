@@ -3,15 +3,17 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { branchPath } from '../../../src/audit/branch.ts';
 import { workerLog } from '../../../src/audit/family.ts';
 import { openAuditLog } from '../../../src/audit/log.ts';
+import { verifyAudit } from '../../../src/audit/verify.ts';
 import { Leftovers } from '../../../src/cli/workers/leftovers.ts';
 import type { Settings } from '../../../src/config/config.ts';
 import { DEFAULT_LIMITS } from '../../../src/limits.ts';
-import { readAudit } from '../../support/proxy-process.ts';
+import { auditLine, readAudit } from '../../support/proxy-process.ts';
 import { decidedRecord } from '../../support/records.ts';
 import { tempDir } from '../../support/temp.ts';
 
@@ -67,4 +69,35 @@ it('leaves a log alone that is held for longer, and says so', { timeout: 30_000 
   expect(readAudit(file)).toHaveLength(1);
   expect(said).toContain('the log of a former worker could not be looked at');
   rmSync(`${file}.lock`);
+});
+
+it('that an upgrade has no worker for is begun anew and stopped; its branch is ended when its worker dies', {
+  timeout: 60_000,
+}, async () => {
+  rmSync(`${file}.lock`);
+  const old = openAuditLog({
+    ...{ file, node: 'test.w2', limits: DEFAULT_LIMITS, whenFull: 'refuse', now: () => new Date() },
+  });
+  old.decided(decidedRecord({ id: 'b' }));
+  const fork = old.handOver();
+  const branch = branchPath(file, fork.seq);
+  // Its process goes on: this one has given the log up as if it had died.
+  old.close();
+  writeFileSync(`${branch}.lock`, JSON.stringify({ pid: holder.pid, host: os.hostname(), started: '' }));
+  const leftovers = new Leftovers({ settings, workers: 1, log, policy: 'sha256:0' });
+  leftovers.begin([[2, fork]]);
+  await auditLine(file, ({ event }) => event === 'stop');
+  expect(readAudit(file)).toMatchObject([
+    { event: 'reopen', seq: fork.seq + 1, detail: { branch: basename(branch) } },
+    { event: 'stop', detail: { reason: 'replaced' } },
+  ]);
+  expect(readAudit(branch).some(({ event }) => event === 'ended')).toBe(false);
+  holder.kill('SIGKILL');
+  await once(holder, 'exit');
+  await leftovers.over;
+  expect(readAudit(branch).slice(-2)).toMatchObject([
+    { event: 'ended', id: 'b', outcome: 'interrupted' },
+    { event: 'stop' },
+  ]);
+  expect(await verifyAudit(file)).toMatchObject({ complete: true });
 });
