@@ -72,6 +72,7 @@ export const LIMIT_SPECS = {
   admin_reports_max: { default: 8, min: 1, max: 100, about: 'Reports and suggestions of the admin listener that wait or run; more is 503.' },
   admin_report_timeout_ms: { default: 60_000, min: 1_000, max: 600_000, about: 'Time for one report or suggestion of the admin listener; then its thread is ended and 503 is answered.' },
   config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },
+  layer_bytes: { default: 1_048_576, min: 1_024, max: 33_554_432, about: 'Bytes of one file of a pipeline; a larger one is a broken layer.' },
   layer_files_max: { default: 1_000, min: 1, max: 100_000, about: 'Files of layers; what is beyond in the order of `layers` is left out, and is a broken layer.' },
   ship_interval_ms: {
     default: 60_000,

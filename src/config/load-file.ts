@@ -10,10 +10,14 @@ import { failure, problemAt } from './findings.ts';
 /**
  * Reads a regular file up to the limit; never a pipe or a device, which might not end.
  * @param whereAbsent the hint where there is no such file
+ * @param max bytes
  * @throws SallyportError `config-unreadable`, `config-too-large`
  */
-export function readBytes(file: string, whereAbsent?: string): { bytes: Uint8Array; read: FileRead } {
-  const max = DEFAULT_LIMITS.config_bytes;
+export function readBytes(
+  file: string,
+  whereAbsent?: string,
+  max: number = DEFAULT_LIMITS.config_bytes,
+): { bytes: Uint8Array; read: FileRead } {
   let descriptor: number | null = null;
   try {
     const kind = statSync(file);

@@ -82,8 +82,8 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   if (raw.layers !== undefined && base !== null) {
     const { lastGood = {} } = options;
     const inspects = shared || settings.inspection !== null;
-    const filesMax = settings.limits.layer_files_max;
-    layers = new Layers({ file: base, layers: raw.layers, catalog, lastGood, filesMax, inspects, files });
+    const { limits } = settings;
+    layers = new Layers({ file: base, layers: raw.layers, catalog, lastGood, limits, inspects, files });
   }
   const made = makePolicy(built, catalog, layers, { tests: parsed.tests, place: origin, now });
   const rules = [...built.rules, ...(layers?.rules ?? [])];

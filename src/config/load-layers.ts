@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { FileRead } from '../catalog/load-signature.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../errors.ts';
+import type { Limits } from '../limits.ts';
 import type { Policy } from '../policy/decide.ts';
 import { globMatches, type Selector } from '../policy/selector.ts';
 import { Ceiling } from './ceiling.ts';
@@ -45,7 +46,7 @@ export interface LayersInput {
   readonly layers: NonNullable<Raw['layers']>;
   readonly catalog: Catalog;
   readonly lastGood: LastGood;
-  readonly filesMax: number;
+  readonly limits: Pick<Limits, 'layer_files_max' | 'layer_bytes'>;
   /** Whether there is a CA that signs for inspected hosts. */
   readonly inspects: boolean;
   /** Takes what was read. */
@@ -73,7 +74,7 @@ class Layer {
     this.problems = [...problems];
     this.#catalog = input.catalog;
     this.#inspects = input.inspects;
-    const current = this.problems.length > 0 ? null : this.#read(input.files);
+    const current = this.problems.length > 0 ? null : this.#read(input);
     // Whom a file is for must be known before anything of it is in force.
     const last = problems.length > 0 ? undefined : input.lastGood[place.file];
     this.#attempts = [
@@ -115,9 +116,11 @@ class Layer {
     };
   }
 
-  #read(files: FileRead[]): string | null {
+  #read({ files, limits }: LayersInput): string | null {
+    // The ceiling is the base's own. Who writes the file of a pipeline must not make it so large that no policy can be loaded any more.
+    const bytesMax = this.place.role === 'pipeline' ? limits.layer_bytes : undefined;
     try {
-      const { text, read } = readTextFile(this.place.file);
+      const { text, read } = readTextFile(this.place.file, undefined, bytesMax);
       files.push(read);
       return text;
     } catch (cause) {
@@ -263,7 +266,8 @@ interface FoundPlace {
 }
 
 /** The files that the mapping names, each once. */
-function placesOf({ file, layers, lastGood, filesMax }: LayersInput): FoundPlace[] {
+function placesOf({ file, layers, lastGood, limits }: LayersInput): FoundPlace[] {
+  const filesMax = limits.layer_files_max;
   const folder = dirname(file);
   const found = new Map<string, FoundPlace>();
   if (layers.ceiling !== undefined) {

@@ -14,8 +14,8 @@ export interface TextFile {
  * @param whereAbsent the hint where there is no such file
  * @throws SallyportError `config-unreadable`, `config-too-large`, `config-syntax`
  */
-export function readTextFile(file: string, whereAbsent?: string): TextFile {
-  const { bytes, read } = readBytes(file, whereAbsent);
+export function readTextFile(file: string, whereAbsent?: string, bytesMax?: number): TextFile {
+  const { bytes, read } = readBytes(file, whereAbsent, bytesMax);
   try {
     return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes), bytes: bytes.length, read };
   } catch (cause) {

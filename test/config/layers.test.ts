@@ -255,6 +255,25 @@ describe('the mapping in the base', () => {
   });
 });
 
+describe('limits.layer_bytes', () => {
+  const LIMITED = `${BASE}limits: { layer_bytes: 1024 }\n`;
+  /** A file of a pipeline with so many bytes. */
+  const sized = (host: string, bytes: number): string => `${grants(host).padEnd(bytes - 1, '#')}\n`;
+
+  it('a file that large is in force, one byte more is a broken layer, and the other files are in force', () => {
+    write({ [FILE]: LIMITED, 'pipelines/web.yaml': sized('a.corp.example', 1_024) });
+    const before = load();
+    expect(states(before)['pipelines/web.yaml']).toBe('current');
+    write({ 'pipelines/web.yaml': sized('c.corp.example', 1_025), 'pipelines/api.yaml': grants('d.corp.example') });
+    const loaded = load(texts(before));
+    expect(states(loaded)).toMatchObject({ 'pipelines/web.yaml': 'last-good', 'pipelines/api.yaml': 'current' });
+    expect(told(loaded)).toEqual([expect.stringContaining('config-too-large pipelines/web.yaml:1')]);
+    expect(told(loaded)[0]).toContain('1025 bytes; allowed are 1024');
+    expect(ask(loaded, 'a.corp.example:443', { pipeline: 'web' })).toMatch(/^allow/);
+    expect(ask(loaded, 'c.corp.example:443', { pipeline: 'web' })).toMatch(/^deny/);
+  });
+});
+
 describe('a layer that breaks while the proxy runs', () => {
   it('keeps the version that was last in force, and the others change', () => {
     write({ 'pipelines/web.yaml': grants('a.corp.example'), 'pipelines/api.yaml': grants('b.corp.example') });
