@@ -8,6 +8,7 @@ import type { Limits, Meter } from '../limits.ts';
 import { nodeHttp } from '../net/http.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import { classifyAddress } from '../policy/address.ts';
+import { authorityText } from '../policy/authority.ts';
 import { AdminError } from './admin-error.ts';
 import { EVENT_STREAM } from './event-stream.ts';
 import { Gate } from './gate.ts';
@@ -77,14 +78,18 @@ export async function startAdmin(
   const server = createServer(parts);
   if ('path' in on) return onFile(server, on.path, parts);
   const listening = await listen(server, on, BACKLOG);
-  const { address, family, port } = listening.address;
+  const { address, port } = listening.address;
   // A socket that somebody else has opened need not be where the policy file says.
   if (parts.tls === null && classifyAddress(address) !== 'loopback') {
     end(server);
     throw new Error(`without admin.tls it may listen for this machine alone, and ${address} is for others too`);
   }
-  const where = family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`;
-  return { where, listening, stopListening: () => stop(server, parts), close: () => end(server) };
+  return {
+    where: authorityText(address, port),
+    listening,
+    stopListening: () => stop(server, parts),
+    close: () => end(server),
+  };
 }
 
 async function onFile(server: http.Server | https.Server, path: string, parts: AdminParts): Promise<AdminServer> {

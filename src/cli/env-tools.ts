@@ -1,6 +1,7 @@
 // The text of `sallyport env` for each tool: the variables, file or commands it reads, and in comments what it gets wrong.
 // Every value has been parsed before it comes here; quoting is for the place it is written to.
 
+import { hostText } from '../policy/authority.ts';
 import { agentStackK8s, buildkitd, CLUSTER_NAMES, containerd, dockerd, elasticCiStack, ssh } from './env-hosts.ts';
 import { json, shellQuote, type ToolInput, unit, variables } from './env-text.ts';
 
@@ -77,7 +78,7 @@ const TEXTS: Readonly<Record<Tool, (input: ToolInput) => string[]>> = {
         `-Dhttp.proxyPort=${port}`,
         `-Dhttps.proxyHost=${host}`,
         `-Dhttps.proxyPort=${port}`,
-        `-Dhttp.nonProxyHosts=${noProxy.map((each) => (each.includes(':') ? `[${each}]` : each)).join('|')}`,
+        `-Dhttp.nonProxyHosts=${noProxy.map(hostText).join('|')}`,
         '-Djdk.http.auth.tunneling.disabledSchemes=',
       ].join(' '),
     )}`,

@@ -4,6 +4,7 @@ import type net from 'node:net';
 import { type AdminParts, type AdminServer, startAdmin } from '../admin/server.ts';
 import { SallyportError } from '../errors.ts';
 import type { Listening } from '../net/listen.ts';
+import { authorityText } from '../policy/authority.ts';
 import type { ProxyServer } from '../proxy/server.ts';
 import type { TlsEntrance } from '../proxy/tls-entrance.ts';
 import type { Place, Sockets } from './places.ts';
@@ -95,7 +96,7 @@ export async function listening<T>(place: Place, started: Promise<T>): Promise<T
   }
 }
 
-/** `host:port`, with brackets around an IPv6 address. */
-export function endpoint(address: net.AddressInfo): string {
-  return address.family === 'IPv6' ? `[${address.address}]:${address.port}` : `${address.address}:${address.port}`;
+/** host:port, or [v6]:port. */
+export function endpoint({ address, port }: net.AddressInfo): string {
+  return authorityText(address, port);
 }

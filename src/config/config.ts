@@ -3,6 +3,7 @@
 // It must not read a key twice in two ways: what stands in Settings is what the file (or the command line) says.
 import { DEFAULT_LIMITS, type Limits, limitProblems } from '../limits.ts';
 import { type Cidr, classifyAddress, parseCidr } from '../policy/address.ts';
+import { authorityText } from '../policy/authority.ts';
 import type { Mode } from '../policy/compile.ts';
 import { formatIp, parseIp } from '../policy/ip.ts';
 import type { Pattern } from '../policy/pattern.ts';
@@ -201,7 +202,7 @@ export function reachOf({ dns, limits }: Parsed['raw']): Pick<Settings, 'dns' | 
 
 /** host:port, with brackets around an IPv6 address. */
 export function endpointText({ host, port }: Endpoint): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  return authorityText(host, port);
 }
 
 /** True where only this machine can reach the address. */

@@ -4,7 +4,14 @@
 import { z } from 'zod';
 import type { OperatorErrorCode } from '../errors.ts';
 import { type Cidr, parseCidr } from '../policy/address.ts';
-import { type Authority, parseAuthority, parseHttpsTarget, parseHttpTarget } from '../policy/authority.ts';
+import {
+  type Authority,
+  authorityText,
+  hostText,
+  parseAuthority,
+  parseHttpsTarget,
+  parseHttpTarget,
+} from '../policy/authority.ts';
 import { formatIp, type Ip, parseIp } from '../policy/ip.ts';
 import { type Pattern, parsePattern, parseRuleText } from '../policy/pattern.ts';
 import { parsePostgresUrl, type StorePlace } from './store-place.ts';
@@ -116,17 +123,13 @@ function readEndpoint(text: string, defaultPort: number | null): Leaf<Endpoint> 
 
 function endpointSuggestion(text: string): string | null {
   const port = /(?:^|:)(\d{1,5})$/.exec(text)?.[1];
-  if (text === 'localhost' || parseIp(text) !== null) return `${bracketed(text)}:3128`;
+  if (text === 'localhost' || parseIp(text) !== null) return authorityText(text, 3128);
   if (port === undefined || Number(port) > 65_535) return null;
   const host = text.slice(0, text.length - port.length).replace(/:$/, '');
   if (host === '') return text.startsWith(':') ? `0.0.0.0:${port}` : `127.0.0.1:${port}`;
   if (host === '*') return `0.0.0.0:${port}`;
   const ip = parseIp(host);
-  return ip === null ? null : `${bracketed(host)}:${port}`;
-}
-
-function bracketed(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
+  return ip === null ? null : `${hostText(host)}:${port}`;
 }
 
 /** host:port to listen on; port 0 lets the kernel choose. */

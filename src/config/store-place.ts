@@ -3,6 +3,7 @@
 // the only text of a place that may be printed.
 
 import { classifyAddress } from '../policy/address.ts';
+import { hostText } from '../policy/authority.ts';
 
 export const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
 
@@ -31,7 +32,7 @@ export function showStore(place: StorePlace): string {
   if (typeof place === 'string') return place;
   const { host, port, database, user } = place;
   const who = user === null ? '' : `${encodeURIComponent(user)}@`;
-  const where = host.startsWith('/') ? encodeURIComponent(host) : host.includes(':') ? `[${host}]` : host;
+  const where = host.startsWith('/') ? encodeURIComponent(host) : hostText(host);
   return `postgres://${who}${where}:${port}/${encodeURIComponent(database)}`;
 }
 

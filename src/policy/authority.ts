@@ -159,6 +159,16 @@ function readPort(raw: string, start: number, end: number): number | Failure {
   return port;
 }
 
+/** A host as URLs, Host fields and policy files write it: an IPv6 address in brackets. */
+export function hostText(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+/** host:port, or [v6]:port. */
+export function authorityText(host: string, port: number): string {
+  return `${hostText(host)}:${port}`;
+}
+
 function withPort(host: string, kind: Authority['kind'], port: number): AuthorityResult {
   const text = kind === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`;
   return { ok: true, authority: { host, port, kind, text } };

@@ -1,6 +1,7 @@
 // The words of the nearest miss: every sentence and every line of YAML that a refused client reads, in one place.
 // Only rules that the client may see come here. `fix` is one entry of `allow:` in flow style; '' where adding a line does
 // not help (a deny stands) or must not be made easy (a look-alike of an allowed name).
+import { hostText } from './authority.ts';
 import type { PolicyRequest } from './match.ts';
 import { type PathRule, pathRuleText } from './paths.ts';
 import type { Attribute, Nearest } from './record.ts';
@@ -44,11 +45,6 @@ export function yamlScalar(text: string): string {
   return plain ? text : JSON.stringify(text);
 }
 
-function shownHost(request: PolicyRequest): string {
-  const { host, kind } = request.authority;
-  return kind === 'ipv6' ? `[${host}]` : host;
-}
-
 /** `ports` and `protocol` as far as the defaults do not give them. */
 function portAndProtocol(request: PolicyRequest): string[] {
   const { port } = request.authority;
@@ -61,7 +57,7 @@ function portAndProtocol(request: PolicyRequest): string[] {
 
 /** The entry that lets exactly this request through. */
 export function hostFix(request: PolicyRequest, more: readonly string[] = []): string {
-  return `{ ${[`host: ${yamlScalar(shownHost(request))}`, ...portAndProtocol(request), ...more].join(', ')} }`;
+  return `{ ${[`host: ${yamlScalar(hostText(request.authority.host))}`, ...portAndProtocol(request), ...more].join(', ')} }`;
 }
 
 function kindText(request: PolicyRequest): string {
@@ -76,7 +72,7 @@ export function deniedText(request: PolicyRequest, rule: RuleView): Nearest {
   const because = rule.reason === null ? '' : ` (${rule.reason})`;
   return near(
     rule,
-    `${shownHost(request)} is denied by ${rule.pattern} at ${rule.origin}${because}; a deny always wins`,
+    `${hostText(request.authority.host)} is denied by ${rule.pattern} at ${rule.origin}${because}; a deny always wins`,
     '',
   );
 }
@@ -106,7 +102,7 @@ export function othersText(request: PolicyRequest): Nearest {
   const attribute = TELLING.find((name) => attributes[name] !== undefined);
   const value = attribute === undefined ? undefined : attributes[attribute];
   const more = value === undefined ? [] : [`for: { ${attribute}: ${yamlScalar(value)} }`];
-  const pattern = shownHost(request);
+  const pattern = hostText(request.authority.host);
   return {
     pattern,
     rule: null,
@@ -123,7 +119,7 @@ export function pathText(rule: RuleView): Nearest {
 }
 
 export function apexText(request: PolicyRequest, rule: RuleView): Nearest {
-  const host = shownHost(request);
+  const host = hostText(request.authority.host);
   return near(rule, `${rule.pattern} covers the names below ${host}, not ${host} itself`, hostFix(request));
 }
 
@@ -147,7 +143,7 @@ export function hintText(request: PolicyRequest, hint: HintMatch): Nearest {
   const given = [...hint.values].map(([name, value]) => `${name}: ${yamlScalar(value)}`).join(', ');
   const group = `group: ${yamlScalar(hint.group)}`;
   const fix = given === '' ? `{ ${group} }` : `{ ${group}, with: { ${given} } }`;
-  const where = `${shownHost(request)} is ${hint.pattern} of catalog group ${hint.group}`;
+  const where = `${hostText(request.authority.host)} is ${hint.pattern} of catalog group ${hint.group}`;
   const values = [...hint.values].map(([name, value]) => `${name} ${value}`).join(' and ');
   const off = values === '' ? 'which the policy does not use' : `which the policy does not use; add it with ${values}`;
   const why = hint.enabled ? `${where}, which is on without ${values}` : `${where}, ${off}`;

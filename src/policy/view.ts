@@ -1,6 +1,7 @@
 // One rule of a compiled policy as an object, made when somebody looks at it: a decision that lets through shows one,
 // a policy of a million rules makes none at load. Frozen; the same rule gives the same object while it is cached.
 import type { Cidr } from './address.ts';
+import { hostText } from './authority.ts';
 import {
   type CompiledPolicy,
   FLAG_DENY,
@@ -54,7 +55,7 @@ const VIEWS_MAX = 16_384;
 
 function patternText(host: string, kind: RuleView['kind']): string {
   if (kind === 'wildcard') return `*.${host}`;
-  return host.includes(':') ? `[${host}]` : host;
+  return hostText(host);
 }
 
 function textOf(compiled: CompiledPolicy, decoder: Decoder, index: number): RuleText {

@@ -2,6 +2,7 @@
 // phrase, curl and git only the number), Proxy-Status (RFC 9209), and a body as text or JSON by Accept.
 // Untrusted text reaches headers only as visible ASCII, so that no answer can be split.
 import { type RequestErrorCode, requestError } from '../errors.ts';
+import { authorityText } from '../policy/authority.ts';
 import type { Nearest } from '../policy/record.ts';
 import { linesText } from './field-lines.ts';
 
@@ -108,7 +109,7 @@ function helpFacts(refusal: Refusal): Record<string, string> {
 }
 
 function textBody(facts: Record<string, unknown>, refusal: Refusal): string {
-  const at = refusal.host ? ` ${authorityText(refusal.host, refusal.port)}` : '';
+  const at = refusal.host && refusal.port ? ` ${authorityText(refusal.host, refusal.port)}` : '';
   const lines = [`sallyport: ${facts['code']}${at}`, String(facts['message'])];
   if (facts['detail']) lines.push(String(facts['detail']));
   if (refusal.rule) lines.push(`rule: ${refusal.rule}`);
@@ -117,10 +118,6 @@ function textBody(facts: Record<string, unknown>, refusal: Refusal): string {
   for (const key of ['owner', 'contact', 'request_url']) if (facts[key]) lines.push(`${key}: ${facts[key]}`);
   lines.push(`request id: ${refusal.id}`);
   return `${lines.join('\n')}\n`;
-}
-
-function authorityText(host: string, port: number | null | undefined): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port ?? ''}`;
 }
 
 function fill(text: string, refusal: Refusal, encode: (value: string) => string = (value) => value): string {

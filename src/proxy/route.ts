@@ -3,7 +3,7 @@
 import type { OutcomeCode, RequestErrorCode } from '../errors.ts';
 import type { Client, Identified } from '../identity/identify.ts';
 import type { Resolution } from '../net/resolve.ts';
-import type { Authority } from '../policy/authority.ts';
+import { type Authority, authorityText } from '../policy/authority.ts';
 import type { Decision, Policy, PolicyRequest } from '../policy/decide.ts';
 import type { Carries } from '../policy/paths.ts';
 import type { Below, Decided, Ended, Identity, Nearest } from '../policy/record.ts';
@@ -355,7 +355,7 @@ export function recordEnd(
       bytes_down: end.bytesDown,
       duration_ms: Math.round((performance.now() - open.startedMs) * 10) / 10,
     };
-    if (address !== undefined) record.address = endpoint(address, facts.port);
+    if (address !== undefined && facts.port !== null) record.address = authorityText(address, facts.port);
     if (end.status !== undefined) record.status = end.status;
     ctx.recorder.ended(record);
   } catch (error) {
@@ -364,8 +364,4 @@ export function recordEnd(
       'the end of a request could not be recorded; it will show as interrupted',
     );
   }
-}
-
-function endpoint(address: string, port: number | null): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

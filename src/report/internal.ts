@@ -5,7 +5,7 @@ import { listHistory, pathNow, readBatches, touchedBy } from '../audit/history.t
 import { parseLine } from '../audit/parse.ts';
 import { SallyportError } from '../errors.ts';
 import { classifyAddress } from '../policy/address.ts';
-import { parseAuthority } from '../policy/authority.ts';
+import { authorityText, parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { DecidedLine } from '../policy/record.ts';
 
@@ -61,7 +61,7 @@ function note(found: Map<string, string[]>, policy: Policy, line: DecidedLine, n
   const met = [...(line.dropped ?? []).map((text) => text.split(' ')[0] ?? ''), ...(line.addresses ?? [])];
   const internal = met.filter((address) => isInternal(address));
   if (host === null || port === null || internal.length === 0) return;
-  const name = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  const name = authorityText(host, port);
   const parsed = parseAuthority(name);
   if (!parsed.ok) return;
   const kind = method === 'CONNECT' ? ('connect' as const) : ('forward' as const);

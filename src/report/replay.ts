@@ -4,7 +4,7 @@
 // Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
 import type { DecidedRead, Facts } from '../audit/line-reader.ts';
 import type { Limits } from '../limits.ts';
-import { type Authority, parseAuthority } from '../policy/authority.ts';
+import { type Authority, authorityText, parseAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
 import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
@@ -327,6 +327,6 @@ function selectedAttributes({ selectors, modes }: Policy['compiled']): Attribute
 
 /** The host of a record is canonical, so it parses to itself; what does not was not written by this proxy. */
 function authorityOf(host: string, port: number): Authority | null {
-  const parsed = parseAuthority(host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
+  const parsed = parseAuthority(authorityText(host, port));
   return parsed.ok && parsed.authority.host === host ? parsed.authority : null;
 }

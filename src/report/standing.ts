@@ -1,6 +1,6 @@
 // What a request of the past is to the policy in force: let through by a rule, refused on purpose, or wanted. PURE.
 // It asks the same `decide` as the proxy. Only what is not on the allowlist is wanted; a deny rule, metadata and the like stay.
-import { parseAuthority } from '../policy/authority.ts';
+import { authorityText, parseAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { registrableDomain } from '../policy/pattern.ts';
 import { ANONYMOUS, type Identity, type Nearest } from '../policy/record.ts';
@@ -44,7 +44,7 @@ const WANTED: ReadonlySet<string> = new Set([
 /** Addresses are not judged: names are not resolved here. */
 export function standingOf(policy: Policy, asked: Asked, now: number): Standing {
   const { host, port, kind } = asked;
-  const parsed = parseAuthority(`${host.includes(':') ? `[${host}]` : host}:${port}`);
+  const parsed = parseAuthority(authorityText(host, port));
   if (!parsed.ok || parsed.authority.host !== host) return REFUSED;
   const request = kind === 'connect' ? { method: 'CONNECT', path: null } : { method: 'GET', path: '/' };
   const identity = isUnproven(asked.identity) ? ANONYMOUS : asked.identity;

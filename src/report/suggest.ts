@@ -5,6 +5,7 @@
 import { type Catalog, type CatalogEntry, expandGroup } from '../catalog/catalog.ts';
 import { KnownHosts } from '../config/lint-hosts.ts';
 import { classifyAddress } from '../policy/address.ts';
+import { authorityText, hostText } from '../policy/authority.ts';
 import { METADATA_NAMES } from '../policy/decide.ts';
 import { type Pattern, parsePattern } from '../policy/pattern.ts';
 import type { Identity } from '../policy/record.ts';
@@ -151,7 +152,7 @@ function needsOf(input: SuggestInput): Iterable<Need> {
   const needs = new Map<string, Need>();
   for (const row of input.rows) {
     if (row.host === '' || row.port === 0 || input.isExpected(row.host)) continue;
-    if (METADATA_NAMES.has(row.host) || !parsePattern(shown(row.host)).ok) continue;
+    if (METADATA_NAMES.has(row.host) || !parsePattern(hostText(row.host)).ok) continue;
     if (classifyAddress(row.host) === 'metadata') continue;
     const standing = input.standing(row);
     if (standing.as === 'refused') continue;
@@ -187,13 +188,8 @@ export function namesOf(identity: Identity): { readonly pipeline?: string; reado
   return identity.kind === 'claimed' ? identity.claimed : identity.attributes;
 }
 
-/** Patterns show an IPv6 address in brackets, records without. */
-function shown(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
-}
-
 function nameOf({ host, port }: Wanted): string {
-  return `${shown(host)}:${port}`;
+  return authorityText(host, port);
 }
 
 type About = Pick<SuggestedLine, 'by'> & Partial<Pick<SuggestedLine, 'origin' | 'group' | 'pattern' | 'protocol'>>;
@@ -287,7 +283,7 @@ function protocolOf({ port, kind }: Wanted): SuggestedLine['protocol'] {
 }
 
 function aboutHost(need: Wanted): About {
-  return { by: 'host', pattern: shown(need.host), protocol: protocolOf(need) };
+  return { by: 'host', pattern: hostText(need.host), protocol: protocolOf(need) };
 }
 
 /** Hosts that no group names: a wildcard where names vary under a domain that one owner has, else each by itself. */

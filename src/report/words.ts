@@ -1,4 +1,5 @@
 // Words that every format of a report shares: the window, the sums, and numbers as people read them.
+import { hostText } from '../policy/authority.ts';
 import type { DirectRow } from './direct.ts';
 import type { Report } from './report.ts';
 
@@ -60,5 +61,5 @@ export function bytesText(bytes: number): string {
 
 /** Where a packet went, as a log of the network says it: 192.0.2.1:22/tcp, [2001:db8::1]:53/udp, 192.0.2.1/icmp. */
 export function destinationText({ host, port, protocol }: Pick<DirectRow, 'host' | 'port' | 'protocol'>): string {
-  return `${host.includes(':') ? `[${host}]` : host}${port === 0 ? '' : `:${port}`}/${protocol}`;
+  return `${hostText(host)}${port === 0 ? '' : `:${port}`}/${protocol}`;
 }

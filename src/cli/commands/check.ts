@@ -8,6 +8,7 @@ import { type LoadedHere, loadConfigHere } from '../../config/load-here.ts';
 import { keysOfMachine } from '../../config/load-source.ts';
 import { showStore } from '../../config/store-place.ts';
 import { OPERATOR_ERRORS, type Problem, SallyportError } from '../../errors.ts';
+import { authorityText } from '../../policy/authority.ts';
 import { Policy } from '../../policy/decide.ts';
 import { inert } from '../../report/inert.ts';
 import { type ChangedRule, policyChanges } from '../../report/policy-diff.ts';
@@ -143,7 +144,7 @@ function factsOf({ settings, policy }: LoadedHere) {
     mode: policy.mode,
     rules: rules.length,
     groups: [...new Set(rules.flatMap((rule) => (rule.group === null ? [] : [rule.group])))],
-    listen: settings.listen.map(({ host, port }) => authority(host, port)),
+    listen: settings.listen.map(({ host, port }) => authorityText(host, port)),
     admin: adminText(settings.admin),
     tls: certificatesText(settings),
     audit: settings.audit.file,
@@ -154,7 +155,7 @@ function factsOf({ settings, policy }: LoadedHere) {
 
 function adminText(admin: Settings['admin']): string | null {
   if (admin === null) return null;
-  return admin.path === null ? authority(admin.host, admin.port) : `unix:${admin.path}`;
+  return admin.path === null ? authorityText(admin.host, admin.port) : `unix:${admin.path}`;
 }
 
 /** Which one a start on this machine would take. */
@@ -171,10 +172,6 @@ function problemOf(error: SallyportError): Problem {
     message: error.message || OPERATOR_ERRORS[error.code].title,
     hint: error.hint,
   };
-}
-
-function authority(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 function count(problems: readonly Problem[]): string {
