@@ -10,6 +10,8 @@ import type { ReportView } from './view.ts';
 
 /** Hosts listed; the most asked for first. */
 export const DENIED_MAX = 10_000;
+/** Buildkite's own hosts that stand before all others: names below buildkite.com cost nothing, and must not hide what else was refused. */
+const LOUD_MAX = 100;
 /** Hosts of which pipelines and jobs are looked up: one query each. */
 const WHO_MAX = 500;
 
@@ -81,7 +83,7 @@ function note(entries: Map<string, Entry>, row: TargetRow): void {
 }
 
 async function rowsOf(store: Store, filter: Filter, entries: Entry[]): Promise<DeniedRow[]> {
-  const sorted = entries.sort(byWeight).slice(0, DENIED_MAX);
+  const sorted = inOrder(entries).slice(0, DENIED_MAX);
   const denials = await readDenials(store, [...new Set(sorted.map(({ targetId }) => targetId))]);
   const redirects = await readRedirects(
     store,
@@ -110,10 +112,13 @@ async function rowsOf(store: Store, filter: Filter, entries: Entry[]): Promise<D
   return rows;
 }
 
-/** Buildkite's own hosts first, for builds stop without them; then the most asked for. */
-function byWeight(a: Entry, b: Entry): number {
-  const loud = Number(isBuildkite(b.host)) - Number(isBuildkite(a.host));
-  return loud || b.count - a.count || (a.host < b.host ? -1 : a.host > b.host ? 1 : a.port - b.port);
+/** Some of Buildkite's own hosts first, for builds stop without them; then the most asked for. */
+function inOrder(entries: readonly Entry[]): Entry[] {
+  const sorted = entries.toSorted(
+    (a, b) => b.count - a.count || (a.host < b.host ? -1 : a.host > b.host ? 1 : a.port - b.port),
+  );
+  const loud = new Set(sorted.filter(({ host }) => isBuildkite(host)).slice(0, LOUD_MAX));
+  return [...loud, ...sorted.filter((entry) => !loud.has(entry))];
 }
 
 /** The Agent API may move an agent to any host below buildkite.com; a refusal of one is the first thing to look at. */

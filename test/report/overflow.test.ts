@@ -11,6 +11,7 @@ import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { DRIFT_PIPELINES_MAX } from '../../src/report/drift.ts';
 import { PIPELINES_MAX } from '../../src/report/query.ts';
+import { DENIED_MAX } from '../../src/report/refusals.ts';
 import { renderCsv } from '../../src/report/render-csv.ts';
 import { renderHtml } from '../../src/report/render-html.ts';
 import { renderMarkdown } from '../../src/report/render-markdown.ts';
@@ -206,6 +207,18 @@ describe('a flood of claimed pipelines', () => {
     expect(fresh?.pipelines).toHaveLength(DRIFT_PIPELINES_MAX);
     expect(fresh?.pipelines).toContain('web');
   });
+});
+
+it('names below buildkite.com without end hide no other refusal, and the most refused of them still stand first', async () => {
+  const flood = Array.from({ length: DENIED_MAX }, (_, n): Event => ({ host: `x${n}.buildkite.com`, verdict: 'deny' }));
+  const refused: Event[] = [
+    { host: 'agent-new.buildkite.com', verdict: 'deny', times: 2 },
+    { host: 'tool.example', verdict: 'deny', times: 3 },
+  ];
+  const { denied, denied_total: total } = await reportOf(writeHistory(POLICY, [...flood, ...refused]));
+  expect(denied[0]).toMatchObject({ host: 'agent-new.buildkite.com', buildkite: true });
+  expect(denied.findIndex(({ host }) => host === 'tool.example')).toBe(100);
+  expect([denied.length, total]).toEqual([DENIED_MAX, DENIED_MAX + 2]);
 });
 
 describe('more rows than a call has room for arguments', () => {
