@@ -10,7 +10,7 @@ import { fieldValue, type HeadProblem, headProblem } from './head.ts';
 import { handleInspected, type InspectedReader } from './inspected/walk.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { refusalResponse, serialise } from './respond.ts';
-import { recordEnd, refusalOf, refuseMalformed, route } from './route.ts';
+import { recordEnd, refusalOf, refuseUnasked, route } from './route.ts';
 
 /** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
 export async function handleConnect(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
@@ -38,7 +38,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
       code: 'authority-malformed',
       detail: parsed.ok ? null : parsed.problem,
     };
-    const refusal = refuseMalformed(ctx, {
+    const refusal = refuseUnasked(ctx, {
       id,
       client,
       method: 'CONNECT',

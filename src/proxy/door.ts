@@ -13,7 +13,7 @@ import type { Arrival, Arrivals } from './engine.ts';
 import { HeldHead, joined } from './held-head.ts';
 import type { Reception, Roads } from './reception.ts';
 import { refusalResponse, serialise } from './respond.ts';
-import { refuseMalformed } from './route.ts';
+import { refuseUnasked } from './route.ts';
 
 interface Parts {
   readonly ctx: ProxyContext;
@@ -66,7 +66,7 @@ export class Door implements Arrivals {
     arrival.gathered = null;
     // As Node's parser has it: what came may begin with credentials, so nothing of it is recorded.
     const what = { client: arrival.client as Client, method: '', target: '', detail: null, authority: null };
-    const refusal = refuseMalformed(ctx, { ...what, id: ctx.nextId(), code: 'head-timeout' });
+    const refusal = refuseUnasked(ctx, { ...what, id: ctx.nextId(), code: 'head-timeout' });
     arrival.dismiss(serialise(refusalResponse(refusal)));
   }
 

@@ -11,7 +11,7 @@ import { answerInner, isInner } from './inner.ts';
 import type { OriginAgent } from './origin-agent.ts';
 import type { RequestHead } from './plain-head.ts';
 import { refuseFailed, refuseRequest } from './refuse.ts';
-import { refuseMalformed, route } from './route.ts';
+import { refuseUnasked, route } from './route.ts';
 
 export interface ForwardRequest {
   readonly id: string;
@@ -56,10 +56,10 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     const { code, detail } = parsed.problem;
     return refuseRequest(
       forward,
-      refuseMalformed(ctx, { id, client, method, target, code, detail, authority: parsed.authority }),
+      refuseUnasked(ctx, { id, client, method, target, code, detail, authority: parsed.authority }),
     );
   }
-  if (isInner(parsed.authority)) return answerInner(ctx, forward, parsed.path);
+  if (isInner(parsed.authority)) return answerInner(ctx, forward, parsed);
   const routing = route(ctx, askOf({ id, client, startedMs }, head, parsed));
   const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return refuseRequest(forward, routed.refusal);

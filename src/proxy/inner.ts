@@ -11,6 +11,7 @@ import type { ForwardRequest } from './forward.ts';
 import { fieldCount, fieldValue } from './head.ts';
 import { INNER_HOST, INNER_PORT } from './inner-name.ts';
 import { refuseRequest } from './refuse.ts';
+import { refuseUnasked } from './route.ts';
 
 export interface InnerRequest {
   readonly id: string;
@@ -44,9 +45,12 @@ export function isInner(authority: Authority): boolean {
 }
 
 /** Answers one request; its body, were there one, has been refused before. */
-export async function answerInner(ctx: ProxyContext, forward: ForwardRequest, path: string): Promise<void> {
+export async function answerInner(
+  ctx: ProxyContext,
+  forward: ForwardRequest,
+  { authority, path }: { readonly authority: Authority; readonly path: string },
+): Promise<void> {
   const { req, res, client, id } = forward;
-  const method = req.method ?? '';
   const answer = await answerOf(ctx, forward, path);
   if (answer.ok) {
     const empty = answer.status === 204;
@@ -57,16 +61,10 @@ export async function answerInner(ctx: ProxyContext, forward: ForwardRequest, pa
     res.end(empty ? undefined : answer.body);
     return;
   }
-  const { code, detail, identity = client.identity } = answer;
-  const recorded = record(ctx, { id, client, identity, method, code });
-  const refusal = {
-    code: recorded ? code : 'audit-unavailable',
-    id,
-    host: INNER_HOST,
-    port: INNER_PORT,
-    help: ctx.help,
-  } as const;
-  refuseRequest(forward, { ...refusal, detail: detail ?? null, ...statusOf(refusal.code) });
+  const { code, detail = null, identity = client.identity } = answer;
+  const what = { id, client: { ...client, identity }, method: req.method ?? '', target: req.url ?? '', authority };
+  const refusal = refuseUnasked(ctx, { ...what, code, detail });
+  refuseRequest(forward, { ...refusal, ...statusOf(refusal.code) });
 }
 
 function answerOf(ctx: ProxyContext, { req, client, id }: ForwardRequest, path: string): Promise<InnerAnswer> {
@@ -91,30 +89,4 @@ function answerOf(ctx: ProxyContext, { req, client, id }: ForwardRequest, path: 
 /** What the proxy as a proxy answers with 407 is 401 of the proxy as an origin (RFC 9110 §11.6). */
 function statusOf(code: RequestErrorCode): { status: number } | Record<string, never> {
   return requestError(code).status === 407 ? { status: 401 } : {};
-}
-
-function record(
-  ctx: ProxyContext,
-  what: { id: string; client: Client; identity: Identity; method: string; code: RequestErrorCode },
-): boolean {
-  try {
-    ctx.recorder.decided({
-      id: what.id,
-      identity: what.identity,
-      client: what.client.address,
-      host: INNER_HOST,
-      port: INNER_PORT,
-      method: what.method,
-      verdict: 'deny',
-      reason: what.code,
-      group: null,
-      rule: null,
-      policy: ctx.policy.digest,
-      outcome: what.code,
-    });
-    return true;
-  } catch (error) {
-    ctx.log.error({ err: error, request: what.id }, 'the decision could not be recorded; the request is refused');
-    return false;
-  }
 }

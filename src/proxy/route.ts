@@ -166,8 +166,8 @@ export function letIn(
   more: Partial<Decided>,
 ): Routed | Promise<Routed> {
   const { decision, addresses, facts } = passing;
-  const failed = write(ctx, { ...facts, addresses, ...more });
-  if (failed) return { ok: false, refusal: refusalFor(ctx, ask, facts.identity, 'audit-unavailable') };
+  const recorded = write(ctx, { ...facts, addresses, ...more });
+  if (!recorded) return { ok: false, refusal: refusalFor(ctx, ask, facts.identity, 'audit-unavailable') };
   // In the turn that decided: whatever policy comes next finds it here.
   const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
   ctx.open.add(open);
@@ -213,7 +213,7 @@ export function refuse(
   const { decision } = what;
   const code = what.outcome ?? (what.reason as RequestErrorCode);
   const nearest = decision && 'nearest' in decision ? decision.nearest : null;
-  const failed = write(ctx, {
+  const recorded = write(ctx, {
     id: ask.id,
     identity,
     client: ask.client.address,
@@ -229,7 +229,7 @@ export function refuse(
     ...optional({ dropped: what.dropped, nearest, userAgent: ask.userAgent }),
     ...what.more,
   });
-  if (failed) return { ok: false, refusal: refusalFor(ctx, ask, identity, 'audit-unavailable') };
+  if (!recorded) return { ok: false, refusal: refusalFor(ctx, ask, identity, 'audit-unavailable') };
   const refusal = refusalFor(ctx, ask, identity, code);
   // Who has not said who he is learns that somebody may, not which layer says so.
   const hidden = decision?.verdict === 'challenge' && decision.rule.layer !== null;
@@ -280,33 +280,34 @@ function optional(fields: {
   return some;
 }
 
+/** Whether it is in the log. */
 function write(ctx: ProxyContext, record: Decided): boolean {
   try {
     ctx.recorder.decided(record);
-    return false;
+    return true;
   } catch (error) {
     ctx.log.error({ err: error, request: record.id }, 'the decision could not be recorded; the request is refused');
-    return true;
+    return false;
   }
 }
 
-/** What a request looked like whose head or target could not be understood: recorded as denied, with the raw target. */
-export interface Malformed {
+/** A request that the policy is not asked about: it cannot be understood, asks the proxy for itself, or comes when nothing is taken. */
+export interface Unasked {
   readonly id: string;
   readonly client: Client;
   readonly method: string;
   readonly target: string;
   readonly code: RequestErrorCode;
   readonly detail: string | null;
-  /** Where the target itself was sound and something else was not. */
+  /** Null where the target cannot be read: then it is recorded as it came. */
   readonly authority: Authority | null;
   /** Inside an inspected CONNECT. */
   readonly below?: Below;
 }
 
-/** Records a request that is refused before the policy is asked; the refusal is 503 where that fails. */
-export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
-  const failed = write(ctx, {
+/** Records a request that is refused and about which the policy is not asked; the refusal is 503 where that fails. */
+export function refuseUnasked(ctx: ProxyContext, what: Unasked): Refusal {
+  const recorded = write(ctx, {
     id: what.id,
     identity: what.client.identity,
     client: what.client.address,
@@ -324,7 +325,7 @@ export function refuseMalformed(ctx: ProxyContext, what: Malformed): Refusal {
   });
   const { host, port } = what.authority ?? { host: null, port: null };
   const refusal = { id: what.id, host, port, help: ctx.help };
-  return failed ? { ...refusal, code: 'audit-unavailable' } : { ...refusal, code: what.code, detail: what.detail };
+  return recorded ? { ...refusal, code: what.code, detail: what.detail } : { ...refusal, code: 'audit-unavailable' };
 }
 
 /**

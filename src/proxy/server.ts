@@ -21,7 +21,7 @@ import { OriginPool } from './origin-pool.ts';
 import { Reception, type Roads } from './reception.ts';
 import { refuseSocket } from './refuse.ts';
 import { refusalResponse, serialise } from './respond.ts';
-import { refuseMalformed } from './route.ts';
+import { refuseUnasked } from './route.ts';
 import { ShortForward, type ShortHost } from './short-forward.ts';
 import type { TlsEntrance } from './tls-entrance.ts';
 import { upgradeRequest } from './upgrade.ts';
@@ -204,7 +204,7 @@ export class ProxyServer {
   #recordHeader(sender: Client, detail: string, bytes: number): void {
     if (bytes === 0) return;
     const what = { client: sender, method: '', target: '', detail, authority: null };
-    refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'proxy-header-invalid' });
+    refuseUnasked(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'proxy-header-invalid' });
     this.#ctx.log.warn({ sender: sender.address, detail }, 'a connection without a valid PROXY header was closed');
   }
 
@@ -235,7 +235,7 @@ export class ProxyServer {
     connection.closed = true;
     const what = { client: connection.client, method: req.method ?? '', target: req.url ?? '', authority: null };
     const detail = 'too many requests wait on this connection';
-    refuseMalformed(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'request-malformed', detail });
+    refuseUnasked(this.#ctx, { ...what, id: this.#ctx.nextId(), code: 'request-malformed', detail });
     socket.destroy();
   }
 
@@ -293,7 +293,7 @@ export class ProxyServer {
   /** What llhttp refuses. */
   #malformed(error: ParseError, socket: ClientSocket): void {
     answerMalformed(this.#ctx, error, socket, ({ client }, what) =>
-      refuseMalformed(this.#ctx, { ...what, client, id: this.#ctx.nextId(), detail: null, authority: null }),
+      refuseUnasked(this.#ctx, { ...what, client, id: this.#ctx.nextId(), detail: null, authority: null }),
     );
   }
 }

@@ -14,7 +14,7 @@ import type { ForwardRequest } from '../forward.ts';
 import { fieldCount, fieldValue, type HeadProblem, headProblem } from '../head.ts';
 import { answerMalformed, createHttpServer } from '../http-reader.ts';
 import { refuseFailed, refuseRequest } from '../refuse.ts';
-import { recordEnd, refusalOf, refuseMalformed } from '../route.ts';
+import { recordEnd, refusalOf, refuseUnasked } from '../route.ts';
 import { upgradeRequest } from '../upgrade.ts';
 import { InspectedAgent } from './agent.ts';
 import type { InspectedConnection } from './connection.ts';
@@ -46,7 +46,7 @@ export class InspectedHttp1 {
     server.on('upgrade', (req, socket, early) => this.#upgrade(req, socket as InspectedSocket, early));
     server.on('clientError', (error, socket: InspectedSocket) =>
       answerMalformed(ctx, error, socket, ({ client }, what) =>
-        refuseMalformed(ctx, {
+        refuseUnasked(ctx, {
           ...what,
           client,
           id: ctx.nextId(),
@@ -119,7 +119,7 @@ export class InspectedHttp1 {
     const below = belowOf(inspected.connection, target);
     const what = { method: req.method ?? '', target, authority: open.authority, client, below };
     const detail = 'too many requests wait on this connection';
-    refuseMalformed(ctx, { ...what, id: ctx.nextId(), code: 'request-malformed', detail });
+    refuseUnasked(ctx, { ...what, id: ctx.nextId(), code: 'request-malformed', detail });
     socket.destroy();
   }
 
@@ -150,7 +150,7 @@ async function walk(
     const { code, detail } = problem ?? { code: 'request-malformed', detail: framing.ok ? null : framing.detail };
     return refuseRequest(
       forward,
-      refuseMalformed(ctx, { id, client, method, target, code, detail, authority, below: belowOf(connection, target) }),
+      refuseUnasked(ctx, { id, client, method, target, code, detail, authority, below: belowOf(connection, target) }),
     );
   }
   const websocket = detached && req.headers.upgrade?.toLowerCase() === 'websocket';

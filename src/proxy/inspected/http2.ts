@@ -12,7 +12,7 @@ import { hostOf } from '../fields.ts';
 import { fieldCount, fieldValue, type HeadProblem } from '../head.ts';
 import { LINGER_MS } from '../refuse.ts';
 import { type Refusal, refusalResponse } from '../respond.ts';
-import { recordEnd, refusalOf, refuseMalformed } from '../route.ts';
+import { recordEnd, refusalOf, refuseUnasked } from '../route.ts';
 import type { InspectedConnection } from './connection.ts';
 import { admit, authorityProblem, belowOf, DEFAULT_PORT } from './decide.ts';
 import { Http2Exchanger } from './http2-exchanger.ts';
@@ -105,7 +105,7 @@ export class InspectedHttp2 {
     const problem = streamProblem(connection, raw);
     if (problem) {
       const what = { ...problem, method, target, id, client, authority, below: belowOf(connection, target) };
-      return refuseStream(stream, { ...refuseMalformed(ctx, what), accept });
+      return refuseStream(stream, { ...refuseUnasked(ctx, what), accept });
     }
     const userAgent = fieldValue(headers, 'user-agent');
     const asked = { id, method, target, headers, websocket: false, userAgent, startedMs };
