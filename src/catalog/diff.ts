@@ -1,5 +1,6 @@
 // What is different between two catalogs, as far as it decides or concerns an operator: hosts that came, went or changed what they
 // let through. PURE. A changed sentence (a purpose, a citation) is no difference here.
+import { pathRuleText } from '../policy/paths.ts';
 import type { Catalog, CatalogEntry, CatalogGroup } from './catalog.ts';
 
 export interface CatalogChange {
@@ -64,5 +65,5 @@ function differences(before: CatalogEntry, after: CatalogEntry): string[] {
 
 function pathsText({ paths }: CatalogEntry): string {
   if (paths === undefined) return 'every path';
-  return paths.map(({ method, path, exact }) => `${method} ${path}${exact ? '' : '…'}`).join(', ');
+  return paths.map(pathRuleText).join(', ');
 }

@@ -55,6 +55,20 @@ it('finds a group that came, and what has become required', () => {
   ]);
 });
 
+it('finds a header field that a path no longer wants', () => {
+  const paths = (field: string) =>
+    GOOD.replace(
+      'host: one.example',
+      `host: one.example\n        ports: [80]\n        scheme: http\n        paths: [{ method: GET, path: /tags${field} }]`,
+    );
+  expect(changes(paths(', field: { name: metadata-flavor, value: Google }'), paths(''))).toEqual([
+    expect.objectContaining({
+      kind: 'changed',
+      what: ['paths GET /tags (with metadata-flavor: Google) → GET /tags'],
+    }),
+  ]);
+});
+
 it('takes no notice of words, order and the operator’s own groups', () => {
   write(added, 'own.yaml', OWN);
   expect(changes(GOOD, GOOD.replace('A host', 'The host').replace('the manual', 'the source'))).toEqual([]);
