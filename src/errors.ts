@@ -258,3 +258,10 @@ export class SallyportError extends Error {
 export function requestError(code: RequestErrorCode): ErrorSpec {
   return REQUEST_ERRORS[code];
 }
+
+/** What the registry says to do about a refusal of this host and port; '' where the code is none: stores and logs hold any text. */
+export function refusalHint(code: string, host: string, port: number): string {
+  if (!Object.hasOwn(REQUEST_ERRORS, code)) return '';
+  const { hint } = requestError(code as RequestErrorCode);
+  return hint.replaceAll('{host}', host).replaceAll('{port}', String(port));
+}

@@ -45,8 +45,10 @@ export function yamlScalar(text: string): string {
   return plain ? text : JSON.stringify(text);
 }
 
+type HostRequest = Pick<PolicyRequest, 'authority' | 'kind'>;
+
 /** `ports` and `protocol` as far as the defaults do not give them. */
-function portAndProtocol(request: PolicyRequest): string[] {
+function portAndProtocol(request: HostRequest): string[] {
   const { port } = request.authority;
   const parts: string[] = [];
   if (port !== 443) parts.push(`ports: [${port}]`);
@@ -55,8 +57,8 @@ function portAndProtocol(request: PolicyRequest): string[] {
   return parts;
 }
 
-/** The entry that lets exactly this request through. */
-export function hostFix(request: PolicyRequest, more: readonly string[] = []): string {
+/** The entry of `allow:` that lets exactly this request through, in flow style. */
+export function hostFix(request: HostRequest, more: readonly string[] = []): string {
   return `{ ${[`host: ${yamlScalar(hostText(request.authority.host))}`, ...portAndProtocol(request), ...more].join(', ')} }`;
 }
 

@@ -1,9 +1,10 @@
 // What the policy would answer to one request, and why, as an object: for `sallyport explain` and the admin API. It asks the same
 // `decide` as the proxy and nothing else; names are not resolved, so the address guard has no say here.
-import { requestError } from '../errors.ts';
+import { refusalHint, requestError } from '../errors.ts';
 import { type Authority, parseAuthority, parseHttpsTarget, parseHttpTarget } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
 import { decideRequest, type Inspection, type RequestAnswer, verdictBelow } from '../policy/inspect.ts';
+import { hostFix } from '../policy/nearest-text.ts';
 import type { Identity, Nearest } from '../policy/record.ts';
 import { shownTarget } from '../policy/shown-target.ts';
 import type { RuleView } from '../policy/view.ts';
@@ -36,16 +37,10 @@ export function explainRequest(policy: Policy, asked: Asked, identity: Identity,
   const answer = passed ? answerOf(decision, asked) : null;
   const verdict = answer === null || !passed ? decision.verdict : verdictBelow(answer, decision.mode);
   const passes = passed && verdict !== 'deny';
-  const reason = answer?.verdict === 'deny' ? answer.reason : decision.reason;
-  const spec = reason === 'allowed' ? null : requestError(reason);
-  const nearest = answer?.verdict === 'deny' ? answer.nearest : 'nearest' in decision ? decision.nearest : null;
-  const refused = answer?.verdict === 'deny';
-  const settled = passes && verdict === 'allow' && !refused;
-  const hint = settled
-    ? null
-    : refused
-      ? hintBelow(asked, nearest, spec?.hint ?? '')
-      : hintOf(decision, asked, spec?.hint ?? '');
+  const refusal = answer?.verdict === 'deny' ? answer : null;
+  const reason = refusal?.reason ?? decision.reason;
+  const { nearest } = refusal ?? ('nearest' in decision ? decision : { nearest: null });
+  const hint = verdict === 'allow' ? null : hintOf(reason, asked, nearest, refusal !== null);
   const { rule } = decision;
   const json = {
     host: asked.authority.host,
@@ -55,7 +50,7 @@ export function explainRequest(policy: Policy, asked: Asked, identity: Identity,
     ...(below === null ? {} : { path: shownTarget(below.target) }),
     verdict: verdict === 'challenge' ? 'deny' : verdict,
     reason,
-    status: passes ? null : (spec?.status ?? null),
+    status: passes || reason === 'allowed' ? null : (requestError(reason).status ?? null),
     rule:
       rule === null
         ? null
@@ -78,25 +73,20 @@ function answerOf(
   return decideRequest(decision.inspect, { ...below, host: authority.host, headers: null });
 }
 
-function hintBelow({ authority: { host, port } }: Asked, nearest: Nearest | null, fallback: string): string {
-  if (nearest !== null && nearest.fix !== '') return `Add under the rule of ${host}: ${nearest.fix}`;
-  return fallback.replaceAll('{host}', host).replaceAll('{port}', String(port));
-}
-
 /** What to do about it: the fix of the nearest rule, else the line that would allow exactly this, else the registry's hint. */
-function hintOf(decision: Decision, asked: Asked, fallback: string): string {
-  const nearest = 'nearest' in decision ? decision.nearest : null;
-  if (nearest !== null && nearest.fix !== '') return `Add under allow: - ${nearest.fix}`;
-  if (decision.reason === 'host-not-allowed')
-    return nearest === null
-      ? `Add under allow: - ${allowLine(asked)}`
-      : `Mend what asks for it; it may be a squatter's name.`;
-  return fallback.replaceAll('{host}', asked.authority.host).replaceAll('{port}', String(asked.authority.port));
+function hintOf(reason: string, asked: Asked, nearest: Nearest | null, isBelow: boolean): string {
+  const { host, port } = asked.authority;
+  if (nearest !== null && nearest.fix !== '')
+    return isBelow ? `Add under the rule of ${host}: ${nearest.fix}` : `Add under allow: - ${nearest.fix}`;
+  if (reason !== 'host-not-allowed') return refusalHint(reason, host, port);
+  return nearest === null
+    ? `Add under allow: - ${allowLine(asked)}`
+    : `Mend what asks for it; it may be a squatter's name.`;
 }
 
-function allowLine({ authority: { host, port }, kind }: Asked): string {
-  if (kind === 'forward') return `{ host: ${host}, ports: [${port}], protocol: http }`;
-  return port === 443 ? host : `{ host: ${host}, ports: [${port}] }`;
+function allowLine(asked: Asked): string {
+  const { host, port } = asked.authority;
+  return asked.kind === 'connect' && port === 443 ? host : hostFix(asked);
 }
 
 /** HOST, HOST:PORT, [V6]:PORT, http://… or https://…; the strict parsers of the proxy judge it, nothing here repairs it. */

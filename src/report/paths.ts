@@ -2,7 +2,7 @@
 // It is counted by the day, so the days in which the window begins and ends are whole. Who asked is kept of refusals alone: with a job in
 // the filter there is nothing else to show.
 import { type RawBuilder, sql } from 'kysely';
-import { REQUEST_ERRORS, type RequestErrorCode, requestError } from '../errors.ts';
+import { refusalHint } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { dayOf, hourOf } from '../usage/tally.ts';
@@ -135,10 +135,7 @@ function deniedPath(row: Raw, askers: Askers): DeniedPath {
 /** The line to add below the rule of the host, else what the registry says. */
 function hintOf({ host, port, reason }: Raw, nearest: Nearest | null): string {
   if (nearest !== null && nearest.fix !== '') return `Add under the rule of ${host}: ${nearest.fix}`;
-  if (nearest !== null) return nearest.why;
-  if (!Object.hasOwn(REQUEST_ERRORS, reason)) return '';
-  const { hint } = requestError(reason as RequestErrorCode);
-  return hint.replaceAll('{host}', host).replaceAll('{port}', String(port));
+  return nearest === null ? refusalHint(reason, host, port) : nearest.why;
 }
 
 function timed<T extends { readonly first_seen: number; readonly last_seen: number }>(

@@ -1,6 +1,6 @@
 // What was refused, or would have been: by host, port and reason, with the nearest rule and who asked. The operator's to-do
 // list, so what the policy expects to refuse (expected_denials) stands apart, and a challenge that was answered is no refusal.
-import { REQUEST_ERRORS, type RequestErrorCode, requestError } from '../errors.ts';
+import { refusalHint } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { type Filter, readDenials, readRedirects, readWho, type TargetRow } from './query.ts';
@@ -161,7 +161,5 @@ export function hintFor(reason: string, host: string, port: number, nearest: Nea
     return nearest === null
       ? `Add under allow: - ${port === 443 ? host : `{ host: ${host}, ports: [${port}] }`}`
       : `Mend the name where it is asked for: ${nearest.why}.`;
-  if (!Object.hasOwn(REQUEST_ERRORS, reason)) return '';
-  const { hint } = requestError(reason as RequestErrorCode);
-  return hint.replaceAll('{host}', host).replaceAll('{port}', String(port));
+  return refusalHint(reason, host, port);
 }

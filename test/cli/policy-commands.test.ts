@@ -172,6 +172,16 @@ describe('explain', () => {
     );
   });
 
+  it.each(['zzz.invalid', 'zzz.invalid:22', 'zzz.invalid:80', 'http://zzz.invalid/', 'http://zzz.invalid:8080/'])(
+    'the line to add for %s lets it through',
+    async (target) => {
+      const line = /Add under allow: - (.*)/.exec((await explain(target)).out)?.[1];
+      const mended = join(tempDir('cli'), 'mended.yaml');
+      writeFileSync(mended, `version: 1\nallow:\n  - ${line}\n`);
+      expect((await type(['explain', target, '--config', mended])).out).toMatch(/^allow /);
+    },
+  );
+
   it('a deny rule: its line', async () => {
     const { code, json } = await typeJson(['explain', 'bad.example', '--config', file]);
     expect(code).toBe(1);
