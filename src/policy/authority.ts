@@ -170,8 +170,7 @@ export function authorityText(host: string, port: number): string {
 }
 
 function withPort(host: string, kind: Authority['kind'], port: number): AuthorityResult {
-  const text = kind === 'ipv6' ? `[${host}]:${port}` : `${host}:${port}`;
-  return { ok: true, authority: { host, port, kind, text } };
+  return { ok: true, authority: { host, port, kind, text: authorityText(host, port) } };
 }
 
 /** Reads an authority from raw[0..]; `portDefault` stands in where no ":" follows the host, 0 makes the port required. */
@@ -208,6 +207,12 @@ function readAuthority(raw: string, portDefault: number): AuthorityResult {
  */
 export function parseAuthority(raw: string): AuthorityResult {
   return readAuthority(raw, 0);
+}
+
+/** The authority of a record. Its host is canonical, so it reads as itself; null for what no proxy has written. */
+export function recordedAuthority(host: string, port: number): Authority | null {
+  const read = readAuthority(authorityText(host, port), 0);
+  return read.ok && read.authority.host === host ? read.authority : null;
 }
 
 /** Reads a host alone (configuration, SNI): a name, a dotted quad, or an IPv6 address with or without brackets. */

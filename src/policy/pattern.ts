@@ -3,7 +3,7 @@
 // closed. Label boundaries only: `*.d` is one or more labels below d, and never d itself. Public suffixes come from
 // the Public Suffix List (tldts), whose private section marks names under which anyone may own a host.
 import { parse as parseSuffix } from 'tldts';
-import { parseHost } from './authority.ts';
+import { hostText, parseHost } from './authority.ts';
 import { isMapped, parseIp } from './ip.ts';
 
 export interface Pattern {
@@ -72,7 +72,7 @@ function strictExact(raw: string): Strict {
   if (host.kind === 'ipv6') {
     const ip = parseIp(host.host);
     if (ip !== null && isMapped(ip.groups)) return { problem: 'write a v4-mapped address as the IPv4 address' };
-    return { pattern: { kind: 'address', host: host.host, text: `[${host.host}]` } };
+    return { pattern: { kind: 'address', host: host.host, text: hostText(host.host) } };
   }
   if (host.kind === 'ipv4') return { pattern: { kind: 'address', host: host.host, text: host.host } };
   if (isPublicSuffix(host.host))

@@ -5,7 +5,7 @@ import { listHistory, pathNow, readBatches, touchedBy } from '../audit/history.t
 import { parseLine } from '../audit/parse.ts';
 import { SallyportError } from '../errors.ts';
 import { classifyAddress } from '../policy/address.ts';
-import { authorityText, parseAuthority } from '../policy/authority.ts';
+import { recordedAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import type { DecidedLine } from '../policy/record.ts';
 
@@ -61,17 +61,17 @@ function note(found: Map<string, string[]>, policy: Policy, line: DecidedLine, n
   const met = [...(line.dropped ?? []).map((text) => text.split(' ')[0] ?? ''), ...(line.addresses ?? [])];
   const internal = met.filter((address) => isInternal(address));
   if (host === null || port === null || internal.length === 0) return;
-  const name = authorityText(host, port);
-  const parsed = parseAuthority(name);
-  if (!parsed.ok) return;
+  const authority = recordedAuthority(host, port);
+  if (authority === null) return;
+  const name = authority.text;
   const kind = method === 'CONNECT' ? ('connect' as const) : ('forward' as const);
   const path = kind === 'connect' ? null : '/';
-  const decision = policy.decide({ authority: parsed.authority, kind, method, path, identity, now });
+  const decision = policy.decide({ authority, kind, method, path, identity, now });
   const list = found.get(name) ?? [];
   for (const address of internal) {
     if (list.length >= ADDRESSES_MAX || list.includes(address)) continue;
-    if (policy.isPrivateUpstream(parsed.authority, address)) continue;
-    const verdict = policy.checkAddress(decision, parsed.authority, address);
+    if (policy.isPrivateUpstream(authority, address)) continue;
+    const verdict = policy.checkAddress(decision, authority, address);
     const guarded = verdict.ok ? verdict.observed : verdict.reason === 'address-prohibited';
     if (guarded) list.push(address);
   }

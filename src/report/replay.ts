@@ -4,7 +4,7 @@
 // Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
 import type { DecidedRead, Facts } from '../audit/line-reader.ts';
 import type { Limits } from '../limits.ts';
-import { type Authority, authorityText, parseAuthority } from '../policy/authority.ts';
+import { recordedAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
 import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
@@ -250,7 +250,7 @@ export class Replayer {
       for (const name of this.#selected) key += ` ${JSON.stringify(identity.attributes[name] ?? null)}`;
     const known = this.#decisions.get(key);
     if (known !== undefined) return known;
-    const authority = authorityOf(host, port);
+    const authority = recordedAuthority(host, port);
     const decision =
       authority === null
         ? null
@@ -323,10 +323,4 @@ function noSum(): Sum {
 function selectedAttributes({ selectors, modes }: Policy['compiled']): Attribute[] {
   const selected = new Set([...selectors, ...modes.map((scope) => scope.for)].flatMap((of) => Object.keys(of ?? {})));
   return ATTRIBUTES.filter((name) => selected.has(name));
-}
-
-/** The host of a record is canonical, so it parses to itself; what does not was not written by this proxy. */
-function authorityOf(host: string, port: number): Authority | null {
-  const parsed = parseAuthority(authorityText(host, port));
-  return parsed.ok && parsed.authority.host === host ? parsed.authority : null;
 }

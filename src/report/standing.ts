@@ -1,6 +1,6 @@
 // What a request of the past is to the policy in force: let through by a rule, refused on purpose, or wanted. PURE.
 // It asks the same `decide` as the proxy. Only what is not on the allowlist is wanted; a deny rule, metadata and the like stay.
-import { authorityText, parseAuthority } from '../policy/authority.ts';
+import { recordedAuthority } from '../policy/authority.ts';
 import type { Policy } from '../policy/decide.ts';
 import { registrableDomain } from '../policy/pattern.ts';
 import { ANONYMOUS, type Identity, type Nearest } from '../policy/record.ts';
@@ -44,11 +44,11 @@ const WANTED: ReadonlySet<string> = new Set([
 /** Addresses are not judged: names are not resolved here. */
 export function standingOf(policy: Policy, asked: Asked, now: number): Standing {
   const { host, port, kind } = asked;
-  const parsed = parseAuthority(authorityText(host, port));
-  if (!parsed.ok || parsed.authority.host !== host) return REFUSED;
+  const authority = recordedAuthority(host, port);
+  if (authority === null) return REFUSED;
   const request = kind === 'connect' ? { method: 'CONNECT', path: null } : { method: 'GET', path: '/' };
   const identity = isUnproven(asked.identity) ? ANONYMOUS : asked.identity;
-  const decision = policy.decide({ authority: parsed.authority, kind, ...request, identity, now });
+  const decision = policy.decide({ authority, kind, ...request, identity, now });
   const { reason, rule } = decision;
   const nearest = 'nearest' in decision ? decision.nearest : null;
   if (decision.verdict === 'allow' || (decision.verdict === 'observe' && rule !== null)) {

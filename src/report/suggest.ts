@@ -7,7 +7,7 @@ import { KnownHosts } from '../config/lint-hosts.ts';
 import { classifyAddress } from '../policy/address.ts';
 import { authorityText, hostText } from '../policy/authority.ts';
 import { METADATA_NAMES } from '../policy/decide.ts';
-import { type Pattern, parsePattern } from '../policy/pattern.ts';
+import { parsePattern, patternMatches } from '../policy/pattern.ts';
 import type { Identity } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
 import { CatalogFit, type Fit, speaks, type Wanted } from './catalog-fit.ts';
@@ -341,16 +341,14 @@ function review(draft: Draft, input: SuggestInput, known: KnownHosts): void {
 
 /** Whether the line would let a target through: what a test wants to be refused. */
 function covers(draft: Draft, { host, port }: Guarded, catalog: Catalog): boolean {
-  const matches = (pattern: Pattern): boolean =>
-    pattern.kind === 'wildcard' ? host.endsWith(`.${pattern.host}`) : host === pattern.host;
   if (draft.pattern !== null) {
     const parsed = parsePattern(draft.pattern);
-    return parsed.ok && draft.ports.has(port) && matches(parsed.pattern);
+    return parsed.ok && draft.ports.has(port) && patternMatches(parsed.pattern, host);
   }
   const group = catalog.groups.get(draft.group ?? '');
   const expansion = group === undefined ? null : expandGroup(group, draft.parameters);
   if (!expansion?.ok) return false;
-  return expansion.entries.some(({ entry, pattern }) => entry.ports.includes(port) && matches(pattern));
+  return expansion.entries.some(({ entry, pattern }) => entry.ports.includes(port) && patternMatches(pattern, host));
 }
 
 function evidenceOf(needs: readonly Need[]): Evidence {
