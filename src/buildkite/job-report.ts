@@ -2,6 +2,7 @@
 // engineer. Only what the job has proven to be its own counts: anybody may claim to be another job. It reads and renders; it waits
 // for nothing.
 import { sql } from 'kysely';
+import { authorityText } from '../policy/authority.ts';
 import { type Pattern, patternMatches } from '../policy/pattern.ts';
 import type { Nearest } from '../policy/record.ts';
 import { INNER_HOST } from '../proxy/inner-name.ts';
@@ -176,10 +177,10 @@ function tableRow(row: RefusedHost): string {
   const from = row.redirect_from;
   const todo = [
     markdownCell(row.hint),
-    ...(from === null ? [] : [markdownCell(`likely a redirect from ${from.host}:${from.port}`)]),
+    ...(from === null ? [] : [markdownCell(`likely a redirect from ${authorityText(from.host, from.port)}`)]),
     ...(row.request_url === null ? [] : [linkTo(row.request_url)]),
   ];
-  const cells = [`${row.host}:${row.port}`, row.count, row.clients.join(', '), why].map(markdownCell);
+  const cells = [authorityText(row.host, row.port), row.count, row.clients.join(', '), why].map(markdownCell);
   return `| ${[...cells, todo.join(' · ')].join(' | ')} |`;
 }
 

@@ -1,4 +1,5 @@
 // What `report --fail-on` fails on: the report as a check for CI. It says what was found; the command makes an exit code of it. PURE.
+import { authorityText } from '../policy/authority.ts';
 import type { Report } from './report.ts';
 import { destinationText } from './words.ts';
 
@@ -35,7 +36,7 @@ const FINDERS: Readonly<Record<FailOn, (report: Report) => Found>> = {
   },
   drift: ({ drift }) => ({
     count: drift.hosts_total,
-    message: `${hosts(drift.hosts_total)} not asked for from ${drift.previous.from} to ${drift.previous.to}: ${some(drift.hosts.map(({ host, port }) => `${host}:${port}`))}`,
+    message: `${hosts(drift.hosts_total)} not asked for from ${drift.previous.from} to ${drift.previous.to}: ${some(drift.hosts.map(({ host, port }) => authorityText(host, port)))}`,
   }),
   direct: ({ direct }) => ({
     count: direct.attempts,

@@ -1,6 +1,7 @@
 // The check of a policy repository as text: Markdown for a pull request, JUnit XML for what shows test results. Names and messages hold what
 // others wrote: each goes through inert.ts, and nothing in XML can end an element or an attribute.
 import type { Problem } from '../errors.ts';
+import { authorityText } from '../policy/authority.ts';
 import { selectorText } from '../policy/selector.ts';
 import { htmlText, inert, markdownCell } from './inert.ts';
 import type { ChangedRule, PolicyChange } from './policy-diff.ts';
@@ -117,7 +118,7 @@ export function renderCheckJunit(report: CheckReport): string {
   if (replay !== null) {
     const failures = replay.newly_fail.map(
       ({ host, port, pipeline, requests, reason }) =>
-        `${host}:${port} of ${pipeline || 'no pipeline'}: ${requests} requests, ${reason}`,
+        `${authorityText(host, port)} of ${pipeline || 'no pipeline'}: ${requests} requests, ${reason}`,
     );
     cases.push({ name: 'what passed in the records passes', failures });
   }

@@ -1,5 +1,5 @@
 // A report as CSV for spreadsheets. Everything in a report came from clients: each cell goes through inert.ts, whatever it holds.
-
+import { authorityText } from '../policy/authority.ts';
 import type { DirectRow } from './direct.ts';
 import { csvCell } from './inert.ts';
 import type { DeniedPath, PathRow } from './paths.ts';
@@ -175,6 +175,6 @@ function deniedCells(section: 'denied' | 'would-deny' | 'expected-denied', row: 
     first_seen,
     last_seen,
     alarm: row.buildkite && section !== 'expected-denied' ? 'BUILDKITE HOST: jobs may stop' : null,
-    redirect_from: row.redirect_from === null ? null : `${row.redirect_from.host}:${row.redirect_from.port}`,
+    redirect_from: row.redirect_from === null ? null : authorityText(row.redirect_from.host, row.redirect_from.port),
   };
 }

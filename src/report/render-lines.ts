@@ -1,5 +1,6 @@
 // Lines of the audit log as rows: CSV for spreadsheets, a table for a terminal. Both are made piece by piece, because a query may
 // find more than fits the memory. Clients wrote most of what stands here: each cell goes through inert.ts.
+import { authorityText } from '../policy/authority.ts';
 import { ATTRIBUTES, type Attributes, type Identity, type Line } from '../policy/record.ts';
 import { csvCell } from './inert.ts';
 import { textTable } from './text-table.ts';
@@ -64,8 +65,8 @@ function tableRow(line: Line): string[] {
   const { time, event, verdict, reason, outcome, host, port, client, id } = line;
   const { pipeline, job } = namesOf(line.identity);
   const below = line.tunnel === undefined ? '' : ` ${line.method} ${shown(line.path) ?? ''}`;
-  const asked =
-    host === null && line.event === 'decided' ? String(shown(line.target) ?? '') : `${host}:${port}${below}`;
+  const target = line.event === 'decided' ? String(shown(line.target) ?? '') : '';
+  const asked = host === null || port === null ? target : `${authorityText(host, port)}${below}`;
   const said = line.identity.kind === 'claimed' && pipeline !== undefined ? `${pipeline} (claimed)` : (pipeline ?? '');
   return [time, event, verdict, verdict === 'allow' ? (outcome ?? '') : reason, asked, said, job ?? '', client, id];
 }

@@ -1,5 +1,6 @@
 // A replay as text: a table for a terminal, Markdown for a pull request. All names came from clients: each goes through
 // inert.ts. Long lists are cut with their rest counted; the JSON format has them whole.
+import { authorityText } from '../policy/authority.ts';
 import { inert, markdownCell } from './inert.ts';
 import type { RenderOptions } from './render-table.ts';
 import type { Readiness, Replay, ReplayRow } from './replay.ts';
@@ -99,7 +100,7 @@ function words(replay: ShownReplay): string[] {
 
 function cells(row: ReplayRow): string[] {
   const { host, port, kind, request, pipeline, step, claimed, requests, jobs, reason, rule } = row;
-  const what = request === '' ? `${host}:${port}` : `${host}:${port} ${request}`;
+  const what = request === '' ? authorityText(host, port) : `${authorityText(host, port)} ${request}`;
   return [what, kind, said(pipeline, claimed), step, String(requests), String(jobs), reason, rule ?? ''];
 }
 

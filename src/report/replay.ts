@@ -4,7 +4,7 @@
 // Not replayed, because it is not in the log or no matter of rules: paths of plain HTTP, addresses, server names, limits.
 import type { DecidedRead, Facts } from '../audit/line-reader.ts';
 import type { Limits } from '../limits.ts';
-import { recordedAuthority } from '../policy/authority.ts';
+import { authorityText, recordedAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
 import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
@@ -205,7 +205,7 @@ export class Replayer {
     const claimed = isUnproven(identity);
     const who = identity.kind === 'claimed' ? identity.claimed : identity.attributes;
     const pipeline = this.#pipelineOf(who.pipeline ?? '', claimed);
-    const target = `${host}:${port}`;
+    const target = authorityText(host ?? '', port ?? 0);
     const base = { pipeline, job: who.job ?? '', target, named: false };
     const passed = facts.verdict !== 'deny';
     const decision = passed || OF_RULES.has(facts.reason) ? this.#decide(facts, kind) : null;

@@ -1,6 +1,7 @@
 // The listed hosts of a report: one row for each pattern and port of the catalog and of the own rules, with what was
 // counted for it. A row exists whether or not anything was counted: "never used" is half of what a report is for.
 import type { CatalogGroup } from '../catalog/catalog.ts';
+import { hostText } from '../policy/authority.ts';
 import type { HostRow, OptionalGroup, OtherRow, RequiredRow } from './report.ts';
 import { type Counted, type End, Sums } from './sums.ts';
 import { type ReportView, type Slot, slotKey } from './view.ts';
@@ -139,7 +140,7 @@ function requiredRow(group: CatalogGroup, row: HostRow): RequiredRow {
 /** Let through by a rule that stands in the policy no more: it keeps a row of its own. Refused strangers have none. */
 function strangerOf({ host, port, rule, grp }: Place, refused: boolean): Slot | null {
   if (refused || rule === '') return null;
-  return { group: grp === '' ? null : grp, rule, host, port, several: false };
+  return { group: grp === '' ? null : grp, rule, host: hostText(host), port, several: false };
 }
 
 function hostRow(row: Row): HostRow {

@@ -1,6 +1,7 @@
 // A report as sections of rows, in the order in which an operator needs them: refusals first, then what is new, then what
 // worked, then who asked. Terminal, Markdown and HTML show these; what a cell says is decided here, how it is made harmless
 // is theirs: cells are raw text from clients. PURE.
+import { authorityText } from '../policy/authority.ts';
 import type { BreakdownRow } from './breakdown.ts';
 import type { DeniedRow, HostRow, Report } from './report.ts';
 import {
@@ -109,7 +110,7 @@ function refused(
     ],
     rows: rows.map((row) => ({
       cells: [
-        `${row.host}:${row.port}`,
+        authorityText(row.host, row.port),
         String(row.count),
         row.reason,
         whatToDo(row),
@@ -126,7 +127,7 @@ function refused(
 }
 
 function whatToDo({ hint, redirect_from: from }: DeniedRow): string {
-  const redirect = from === null ? [] : [`(likely a redirect from ${from.host}:${from.port})`];
+  const redirect = from === null ? [] : [`(likely a redirect from ${authorityText(from.host, from.port)})`];
   return [...(hint === '' ? [] : [hint]), ...redirect].join(' ');
 }
 
@@ -151,7 +152,7 @@ function drift({ drift: found, filter }: Report, namesMax: number): Section {
     ],
     rows: found.hosts.map((row) => ({
       cells: [
-        `${row.host}:${row.port}`,
+        authorityText(row.host, row.port),
         row.group || row.rule,
         ...counts(row),
         some(row.pipelines, row.pipelines.length, namesMax),
@@ -337,7 +338,7 @@ function single(report: Report): Section {
       { title: 'Last seen', roomy: true },
     ],
     rows: report.single_pipeline.map((row) => ({
-      cells: [row.pipeline, `${row.host}:${row.port}`, count(row.requests), minute(row.last_seen)],
+      cells: [row.pipeline, authorityText(row.host, row.port), count(row.requests), minute(row.last_seen)],
       tone: 'plain',
     })),
     total: report.single_pipeline_total,

@@ -1,12 +1,15 @@
 // Every format, with names that want to be markup, formulas, terminal commands or other names.
 import { describe, expect, it } from 'vitest';
+import { findingsOf } from '../../src/report/findings.ts';
 import { csvCell, inert, markdownCell } from '../../src/report/inert.ts';
 import { renderCsv } from '../../src/report/render-csv.ts';
+import { renderLinesTable } from '../../src/report/render-lines.ts';
 import { MARKDOWN_BYTES_MAX, MARKDOWN_ROWS_MAX, renderMarkdown } from '../../src/report/render-markdown.ts';
 import { renderTable } from '../../src/report/render-table.ts';
 import type { Report } from '../../src/report/report.ts';
 import { shorten, textTable } from '../../src/report/text-table.ts';
 import { bytesText } from '../../src/report/words.ts';
+import { decidedRecord } from '../support/records.ts';
 import { parseCsv } from './csv.ts';
 import { claimed, type Event, importAttempts, reportOf, writeHistory } from './history.ts';
 
@@ -85,6 +88,31 @@ describe('the formats', () => {
     const empty = await report([]);
     for (const text of [renderTable(empty, plain), renderMarkdown(empty)])
       expect(text).toContain('nothing was recorded in 2026-11-20');
+  });
+
+  it('an IPv6 address stands in brackets before its port', async () => {
+    const identity = claimed('web', 'j1');
+    const found = await report([
+      { host: '2001:db8::1', port: 8443, identity, rule: 'x:1' },
+      { host: '2001:db8::2', verdict: 'deny', reason: 'ip-literal-not-allowed', identity },
+    ]);
+    const shown = [
+      renderTable(found, plain),
+      renderMarkdown(found),
+      ...findingsOf(found, ['drift']).map(({ message }) => message),
+    ];
+    for (const text of shown) expect(text).not.toMatch(/db8::[12]:\d/);
+    expect(shown[0]).toContain('[2001:db8::2]:443');
+    expect(shown[0]).toContain('[2001:db8::1]:8443');
+    const line = {
+      ...decidedRecord({ id: 'r1' }),
+      host: '2001:db8::1',
+      time: 'now',
+      seq: 1,
+      node: 'n',
+      event: 'decided',
+    } as const;
+    expect(renderLinesTable([line], Number.POSITIVE_INFINITY)).toContain('[2001:db8::1]:443');
   });
 
   it('the table shows a refused Buildkite host first and loudest', async () => {
