@@ -48,16 +48,17 @@ export async function readDrift(
   const previous = { from: iso(from), to: iso(to), recorded_from: recorded === null ? null : iso(recorded) };
   if (recorded === null) return { previous, hosts: [], hosts_total: 0 };
   const known = await readAsked(store, { ...filter, from, to }, [...new Set(rows.map((row) => row.target_id))]);
-  const fresh = new Map<number, { row: TargetRow; sums: Sums }>();
+  const fresh = new Map<number, { readonly row: TargetRow; readonly sums: Sums; passed: TargetRow | null }>();
   for (const row of rows) {
     if (row.host === '' || row.port === 0 || known.has(row.target_id) || view.isExpected(row.host)) continue;
     let entry = fresh.get(row.target_id);
     if (entry === undefined) {
-      entry = { row, sums: new Sums() };
+      entry = { row, sums: new Sums(), passed: null };
       fresh.set(row.target_id, entry);
     }
     entry.sums.add(row, endOf(row.verdict, row.reason, row.outcome), row.verdict);
-    if (row.verdict === 'allow' && row.last_seen >= entry.row.last_seen) entry.row = row;
+    const isLater = row.last_seen >= (entry.passed?.last_seen ?? 0);
+    if (row.verdict !== 'deny' && row.rule !== '' && isLater) entry.passed = row;
   }
   const sorted = [...fresh.values()]
     .sort((a, b) => weight(b.sums) - weight(a.sums) || (a.row.host < b.row.host ? -1 : 1))
@@ -69,11 +70,11 @@ export async function readDrift(
   );
   return {
     previous,
-    hosts: sorted.map(({ row, sums }) => ({
+    hosts: sorted.map(({ row, sums, passed }) => ({
       host: row.host,
       port: row.port,
-      group: row.grp,
-      rule: row.rule,
+      group: passed?.grp ?? '',
+      rule: passed?.rule ?? '',
       tunnels: sums.tunnels,
       denied: sums.denied,
       would_deny: sums.wouldDeny,
@@ -101,8 +102,7 @@ async function readPipelinesOf(
   filter: Filter,
   targets: readonly number[],
 ): Promise<Map<number, string[]>> {
-  const found = new Map<number, string[]>();
-  if (targets.length === 0) return found;
+  if (targets.length === 0) return new Map();
   const where = await conditions(store, filter);
   const { rows } = await sql<{ target_id: number; name: string }>`
     SELECT target_id, name FROM (
@@ -111,12 +111,8 @@ async function readPipelinesOf(
         JOIN pipeline AS p ON p.id = s.pipeline_id
       WHERE p.name <> '' GROUP BY s.target_id, p.name
     ) AS x WHERE place <= ${DRIFT_PIPELINES_MAX} ORDER BY name`.execute(store.db);
-  for (const { target_id, name } of rows) {
-    const list = found.get(target_id);
-    if (list === undefined) found.set(target_id, [name]);
-    else list.push(name);
-  }
-  return found;
+  const found = Map.groupBy(rows, ({ target_id }) => target_id);
+  return new Map([...found].map(([target, list]) => [target, list.map(({ name }) => name)]));
 }
 
 function iso(ms: number): string {

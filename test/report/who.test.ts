@@ -141,6 +141,23 @@ describe('drift', () => {
     expect(drift.hosts_total).toBe(2);
   });
 
+  it('names the rule that let a host through, never one that refused it', async () => {
+    const denied = { verdict: 'deny', reason: 'host-denied', rule: 'x:9' } as const;
+    const { drift } = await report(
+      [
+        { host: 'ok.example', rule: 'x:3' },
+        { host: 'cut.example', rule: 'x:4', group: 'tools', hour: 80 },
+        { host: 'cut.example', ...denied, hour: 81, times: 2 },
+        { host: 'never.example', ...denied, hour: 82 },
+      ],
+      second,
+    );
+    expect(drift.hosts.map(({ host, group, rule }) => [host, group, rule])).toEqual([
+      ['cut.example', 'tools', 'x:4'],
+      ['never.example', '', ''],
+    ]);
+  });
+
   it('is not known where nothing was recorded before, and then fails nothing', async () => {
     const found = await report(events);
     expect(found.drift).toMatchObject({ previous: { recorded_from: null }, hosts: [], hosts_total: 0 });
