@@ -184,6 +184,11 @@ export interface LineRecorder extends Recorder {
   note(record: Note): string;
 }
 
+/** Who asked, as it is recorded and reported: what is proven, or of a claim what it says. Nothing is decided by it. */
+export function statedAttributes({ kind, attributes, claimed }: Identity): Attributes {
+  return kind === 'claimed' ? claimed : attributes;
+}
+
 export const ANONYMOUS: Identity = Object.freeze({
   kind: 'anonymous',
   attributes: Object.freeze({}),

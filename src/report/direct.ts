@@ -1,6 +1,7 @@
 // Direct attempts that never reached the proxy: what `import flows` took from the network's logs, joined with what the usage store
 // knows of the jobs of that client at that time. A client that runs several jobs at once has several candidates, and all are named.
 import { sql } from 'kysely';
+import { statedAttributes } from '../policy/record.ts';
 import { dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
 import { type Fix, fixOf } from './direct-fix.ts';
@@ -204,7 +205,7 @@ async function readJobs(
   }
   for (const { client, identity, time } of await readOpen(store)) {
     const claimed = identity.kind === 'claimed';
-    const { job = '', pipeline = '' } = claimed ? identity.claimed : identity.attributes;
+    const { job = '', pipeline = '' } = statedAttributes(identity);
     const first = Date.parse(time);
     if (job !== '' && clients.has(client))
       add(client, { job, pipeline, claimed, first, last: Number.MAX_SAFE_INTEGER });

@@ -1,7 +1,7 @@
 // Lines of the audit log as rows: CSV for spreadsheets, a table for a terminal. Both are made piece by piece, because a query may
 // find more than fits the memory. Clients wrote most of what stands here: each cell goes through inert.ts.
 import { authorityText } from '../policy/authority.ts';
-import { ATTRIBUTES, type Attributes, type Identity, type Line } from '../policy/record.ts';
+import { ATTRIBUTES, type Line, statedAttributes } from '../policy/record.ts';
 import { csvCell } from './inert.ts';
 import { textTable } from './text-table.ts';
 
@@ -63,7 +63,7 @@ function tableRow(line: Line): string[] {
   if (line.event !== 'decided' && line.event !== 'ended')
     return [line.time, line.event, '', '', JSON.stringify(line.detail), '', '', '', ''];
   const { time, event, verdict, reason, outcome, host, port, client, id } = line;
-  const { pipeline, job } = namesOf(line.identity);
+  const { pipeline, job } = statedAttributes(line.identity);
   const below = line.tunnel === undefined ? '' : ` ${line.method} ${shown(line.path) ?? ''}`;
   const target = line.event === 'decided' ? String(shown(line.target) ?? '') : '';
   const asked = host === null || port === null ? target : `${authorityText(host, port)}${below}`;
@@ -73,14 +73,10 @@ function tableRow(line: Line): string[] {
 
 function cellsOf(line: Line): Readonly<Record<string, unknown>> {
   if (line.event !== 'decided' && line.event !== 'ended') return { ...line };
-  const names = namesOf(line.identity);
+  const names = statedAttributes(line.identity);
   const nearest = line.event === 'decided' ? line.nearest?.pattern : undefined;
   const who = Object.fromEntries(ATTRIBUTES.map((name) => [name, names[name]]));
   return { ...line, identity: line.identity.kind, nearest, ...who };
-}
-
-function namesOf({ kind, attributes, claimed }: Identity): Attributes {
-  return kind === 'claimed' ? claimed : attributes;
 }
 
 /** What parse.ts does not look at may be of any type in a log that somebody edited. */

@@ -6,7 +6,7 @@ import type { DecidedRead, Facts } from '../audit/line-reader.ts';
 import type { Limits } from '../limits.ts';
 import { authorityText, recordedAuthority } from '../policy/authority.ts';
 import type { Decision, Policy } from '../policy/decide.ts';
-import { ATTRIBUTES, type Attribute } from '../policy/record.ts';
+import { ATTRIBUTES, type Attribute, statedAttributes } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
 import { shownPath } from '../policy/shown-target.ts';
 import { wouldPass } from './replay-inside.ts';
@@ -203,7 +203,7 @@ export class Replayer {
     const inside = facts.tunnel !== undefined;
     const kind = inside || facts.method === 'CONNECT' ? 'connect' : 'forward';
     const claimed = isUnproven(identity);
-    const who = identity.kind === 'claimed' ? identity.claimed : identity.attributes;
+    const who = statedAttributes(identity);
     const pipeline = this.#pipelineOf(who.pipeline ?? '', claimed);
     const target = authorityText(host ?? '', port ?? 0);
     const base = { pipeline, job: who.job ?? '', target, named: false };

@@ -1,7 +1,7 @@
 // The report: which listed hosts were used, never used, denied or would be denied, and what was asked for beside them.
 // Its JSON is a public interface. Every request of the window is counted in one row at most (required, optional, other),
 // and every refusal in `denied` or `expected_denied` as well. It renders nothing and escapes nothing; the files named render-… do.
-import type { Nearest, Verdict } from '../policy/record.ts';
+import { type Nearest, statedAttributes, type Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
 import { type Breakdown, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
@@ -260,7 +260,7 @@ async function countOpen(store: Store, filter: Filter, rows: Rows, all: Sums): P
   let open = 0;
   for (const line of await readOpen(store)) {
     const time = Date.parse(line.time);
-    const who = line.identity.kind === 'claimed' ? line.identity.claimed : line.identity.attributes;
+    const who = statedAttributes(line.identity);
     if (time > filter.to || line.host === null || line.port === null) continue;
     if (filter.pipeline !== null && who.pipeline !== filter.pipeline) continue;
     if (filter.job !== null && who.job !== filter.job) continue;

@@ -1,10 +1,10 @@
 // The SQL of `suggest`: who asked for what, by identity, since a policy lets through by identity; and what the whole store
 // knows of pipelines and of the last use. It hands out rows; what they are to the policy in force is said in standing.ts.
 import { type RawBuilder, sql } from 'kysely';
-import type { Attributes, DecidedLine, Identity } from '../policy/record.ts';
+import { type Attributes, type DecidedLine, type Identity, statedAttributes } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { conditions, type Filter, ROWS_MAX, readOpen } from './query.ts';
-import { namesOf, type SeenRow } from './suggest.ts';
+import type { SeenRow } from './suggest.ts';
 import { endOf } from './sums.ts';
 import type { UseRow } from './unused.ts';
 
@@ -95,7 +95,7 @@ export async function readSeen(store: Store, filter: Filter): Promise<{ rows: Se
   });
   for (const line of await readOpen(store)) {
     const row = openRow(line, filter.to);
-    const { pipeline, job } = namesOf(line.identity);
+    const { pipeline, job } = statedAttributes(line.identity);
     if (row === null || row.first_seen > filter.to) continue;
     if (filter.pipeline !== null && filter.pipeline !== pipeline) continue;
     if (filter.job === null || filter.job === job) seen.push(row);

@@ -8,7 +8,7 @@ import { classifyAddress } from '../policy/address.ts';
 import { authorityText, hostText } from '../policy/authority.ts';
 import { METADATA_NAMES } from '../policy/decide.ts';
 import { parsePattern, patternMatches } from '../policy/pattern.ts';
-import type { Identity } from '../policy/record.ts';
+import { statedAttributes } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
 import { CatalogFit, type Fit, speaks, type Wanted } from './catalog-fit.ts';
 import type { Asked, Doubt, Standing } from './standing.ts';
@@ -174,18 +174,13 @@ function count(need: Need, row: SeenRow): void {
   need.answered += row.answered;
   need.first = Math.min(need.first, row.first_seen);
   need.last = Math.max(need.last, row.last_seen);
-  const { pipeline, job } = namesOf(row.identity);
+  const { pipeline, job } = statedAttributes(row.identity);
   if (pipeline !== undefined) need.pipelines.add(pipeline);
   if (job === undefined) need.unknownJobs = true;
   else need.jobs.add(job);
   // In `for:` a star stands for any characters: such a name cannot be written there.
   if (isUnproven(row.identity) || pipeline === undefined || pipeline.includes('*')) need.scope = null;
   else need.scope?.add(pipeline);
-}
-
-/** Pipeline and job as they are proven or, for a claim, said. */
-export function namesOf(identity: Identity): { readonly pipeline?: string; readonly job?: string } {
-  return identity.kind === 'claimed' ? identity.claimed : identity.attributes;
 }
 
 function nameOf({ host, port }: Wanted): string {

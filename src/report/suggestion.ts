@@ -6,6 +6,7 @@ import { type LoadedHere, loadConfigHere } from '../config/load-here.ts';
 import { SallyportError } from '../errors.ts';
 import { Policy } from '../policy/decide.ts';
 import { parsePattern } from '../policy/pattern.ts';
+import { statedAttributes } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { OVERFLOW } from '../usage/tally.ts';
 import { readInternal } from './internal.ts';
@@ -14,7 +15,7 @@ import { editPolicy } from './policy-edit.ts';
 import { type Facts, readFacts } from './query.ts';
 import { readBegin, readPipelinesSeen, readSeen, readUses } from './seen.ts';
 import { standingOf } from './standing.ts';
-import { namesOf, type SeenRow, type SuggestedLine, suggest } from './suggest.ts';
+import { type SeenRow, type SuggestedLine, suggest } from './suggest.ts';
 import { type SuggestedPath, suggestPaths } from './suggest-paths.ts';
 import { additionsOf, headingOf, remarksOf, unusedComments } from './suggest-yaml.ts';
 import { applyEdits, unifiedDiff } from './text-edits.ts';
@@ -203,7 +204,7 @@ async function unknownPipelines(
   policy: Policy,
   rows: readonly SeenRow[],
 ): Promise<UnknownPipeline[]> {
-  const seen = new Set(rows.map(({ identity }) => namesOf(identity).pipeline));
+  const seen = new Set(rows.map(({ identity }) => statedAttributes(identity).pipeline));
   const known = new Map<string, number | null>(await readPipelinesSeen(store));
   const selectors = [...policy.rules()].map((rule) => rule.for).concat(policy.compiled.modes.map((mode) => mode.for));
   const named = selectors.flatMap((selector) => selector?.pipeline ?? []).filter((name) => !name.includes('*'));

@@ -2,6 +2,7 @@
 // redirect (a download host behind a forge, the blobs behind a registry). It remembers two seconds of log time and at most
 // ASKERS_MAX askers of each; beyond it, and over a restart, a link is missed and nothing is counted wrong. PURE.
 import type { Facts } from '../audit/line-reader.ts';
+import { statedAttributes } from '../policy/record.ts';
 
 /** A refusal that comes later than this after a tunnel has to do with something else. */
 const REDIRECT_MS = 1_000;
@@ -43,6 +44,6 @@ export class Recent {
 }
 
 function askerOf({ identity, client }: Facts): string {
-  const job = (identity.kind === 'claimed' ? identity.claimed : identity.attributes).job;
+  const { job } = statedAttributes(identity);
   return job === undefined ? `client ${client}` : `job ${job}`;
 }

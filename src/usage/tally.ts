@@ -4,7 +4,7 @@
 // What clients can invent without end (hosts, ports, claimed names) is bounded for each hour: beyond it the requests are
 // still counted, under OVERFLOW, so that a flood of names cannot fill the disk or hide the sum.
 import type { DecidedRead, EndedRead, Facts, ReadLine } from '../audit/line-reader.ts';
-import type { Attributes } from '../policy/record.ts';
+import { type Attributes, statedAttributes } from '../policy/record.ts';
 import { shownPath } from '../policy/shown-target.ts';
 import type { Recent } from './recent.ts';
 import type { ActorColumns, PathColumns, UsageColumns } from './schema.ts';
@@ -292,10 +292,9 @@ function targetKey(tally: Tally, line: Facts, names: HourNames, max: number): st
 }
 
 function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
-  const { kind, attributes, claimed } = line.identity;
-  const of = kind === 'claimed' ? claimed : attributes;
+  const of = statedAttributes(line.identity);
   let actor: ActorColumns = {
-    kind,
+    kind: line.identity.kind,
     organization: storable(of.organization),
     pipeline: storable(of.pipeline),
     branch: storable(of.branch),
