@@ -78,12 +78,7 @@ export class Rows {
   }
 
   finish(): { required: RequiredRow[]; optional: OptionalGroup[]; other: OtherRow[] } {
-    const byGroup = new Map<string | null, Row[]>();
-    for (const row of this.#rows.values()) {
-      const list = byGroup.get(row.slot.group);
-      if (list === undefined) byGroup.set(row.slot.group, [row]);
-      else list.push(row);
-    }
+    const byGroup = Map.groupBy(this.#rows.values(), ({ slot }) => slot.group);
     const required: RequiredRow[] = [];
     const optional: OptionalGroup[] = [];
     const known = new Set<string>();

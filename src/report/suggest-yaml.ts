@@ -117,11 +117,7 @@ export function remarksOf(remarks: Remarks): string[] {
 
 /** Lines to be put under rules that inspect their host, by hand: they open what the rule was made to keep shut. */
 function belowText(below: readonly SuggestedPath[]): string[] {
-  const rules = new Map<string, SuggestedPath[]>();
-  for (const line of below) {
-    const key = `${line.host}, under the rule at ${line.origin}`;
-    rules.set(key, [...(rules.get(key) ?? []), line]);
-  }
+  const rules = Map.groupBy(below, ({ host, origin }) => `${host}, under the rule at ${origin}`);
   return [...rules].flatMap(([key, lines]) => [
     `Refused below ${inert(key)}; what is meant goes there by hand:`,
     ...lines.map(({ line, requests, pipelines }) => {

@@ -283,13 +283,7 @@ function aboutHost(need: Wanted): About {
 
 /** Hosts that no group names: a wildcard where names vary under a domain that one owner has, else each by itself. */
 function* byName(rest: readonly Need[], known: KnownHosts): Generator<[string, About, readonly Need[]]> {
-  const families = new Map<string, Need[]>();
-  for (const need of rest) {
-    const family = `${parentOf(need.host)} ${need.port} ${need.kind}`;
-    const needs = families.get(family);
-    if (needs === undefined) families.set(family, [need]);
-    else needs.push(need);
-  }
+  const families = Map.groupBy(rest, ({ host, port, kind }) => `${parentOf(host)} ${port} ${kind}`);
   for (const needs of families.values()) {
     const [first] = needs;
     if (first === undefined) continue;

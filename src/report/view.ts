@@ -82,7 +82,7 @@ export function createView(input: ViewInput): ReportView {
     required: new Set(groups.flatMap(({ group }) => (group.need === 'required' ? [group.id] : []))),
     listed: slots,
     place: (host, port, rule, group) =>
-      catalog.find(host, port, { rule, group }) ?? own.find(host, port, { rule, group: '' }) ?? null,
+      catalog.find(host, port, { rule, group }) ?? own.find(host, port, { rule, group: '' }),
     ofRule: (rule, group) => ruled.get(JSON.stringify([rule, group])) ?? null,
     ownRule: (host, port) => own.find(host, port, { rule: '', group: '' }),
     isExpected: (host) => expected.find(host, 0, { rule: '', group: '' }) !== null,
