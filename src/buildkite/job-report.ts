@@ -101,8 +101,7 @@ export async function readJobReport(store: Store, input: JobReportInput): Promis
     refused: shown.map(({ row, count, first, last }) => {
       const { host, port, reason } = row;
       const denial = denials.get(row.target_id);
-      const nearest =
-        denial?.reason === reason && denial.nearest !== '' ? (JSON.parse(denial.nearest) as Nearest) : null;
+      const nearest = denial?.reason === reason ? denial.nearest : null;
       return {
         host,
         port,

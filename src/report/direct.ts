@@ -4,6 +4,7 @@ import { sql } from 'kysely';
 import { statedAttributes } from '../policy/record.ts';
 import { dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
+import { HOUR_MS } from '../usage/tally.ts';
 import { type Fix, fixOf } from './direct-fix.ts';
 import { type Filter, readOpen, wholeHours } from './query.ts';
 
@@ -40,7 +41,6 @@ export interface Direct {
 
 export const DIRECT_MAX = 2_000;
 const GROUPS_MAX = 100_000;
-const HOUR_MS = 3_600_000;
 const MINUTE_MS = 60_000;
 /**
  * What a job asked for is counted when it ended, and a job may start with a direct attempt: so far before its first request and

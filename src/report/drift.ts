@@ -1,6 +1,7 @@
 // What is new: hosts that were asked for in the window and not in the one of the same length before it.
 import { sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
+import { HOUR_MS } from '../usage/tally.ts';
 import { among, conditions, type Facts, type Filter, type TargetRow, wholeHours } from './query.ts';
 import { endOf, Sums } from './sums.ts';
 import type { ReportView } from './view.ts';
@@ -32,7 +33,6 @@ export interface Drift {
 export const DRIFT_MAX = 1_000;
 const DRIFT_WHO_MAX = 200;
 export const DRIFT_PIPELINES_MAX = 100;
-const HOUR_MS = 3_600_000;
 
 export async function readDrift(
   store: Store,

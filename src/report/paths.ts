@@ -6,7 +6,8 @@ import { refusalHint } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
 import { dayOf, hourOf } from '../usage/tally.ts';
-import { type Filter, inNumbers } from './query.ts';
+import { type Filter, inNumbers, nearestOf } from './query.ts';
+import type { Counted } from './sums.ts';
 
 export interface PathRow {
   readonly host: string;
@@ -43,7 +44,7 @@ export const PATHS_MAX = 1_000;
 /** Askers looked at behind all refusals. */
 const ASKERS_MAX = 5_000;
 
-interface Raw {
+interface Raw extends Counted {
   readonly target_id: number;
   readonly host: string;
   readonly port: number;
@@ -51,11 +52,6 @@ interface Raw {
   readonly path: string;
   readonly verdict: 'allow' | 'deny' | 'observe';
   readonly reason: string;
-  readonly requests: number;
-  readonly bytes_up: number;
-  readonly bytes_down: number;
-  readonly first_seen: number;
-  readonly last_seen: number;
   readonly nearest: string;
 }
 
@@ -120,7 +116,7 @@ function keyOf({ target_id, method, path, reason }: Pick<Raw, 'target_id' | 'met
 
 function deniedPath(row: Raw, askers: Askers): DeniedPath {
   const { target_id: _1, verdict, bytes_up: _2, bytes_down: _3, nearest: text, ...rest } = row;
-  const nearest = text === '' ? null : (JSON.parse(text) as Nearest);
+  const nearest = nearestOf(text);
   const who = askers.get(keyOf(row));
   return {
     ...timed(rest),

@@ -3,12 +3,11 @@
 // made numbers here. A million usage rows take about a second, because each query reads one index in its own order.
 import { type RawBuilder, sql } from 'kysely';
 import { OUTCOMES } from '../errors.ts';
-import type { DecidedLine } from '../policy/record.ts';
-import { DAY_HOURS, dailyBefore } from '../usage/keep.ts';
+import type { DecidedLine, Nearest } from '../policy/record.ts';
+import { dailyBefore } from '../usage/keep.ts';
 import type { Store } from '../usage/store.ts';
-import { CHALLENGE, NOT_DENIED } from './sums.ts';
-
-const HOUR_MS = 3_600_000;
+import { DAY_HOURS, hourOf } from '../usage/tally.ts';
+import { CHALLENGE, type Counted, NOT_DENIED } from './sums.ts';
 
 /** Sums of one host, rule and kind of end are at most this many rows; the largest are kept, the rest counts in the totals. */
 export const ROWS_MAX = 200_000;
@@ -28,7 +27,7 @@ export interface Filter {
   readonly proven?: true;
 }
 
-export interface TargetRow {
+export interface TargetRow extends Counted {
   readonly target_id: number;
   readonly host: string;
   readonly port: number;
@@ -37,11 +36,6 @@ export interface TargetRow {
   readonly verdict: 'allow' | 'deny' | 'observe';
   readonly reason: string;
   readonly outcome: string;
-  readonly requests: number;
-  readonly bytes_up: number;
-  readonly bytes_down: number;
-  readonly first_seen: number;
-  readonly last_seen: number;
   /** Least and greatest id of the pipelines that asked: the same where there is one. */
   readonly pipeline_low: number;
   readonly pipeline_high: number;
@@ -54,12 +48,16 @@ export interface PipelineRow extends EndSums {
   readonly hosts: number;
 }
 
+/** The last refusal of a target. */
 export interface DenialRow {
   readonly reason: string;
-  readonly nearest: string;
+  readonly nearest: Nearest | null;
 }
 
-const hourOf = (ms: number): number => Math.floor(ms / HOUR_MS);
+/** A nearest miss as the store has it: JSON, or '' for none. */
+export function nearestOf(text: string): Nearest | null {
+  return text === '' ? null : (JSON.parse(text) as Nearest);
+}
 
 /** The hours of the window, both ends included; whole days where counts are kept, or late ones come, by the day. */
 async function hoursOf(
@@ -120,16 +118,8 @@ export async function readTargets(store: Store, filter: Filter): Promise<{ rows:
   return { rows: rows.slice(0, ROWS_MAX).map(inNumbers), truncated: rows.length > ROWS_MAX };
 }
 
-interface SummedRow {
-  readonly requests: number;
-  readonly bytes_up: number;
-  readonly bytes_down: number;
-  readonly first_seen: number;
-  readonly last_seen: number;
-}
-
 /** A row with sums: PostgreSQL gives them as text. */
-export function inNumbers<Row extends SummedRow>(row: Row): Row {
+export function inNumbers<Row extends Counted>(row: Row): Row {
   return {
     ...row,
     requests: Number(row.requests),
@@ -259,7 +249,7 @@ export async function readTotals(store: Store, filter: Filter): Promise<Totals> 
   };
 }
 
-/** The last nearest miss of each of these targets. */
+/** The last refusal of each of these targets. */
 export async function readDenials(store: Store, targets: readonly number[]): Promise<Map<number, DenialRow>> {
   const found = new Map<number, DenialRow>();
   for (let at = 0; at < targets.length; at += CHUNK) {
@@ -268,7 +258,7 @@ export async function readDenials(store: Store, targets: readonly number[]): Pro
       .select(['target_id', 'reason', 'nearest'])
       .where('target_id', 'in', targets.slice(at, at + CHUNK))
       .execute();
-    for (const row of rows) found.set(row.target_id, { reason: row.reason, nearest: row.nearest });
+    for (const row of rows) found.set(row.target_id, { reason: row.reason, nearest: nearestOf(row.nearest) });
   }
   return found;
 }

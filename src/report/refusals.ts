@@ -3,6 +3,7 @@
 import { refusalHint } from '../errors.ts';
 import type { Nearest } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
+import { HOUR_MS, hourOf } from '../usage/tally.ts';
 import { type Filter, readDenials, readRedirects, readWho, type TargetRow } from './query.ts';
 import type { Alarm, DeniedRow } from './report.ts';
 import type { End } from './sums.ts';
@@ -14,8 +15,6 @@ export const DENIED_MAX = 10_000;
 const LOUD_MAX = 100;
 /** Hosts of which pipelines and jobs are looked up: one query each. */
 const WHO_MAX = 500;
-
-const HOUR_MS = 3_600_000;
 
 interface Entry {
   readonly targetId: number;
@@ -88,12 +87,12 @@ async function rowsOf(store: Store, filter: Filter, entries: Entry[]): Promise<D
   const redirects = await readRedirects(
     store,
     sorted.map(({ targetId }) => targetId),
-    Math.floor(filter.from / HOUR_MS) * HOUR_MS,
+    hourOf(filter.from) * HOUR_MS,
   );
   const rows: DeniedRow[] = [];
   for (const [place, entry] of sorted.entries()) {
     const denial = denials.get(entry.targetId);
-    const nearest = denial?.reason === entry.reason ? nearestOf(denial.nearest) : null;
+    const nearest = denial?.reason === entry.reason ? denial.nearest : null;
     const { host, port, reason, count } = entry;
     rows.push({
       host,
@@ -145,10 +144,6 @@ export function alarmsOf(denied: readonly DeniedRow[], wouldDeny: readonly Denie
     ...denied.filter(({ buildkite }) => buildkite).map((row) => alarm('deny', row)),
     ...wouldDeny.filter(({ buildkite }) => buildkite).map((row) => alarm('observe', row)),
   ];
-}
-
-function nearestOf(text: string): Nearest | null {
-  return text === '' ? null : (JSON.parse(text) as Nearest);
 }
 
 /**

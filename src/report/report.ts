@@ -3,7 +3,7 @@
 // and every refusal in `denied` or `expected_denied` as well. It renders nothing and escapes nothing; the files named render-… do.
 import { type Nearest, statedAttributes, type Verdict } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
-import { OVERFLOW } from '../usage/tally.ts';
+import { HOUR_MS, OVERFLOW } from '../usage/tally.ts';
 import { type Breakdown, readBreakdown, readTraffic, type Traffic } from './breakdown.ts';
 import type { Dimension } from './dimension.ts';
 import { type Direct, readDirect } from './direct.ts';
@@ -169,8 +169,6 @@ export interface Parts {
   readonly by: Dimension | null;
   readonly timeline: boolean;
 }
-
-const HOUR_MS = 3_600_000;
 
 /** Reads the store and sums up the window. The store must have caught up with the log (projectOnce). */
 export async function buildReport(

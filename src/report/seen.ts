@@ -3,12 +3,11 @@
 import { type RawBuilder, sql } from 'kysely';
 import { type Attributes, type DecidedLine, type Identity, statedAttributes } from '../policy/record.ts';
 import type { Store } from '../usage/store.ts';
+import { HOUR_MS } from '../usage/tally.ts';
 import { conditions, type Filter, ROWS_MAX, readOpen } from './query.ts';
 import type { SeenRow } from './suggest.ts';
 import { endOf } from './sums.ts';
 import type { UseRow } from './unused.ts';
-
-const HOUR_MS = 3_600_000;
 
 /** Requests to the proxy itself. */
 const JOB_API = [

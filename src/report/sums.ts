@@ -27,6 +27,7 @@ export function endOf(verdict: string, reason: string, outcome: string): End {
   return outcome === '' || Object.hasOwn(OUTCOMES, outcome) ? 'tunnel' : 'failed';
 }
 
+/** Sums as the store has them; times in ms. */
 export interface Counted {
   readonly requests: number;
   readonly bytes_up: number;

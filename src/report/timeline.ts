@@ -2,6 +2,7 @@
 // the picture is a gap in the traffic.
 import { sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
+import { HOUR_MS, hourOf } from '../usage/tally.ts';
 import { conditions, END_SUMS, type EndSums, endSums, type Filter, type Raw } from './query.ts';
 
 export interface TimelinePoint {
@@ -21,7 +22,6 @@ export interface Timeline {
   readonly points: readonly TimelinePoint[];
 }
 
-const HOUR_MS = 3_600_000;
 export const POINTS_MAX = 96;
 /** Spans that people think in; beyond them whole days. */
 const SPANS = [1, 2, 3, 6, 12, 24, 48, 168];
@@ -33,7 +33,7 @@ export async function readTimeline(
   window: { readonly from: number; readonly to: number } | null,
 ): Promise<Timeline> {
   if (window === null) return { hours: 1, points: [] };
-  const [first, last] = [Math.floor(window.from / HOUR_MS), Math.floor(window.to / HOUR_MS)];
+  const [first, last] = [hourOf(window.from), hourOf(window.to)];
   const least = Math.ceil((last - first + 1) / POINTS_MAX);
   const hours = SPANS.find((span) => span >= least) ?? Math.ceil(least / 24) * 24;
   const where = await conditions(store, filter);

@@ -7,6 +7,7 @@ import { type RawBuilder, sql } from 'kysely';
 import { insertRows, type Trx } from './insert.ts';
 import { PATH_KEY, USAGE_KEY, type UsageColumns } from './schema.ts';
 import type { Store } from './store.ts';
+import { DAY_HOURS, dayOf, HOUR_MS } from './tally.ts';
 import { addRows } from './write.ts';
 
 /** Days; hourly is at most daily. */
@@ -15,8 +16,6 @@ export interface Keep {
   readonly daily: number;
 }
 
-const HOUR_MS = 3_600_000;
-export const DAY_HOURS = 24;
 /** Rows of one step: some tens of milliseconds. */
 const STEP_ROWS = 2_000;
 const PASS_MS = HOUR_MS;
@@ -74,9 +73,9 @@ async function* pass(store: Store, keep: Keep, rows: number, now: number): Async
     .selectFrom('window')
     .select(({ fn }) => fn.max('last').as('last'))
     .executeTakeFirst();
-  const today = Math.floor(Math.min(now, newest?.last ?? 0) / HOUR_MS / DAY_HOURS);
-  const hourlyFrom = (today - keep.hourly) * DAY_HOURS;
-  const keptFrom = (today - keep.daily) * DAY_HOURS;
+  const today = dayOf(Math.min(now, newest?.last ?? 0));
+  const hourlyFrom = today - keep.hourly * DAY_HOURS;
+  const keptFrom = today - keep.daily * DAY_HOURS;
   if (hourlyFrom <= 0) return;
   await store.db.transaction().execute((trx) => raiseDailyBefore(store, trx, hourlyFrom));
   yield;

@@ -10,8 +10,8 @@ import type { Recent } from './recent.ts';
 import type { ActorColumns, PathColumns, UsageColumns } from './schema.ts';
 
 export const OVERFLOW = '(overflow)';
-const HOUR_MS = 3_600_000;
-const DAY_HOURS = 24;
+export const HOUR_MS = 3_600_000;
+export const DAY_HOURS = 24;
 /** Characters of a method and of a path that are kept: an index of PostgreSQL takes 2,704 bytes. */
 const METHOD_MAX = 32;
 const PATH_MAX = 512;
@@ -114,11 +114,12 @@ export function createTally(): Tally {
   };
 }
 
-/** The first hour of a day. */
+/** The first hour of the day (UTC) that a moment lies in, since the epoch. */
 export function dayOf(ms: number): number {
   return Math.floor(hourOf(ms) / DAY_HOURS) * DAY_HOURS;
 }
 
+/** The hour that a moment lies in, since the epoch. */
 export function hourOf(ms: number): number {
   return Math.floor(ms / HOUR_MS);
 }
@@ -291,6 +292,20 @@ function targetKey(tally: Tally, line: Facts, names: HourNames, max: number): st
   return key;
 }
 
+/** Askers beyond limits.usage_names_per_hour. */
+const NAMELESS: ActorColumns = {
+  kind: OVERFLOW,
+  organization: '',
+  pipeline: '',
+  branch: '',
+  step: '',
+  queue: '',
+  job: '',
+  agent: '',
+  user: '',
+  client: '',
+};
+
 function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): string {
   const of = statedAttributes(line.identity);
   let actor: ActorColumns = {
@@ -307,18 +322,7 @@ function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): str
   };
   let key = keyOfActor(actor);
   if (!admit(names.actors, key, max)) {
-    actor = {
-      kind: OVERFLOW,
-      organization: '',
-      pipeline: '',
-      branch: '',
-      step: '',
-      queue: '',
-      job: '',
-      agent: '',
-      user: '',
-      client: '',
-    };
+    actor = NAMELESS;
     key = keyOfActor(actor);
   }
   if (!tally.actors.has(key)) tally.actors.set(key, actor);
