@@ -5,7 +5,7 @@ import { type RawBuilder, sql } from 'kysely';
 import { SallyportError } from '../errors.ts';
 import type { Trx } from './insert.ts';
 import { dailyBefore } from './keep.ts';
-import { ACTOR_COLUMNS, PATH_KEY } from './schema.ts';
+import { ACTOR_COLUMNS, PATH_KEY, type UsageColumns } from './schema.ts';
 import type { Store } from './store.ts';
 import type { LogLine, TransferLine } from './transfer.ts';
 
@@ -96,32 +96,52 @@ async function readLogs(trx: Trx): Promise<LogLine[]> {
 type Row = Record<string, string | number>;
 
 const ORDER = [
-  'u.node_id',
-  'u.hour',
-  'u.target_id',
-  'u.actor_id',
-  'u.rule_id',
-  'u.kind',
-  'u.verdict',
-  'u.reason',
-  'u.outcome',
-];
-const KEY = sql.join(ORDER.map((name) => sql.ref(name)));
+  'node_id',
+  'hour',
+  'target_id',
+  'actor_id',
+  'rule_id',
+  'kind',
+  'verdict',
+  'reason',
+  'outcome',
+] as const satisfies readonly (keyof UsageColumns)[];
 
-async function* usageOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
+function usageOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
+  const select = sql`
+    SELECT n.name AS node, u.*, t.host, t.port, r.rule, r.grp, ${actorColumns()}
+    FROM usage AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
+      JOIN rule AS r ON r.id = u.rule_id JOIN actor AS a ON a.id = u.actor_id
+    WHERE n.log = ${log}`;
+  return pagesOf(trx, select, ORDER, lineOf);
+}
+
+function pathsOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
+  const select = sql`
+    SELECT n.name AS node, u.*, t.host, t.port, ${actorColumns()}
+    FROM path AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
+      JOIN actor AS a ON a.id = u.actor_id
+    WHERE n.log = ${log}`;
+  return pagesOf(trx, select, PATH_KEY, pathLineOf);
+}
+
+/** The rows of a query with a WHERE, page by page. @param key of the table that is called u; no two rows have the same */
+async function* pagesOf(
+  trx: Trx,
+  select: RawBuilder<unknown>,
+  key: readonly string[],
+  line: (row: Row) => TransferLine,
+): AsyncGenerator<TransferLine[]> {
+  const columns = sql.join(key.map((name) => sql.ref(`u.${name}`)));
   let after: readonly unknown[] | null = null;
   for (;;) {
-    const next: RawBuilder<unknown> = after === null ? sql`TRUE` : sql`(${KEY}) > (${sql.join(after)})`;
-    const query = sql<Row>`
-      SELECT n.name AS node, u.*, t.host, t.port, r.rule, r.grp, ${actorColumns()}
-      FROM usage AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
-        JOIN rule AS r ON r.id = u.rule_id JOIN actor AS a ON a.id = u.actor_id
-      WHERE n.log = ${log} AND ${next} ORDER BY ${KEY} LIMIT ${PAGE}`;
+    const next: RawBuilder<unknown> = after === null ? sql`TRUE` : sql`(${columns}) > (${sql.join(after)})`;
+    const query = sql<Row>`${select} AND ${next} ORDER BY ${columns} LIMIT ${PAGE}`;
     const rows: Row[] = (await query.execute(trx)).rows;
-    if (rows.length === 0) return;
-    yield rows.map(lineOf);
-    const last: Row = rows.at(-1) ?? {};
-    after = ORDER.map((name) => last[name.slice(2)]);
+    const last = rows.at(-1);
+    if (last === undefined) return;
+    yield rows.map(line);
+    after = key.map((name) => last[name]);
   }
 }
 
@@ -151,26 +171,6 @@ function lineOf(row: Row): TransferLine {
     outcome,
     ...sums,
   } as TransferLine;
-}
-
-const PATH_ORDER = PATH_KEY.map((name) => `u.${name}`);
-
-async function* pathsOf(trx: Trx, log: string): AsyncGenerator<TransferLine[]> {
-  const key = sql.join(PATH_ORDER.map((name) => sql.ref(name)));
-  let after: readonly unknown[] | null = null;
-  for (;;) {
-    const next: RawBuilder<unknown> = after === null ? sql`TRUE` : sql`(${key}) > (${sql.join(after)})`;
-    const query = sql<Row>`
-      SELECT n.name AS node, u.*, t.host, t.port, ${actorColumns()}
-      FROM path AS u JOIN node AS n ON n.id = u.node_id JOIN target AS t ON t.id = u.target_id
-        JOIN actor AS a ON a.id = u.actor_id
-      WHERE n.log = ${log} AND ${next} ORDER BY ${key} LIMIT ${PAGE}`;
-    const rows: Row[] = (await query.execute(trx)).rows;
-    if (rows.length === 0) return;
-    yield rows.map(pathLineOf);
-    const last: Row = rows.at(-1) ?? {};
-    after = PATH_KEY.map((name) => last[name]);
-  }
 }
 
 function pathLineOf(row: Row): TransferLine {

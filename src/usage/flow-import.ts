@@ -4,11 +4,10 @@
 import { hash } from 'node:crypto';
 import { readBatches } from '../audit/history.ts';
 import { SallyportError } from '../errors.ts';
-import type { Flow, FlowRead, FlowScope, Standing } from './flow.ts';
-import { standingOf } from './flow.ts';
+import { type Flow, type FlowRead, type FlowScope, type Standing, standingOf } from './flow.ts';
 import { type KernelOptions, KernelReader } from './flow-kernel.ts';
 import { VpcReader } from './flow-vpc.ts';
-import { insertRows } from './insert.ts';
+import { insertRows, type Trx } from './insert.ts';
 import type { Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
@@ -135,7 +134,7 @@ class Intake {
       const found = format === 'auto' ? (['kernel', 'vpc'] as const).find((name) => readers[name].knows(text)) : format;
       if (found === undefined) return { kind: 'other' };
       this.#format = found;
-      this.#reader = found === 'vpc' ? new VpcReader(fields ?? undefined) : readers.kernel;
+      this.#reader = readers[found];
     }
     return this.#reader.read(text);
   }
@@ -175,14 +174,7 @@ class Intake {
         .execute();
       const here = new Set(found.map(({ key }) => key));
       const fresh = rows.filter(({ key }) => !here.has(key));
-      this.#stored ??= Number(
-        (
-          await trx
-            .selectFrom('flow')
-            .select(({ fn }) => fn.countAll().as('rows'))
-            .executeTakeFirst()
-        )?.rows ?? 0,
-      );
+      this.#stored ??= await storedRows(trx);
       const fitting = fresh.slice(0, Math.max(0, this.#options.rowsMax - this.#stored));
       for (let at = 0; at < fitting.length; at += INSERT_ROWS)
         await insertRows(this.#store, trx, 'flow', fitting.slice(at, at + INSERT_ROWS))
@@ -192,6 +184,14 @@ class Intake {
       return { taken: fitting.length, known: here.size, overflow: fresh.length - fitting.length };
     });
   }
+}
+
+async function storedRows(trx: Trx): Promise<number> {
+  const counted = await trx
+    .selectFrom('flow')
+    .select(({ fn }) => fn.countAll().as('rows'))
+    .executeTakeFirst();
+  return Number(counted?.rows ?? 0);
 }
 
 /** Of eleven columns each, below SQLite's 32,766 parameters. */

@@ -14,7 +14,7 @@ export async function sayInstance(store: Store, instance: Instance): Promise<voi
   const { name, host, ...said } = instance;
   await store.db
     .insertInto('instance')
-    .values({ name, host, ...said })
+    .values(instance)
     .onConflict((on) => on.columns(['name', 'host']).doUpdateSet(said))
     .execute();
   await store.db

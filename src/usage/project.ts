@@ -1,6 +1,5 @@
-// The two ways the audit log gets into the usage store: once, here and now (a report does that first), or for as long as the
-// proxy runs, in a worker thread that tails the log. The data plane's thread never opens the store: a slow or dead one costs
-// it nothing but a warning.
+// Gets the audit log into the usage store for as long as the proxy runs, in a worker thread that tails the log (once, here and now:
+// project-once.ts). The data plane's thread never opens the store: a slow or dead one costs it nothing but a warning.
 import { Worker } from 'node:worker_threads';
 import type { StorePlace } from '../config/store-place.ts';
 import type { Limits } from '../limits.ts';

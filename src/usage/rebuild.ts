@@ -44,63 +44,66 @@ export async function rebuildStore(options: RebuildOptions): Promise<Rebuild> {
     lines += (await projectOnce({ auditFile: log, store, limits, onProblem })).lines;
   }
   if (typeof store !== 'string' || aside === null) return { aside, lines, flows: 0, grants: 0 };
-  return { aside, lines, flows: await carryFlows(aside, store), grants: await carryGrants(aside, store) };
+  return {
+    aside,
+    lines,
+    flows: await carried(aside, store, carryFlows),
+    grants: await carried(aside, store, carryGrants),
+  };
 }
 
-/** Attempts past the proxy come from other logs: they go over, as far as the old file can be read. */
-async function carryFlows(aside: string, file: string): Promise<number | null> {
+/** How much `carry` takes over from the old file; null where that cannot be read to its end. */
+async function carried(
+  aside: string,
+  file: string,
+  carry: (old: Store, fresh: Store) => Promise<number>,
+): Promise<number | null> {
   let old: Store | null = null;
   let fresh: Store | null = null;
   try {
     old = openStore(aside, 'read');
     fresh = openStore(file, 'write');
-    let carried = 0;
-    let after = '';
-    for (;;) {
-      const rows = await old.db
-        .selectFrom('flow')
-        .selectAll()
-        .where('key', '>', after)
-        .orderBy('key')
-        .limit(CARRY_ROWS)
-        .execute();
-      const last = rows.at(-1);
-      if (last === undefined) return carried;
-      await fresh.db
-        .insertInto('flow')
-        .values(rows)
-        .onConflict((on) => on.doNothing())
-        .execute();
-      carried += rows.length;
-      after = last.key;
-    }
+    return await carry(old, fresh);
   } catch {
     return null;
   } finally {
     await old?.close();
     await fresh?.close();
+  }
+}
+
+/** Attempts past the proxy come from other logs: they go over, as far as the old file can be read. */
+async function carryFlows(old: Store, fresh: Store): Promise<number> {
+  let count = 0;
+  let after = '';
+  for (;;) {
+    const rows = await old.db
+      .selectFrom('flow')
+      .selectAll()
+      .where('key', '>', after)
+      .orderBy('key')
+      .limit(CARRY_ROWS)
+      .execute();
+    const last = rows.at(-1);
+    if (last === undefined) return count;
+    await fresh.db
+      .insertInto('flow')
+      .values(rows)
+      .onConflict((on) => on.doNothing())
+      .execute();
+    count += rows.length;
+    after = last.key;
   }
 }
 
 /** Grants are no counts and stand in no log as a whole: they go over too. */
-async function carryGrants(aside: string, file: string): Promise<number | null> {
-  let old: Store | null = null;
-  let fresh: Store | null = null;
-  try {
-    old = openStore(aside, 'read');
-    fresh = openStore(file, 'write');
-    const grants = await readGrants(old, 0);
-    for (const grant of grants) {
-      await addGrant(fresh, grant);
-      if (grant.revoked !== null) await revokeGrant(fresh, grant.id, grant.revokedBy ?? '', grant.revoked);
-    }
-    return grants.length;
-  } catch {
-    return null;
-  } finally {
-    await old?.close();
-    await fresh?.close();
+async function carryGrants(old: Store, fresh: Store): Promise<number> {
+  const grants = await readGrants(old, 0);
+  for (const grant of grants) {
+    await addGrant(fresh, grant);
+    if (grant.revoked !== null) await revokeGrant(fresh, grant.id, grant.revokedBy ?? '', grant.revoked);
   }
+  return grants.length;
 }
 
 function setAside(store: string, now: Date): string | null {

@@ -54,6 +54,8 @@ const usage = z.strictObject({
   first_seen: count,
   last_seen: count,
 });
+/** A nearest miss as JSON, or nothing. */
+const nearest = text.refine((miss) => miss === '' || isObject(miss));
 /** A row of `path`; `day` is the first hour of it. */
 const below = z.strictObject({
   node: text,
@@ -70,13 +72,11 @@ const below = z.strictObject({
   bytes_down: count,
   first_seen: count,
   last_seen: count,
-  nearest: text.refine((miss) => miss === '' || isObject(miss)),
+  nearest,
 });
 /** A decided line, as in the log: reports read it. */
 const decided = z.string().refine((line) => parseLine(line)?.event === 'decided');
 const open = z.strictObject({ node: text, open: text, line: decided });
-/** A nearest miss as JSON, or nothing. */
-const nearest = text.refine((miss) => miss === '' || isObject(miss));
 const denied = z.strictObject({
   host: text,
   port: count.max(65_535),

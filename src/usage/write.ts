@@ -6,7 +6,7 @@
 import { sql } from 'kysely';
 import { idsOf } from './dimensions.ts';
 import { greatest, insertRows, least, parts, type Trx } from './insert.ts';
-import { type ActorColumns, PATH_KEY, USAGE_KEY } from './schema.ts';
+import { type ActorColumns, PATH_KEY, type PathColumns, USAGE_KEY, type UsageColumns } from './schema.ts';
 import type { Store } from './store.ts';
 import type { Position } from './tail.ts';
 import type { Tally, TallyRow } from './tally.ts';
@@ -108,10 +108,8 @@ export async function writeTally(
   await writeRedirects(store, trx, tally, targets);
 }
 
-type UsageRow = Parameters<typeof insertRows<'usage'>>[3][number];
-
 /** Adds rows to those of the same key. */
-export async function addRows(store: Store, trx: Trx, rows: readonly UsageRow[]): Promise<void> {
+export async function addRows(store: Store, trx: Trx, rows: readonly UsageColumns[]): Promise<void> {
   await insertRows(store, trx, 'usage', rows)
     .onConflict((on) =>
       on.columns([...USAGE_KEY]).doUpdateSet((eb) => ({
@@ -125,11 +123,7 @@ export async function addRows(store: Store, trx: Trx, rows: readonly UsageRow[])
     .execute();
 }
 
-async function addPaths(
-  store: Store,
-  trx: Trx,
-  rows: readonly Parameters<typeof insertRows<'path'>>[3][number][],
-): Promise<void> {
+async function addPaths(store: Store, trx: Trx, rows: readonly PathColumns[]): Promise<void> {
   const kept = sql<boolean>`excluded.nearest = '' OR excluded.last_seen < path.last_seen`;
   await insertRows(store, trx, 'path', rows)
     .onConflict((on) =>
