@@ -7,7 +7,7 @@ import { type ProxyUrl, parseProxyUrl } from './proxy-url.ts';
 
 type Tool = (machine: Machine, proxy: ProxyUrl) => Promise<Check[]>;
 
-/** All tools, one after the other; what is not here is skipped. */
+/** All tools, looked at side by side; what is not here is skipped. */
 export async function toolChecks(machine: Machine, proxy: ProxyUrl): Promise<Check[]> {
   const found = await Promise.all(
     [git, ssh, npm, pip, dockerClient, dockerDaemon, java].map((tool) => tool(machine, proxy)),

@@ -68,7 +68,7 @@ function urlProblem(
 /** NO_PROXY: both cases alike, the literals in it, and nothing in it that should go through the proxy. */
 export function noProxyVariable(
   env: Environment,
-  never: readonly Target[],
+  never: readonly Pick<Target, 'host'>[],
   targets: readonly Target[],
   proxyHost: string | null,
 ): Check[] {

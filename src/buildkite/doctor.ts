@@ -31,16 +31,12 @@ export async function examine(examination: Examination): Promise<Check[]> {
   const proxy = road?.proxy ?? null;
   const variables = [
     ...proxyVariables(machine.env, proxy),
-    ...noProxyVariable(machine.env, flat(never), targets, proxy?.host ?? null),
+    ...noProxyVariable(machine.env, never, targets, proxy?.host ?? null),
   ];
   if (road === null) return [...variables, skip({ area: 'proxy', subject: 'proxy' }, 'no proxy is named')];
   const network = await throughProxy(examination, { ...road, timeoutMs: examination.timeoutMs });
   examination.progress('looking at tools');
   return [...variables, ...network, ...(await toolChecks(machine, road.proxy))];
-}
-
-function flat(never: readonly NeverProxy[]): { host: string; port: number }[] {
-  return never.flatMap(({ host, ports }) => ports.map((port) => ({ host, port })));
 }
 
 async function throughProxy({ targets, idleMs, progress }: Examination, probe: Probe): Promise<Check[]> {
@@ -62,15 +58,15 @@ async function throughProxy({ targets, idleMs, progress }: Examination, probe: P
   return [answers, ...hosts, await probeIdle(probe, reached, idleMs)];
 }
 
-/** Whether the proxy answers at all; a refusal of the host is an answer. */
+/** Whether the proxy answers at all; a refusal of the host is an answer, one of the client's credentials is not. */
 async function proxyAnswers(probe: Probe, target: Authority): Promise<Check> {
   const at = { area: 'proxy', subject: probe.proxy.place } as const;
   const startedMs = performance.now();
   const opened = await openTunnel({ ...probe, target });
   const ms = Math.round(performance.now() - startedMs);
   if (opened.ok) opened.socket.destroy();
-  else if (opened.step !== 'refused') return bad('fail', at, opened.message, opened.hint ?? '', ms);
-  else if (opened.status === 407) return bad('fail', at, opened.message, opened.hint ?? '', ms);
+  else if (opened.step !== 'refused' || opened.status === 407)
+    return bad('fail', at, opened.message, opened.hint ?? '', ms);
   return ok(at, 'answers', ms);
 }
 

@@ -2,6 +2,7 @@
 // to it (report). The proxy lets the requests in and records the refused ones (proxy/inner.ts); what was done stands in the audit
 // log as a `job` line before it is done.
 import { LRUCache } from 'lru-cache';
+import { TOKEN_USER } from '../config/users-file.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
 import type { Lease, LeaseDesk, Leases } from '../identity/leases.ts';
@@ -162,7 +163,7 @@ function tokenOf({ authorization, proxyAuthorization }: InnerRequest): string | 
   if (authorization !== undefined) return BEARER.exec(authorization.trim())?.[1] ?? null;
   if (proxyAuthorization === undefined) return null;
   const credentials = parseBasic(proxyAuthorization);
-  return credentials === null || credentials.username !== 'buildkite' || credentials.password === ''
+  return credentials === null || credentials.username !== TOKEN_USER || credentials.password === ''
     ? null
     : credentials.password;
 }
