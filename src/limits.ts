@@ -74,12 +74,7 @@ export const LIMIT_SPECS = {
   config_bytes: { default: 33_554_432, min: 1_024, max: 268_435_456, about: 'Bytes of one configuration or catalog file; more is an error.' },
   layer_bytes: { default: 1_048_576, min: 1_024, max: 33_554_432, about: 'Bytes of one file of a pipeline; a larger one is a broken layer.' },
   layer_files_max: { default: 1_000, min: 1, max: 100_000, about: 'Files of layers; what is beyond in the order of `layers` is left out, and is a broken layer.' },
-  ship_interval_ms: {
-    default: 60_000,
-    min: 1_000,
-    max: 3_600_000,
-    about: 'Time between two looks for closed segments of the audit log that are to be shipped.',
-  },
+  ship_interval_ms: { default: 60_000, min: 1_000, max: 3_600_000, about: 'Time between two looks for closed segments of the audit log that are to be shipped.' },
   ship_timeout_ms: { default: 30_000, min: 1_000, max: 600_000, about: 'Time in which nothing moves in a request to an S3-compatible store; then it is tried again.' },
   ship_attempts_max: { default: 4, min: 1, max: 20, about: 'Attempts of one request to an S3-compatible store, with growing waits between them; then the round has failed, and the next one goes on.' },
   ship_roster_max: { default: 1_000, min: 1, max: 100_000, about: 'Logs of other nodes that a checkpoint names; those that have been silent longest are left out.' },
@@ -135,35 +130,17 @@ export function dividedLimits(limits: Limits, workers: number): Limits {
   return Object.freeze({ ...limits, ...(Object.fromEntries(parts) as Partial<Limits>) });
 }
 
-/** Relations that must hold between limits; each returns a sentence when broken. */
+/** Of each pair the first cannot exceed the second, nor reach it where it must be below. */
 const RELATIONS: readonly {
-  readonly names: readonly [LimitName, LimitName];
-  readonly broken: (l: Limits) => string | null;
+  readonly lesser: LimitName;
+  readonly relation: 'cannot exceed' | 'must be below';
+  readonly greater: LimitName;
+  readonly why?: string;
 }[] = [
-  {
-    names: ['connect_attempt_delay_ms', 'connect_timeout_ms'],
-    broken: (l) =>
-      l.connect_attempt_delay_ms < l.connect_timeout_ms
-        ? null
-        : 'connect_attempt_delay_ms must be below connect_timeout_ms',
-  },
-  {
-    names: ['tunnels_max', 'connections_max'],
-    broken: (l) =>
-      l.tunnels_max <= l.connections_max
-        ? null
-        : 'tunnels_max cannot exceed connections_max: every tunnel is a connection',
-  },
-  {
-    names: ['jwks_refresh_ms', 'jwks_stale_max_ms'],
-    broken: (l) =>
-      l.jwks_refresh_ms <= l.jwks_stale_max_ms ? null : 'jwks_refresh_ms cannot exceed jwks_stale_max_ms',
-  },
-  {
-    names: ['client_connections_max', 'connections_max'],
-    broken: (l) =>
-      l.client_connections_max <= l.connections_max ? null : 'client_connections_max cannot exceed connections_max',
-  },
+  { lesser: 'connect_attempt_delay_ms', relation: 'must be below', greater: 'connect_timeout_ms' },
+  { lesser: 'tunnels_max', relation: 'cannot exceed', greater: 'connections_max', why: 'every tunnel is a connection' },
+  { lesser: 'client_connections_max', relation: 'cannot exceed', greater: 'connections_max' },
+  { lesser: 'jwks_refresh_ms', relation: 'cannot exceed', greater: 'jwks_stale_max_ms' },
 ];
 
 /**
@@ -179,9 +156,10 @@ export function limitProblems(limits: Limits): { name: LimitName; message: strin
       found.push({ name, message: `${name} is ${value}; allowed are whole numbers from ${spec.min} to ${spec.max}` });
     }
   }
-  for (const relation of RELATIONS) {
-    const message = relation.broken(limits);
-    if (message) found.push({ name: relation.names[0], message });
+  for (const { lesser, relation, greater, why } of RELATIONS) {
+    const isEqualGood = relation === 'cannot exceed';
+    if (limits[lesser] < limits[greater] || (isEqualGood && limits[lesser] === limits[greater])) continue;
+    found.push({ name: lesser, message: `${lesser} ${relation} ${greater}${why === undefined ? '' : `: ${why}`}` });
   }
   return found;
 }
