@@ -1,7 +1,8 @@
 // The answer of Buildkite's Meta API, read strictly: the addresses that webhooks come from become firewall rules, so an answer that is
 // empty, odd or too wide is an error and never a list. These are sources of what comes in, and never become rules for what goes out.
 import { z } from 'zod';
-import { type Cidr, classifyAddress, parseCidr } from '../policy/address.ts';
+import { type Cidr, classifyAddress, parseCidr, prefixLength } from '../policy/address.ts';
+import { formatIp } from '../policy/ip.ts';
 
 export const META_URL = 'https://api.buildkite.com/v2/meta';
 
@@ -41,9 +42,8 @@ export function parseMeta(body: string): MetaResult {
 }
 
 function rangeProblem(range: Cidr): string | null {
-  const [address = '', length = ''] = range.text.split('/');
-  if (Number(length) < WIDEST[range.family]) return `is wider than /${WIDEST[range.family]}`;
-  const addressClass = classifyAddress(address);
+  if (prefixLength(range) < WIDEST[range.family]) return `is wider than /${WIDEST[range.family]}`;
+  const addressClass = classifyAddress(formatIp(range));
   return addressClass === 'public' ? null : `is not public (${addressClass})`;
 }
 

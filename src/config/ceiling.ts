@@ -2,16 +2,21 @@
 // the ceiling would let through too; and if not, names the line that comes nearest and what it lacks.
 // PURE and exact: what is covered is decided for each port, kind of request, name and address; when in doubt a rule is outside.
 // A look-up goes by the labels of the host, never by the lines of the ceiling.
-import type { Cidr } from '../policy/address.ts';
+import { type Cidr, prefixEqual } from '../policy/address.ts';
 import type { RuleSource } from '../policy/compile.ts';
 import { inspectionCovers } from '../policy/inspect-cover.ts';
-import { formatIp } from '../policy/ip.ts';
 import { parents, portsOf, protocolOn } from './lint-cover.ts';
 
 /** Why a rule is outside: the nearest line of the ceiling (null where the ceiling has none), and what it does not cover. */
 export interface Outside {
   readonly nearest: RuleSource | null;
   readonly why: string;
+}
+
+/** The same for a message, behind "it is outside the ceiling". */
+export function outsideText({ nearest, why }: Outside): string {
+  if (nearest === null) return 'the ceiling is empty';
+  return `the nearest line of the ceiling is ${nearest.pattern.text} at ${nearest.origin}, and ${why}`;
 }
 
 export class Ceiling {
@@ -102,8 +107,10 @@ function unlike(line: RuleSource, rule: RuleSource, port: number): string {
   return 'it has some paths only';
 }
 
+type Range = Pick<Cidr, 'family' | 'groups' | 'bits'>;
+
 /** True where each address of the range lies in one of the others: halved until one holds a part whole, or none touches it. */
-export function isCovered(range: Cidr, by: readonly Cidr[]): boolean {
+export function isCovered(range: Range, by: readonly Range[]): boolean {
   const same = by.filter(({ family }) => family === range.family);
   if (same.some((outer) => outer.bits <= range.bits && holds(outer, range))) return true;
   const inner = same.filter((one) => one.bits > range.bits && holds(range, one));
@@ -111,23 +118,16 @@ export function isCovered(range: Cidr, by: readonly Cidr[]): boolean {
   return halves(range).every((half) => isCovered(half, inner));
 }
 
-/** The first bits of both are the same, as many as the outer one has. */
-function holds(outer: Cidr, inner: Cidr): boolean {
-  for (let bit = 0; bit < outer.bits; bit += 16) {
-    const shift = Math.max(0, bit + 16 - outer.bits);
-    const at = bit >> 4;
-    if ((outer.groups[at] ?? 0) >> shift !== (inner.groups[at] ?? 0) >> shift) return false;
-  }
-  return true;
+function holds(outer: Range, inner: Range): boolean {
+  return prefixEqual(outer.groups, inner.groups, outer.bits);
 }
 
-function halves(range: Cidr): [Cidr, Cidr] {
-  const bits = range.bits + 1;
-  const upper = range.groups.map((group, at) =>
-    at === range.bits >> 4 ? group | (1 << (15 - (range.bits & 15))) : group,
-  );
-  const half = (groups: readonly number[]): Cidr => ({ ...range, bits, groups, text: formatIp({ ...range, groups }) });
-  return [half(range.groups), half(upper)];
+function halves({ family, groups, bits }: Range): [Range, Range] {
+  const upper = groups.map((group, at) => (at === bits >> 4 ? group | (1 << (15 - (bits & 15))) : group));
+  return [
+    { family, groups, bits: bits + 1 },
+    { family, groups: upper, bits: bits + 1 },
+  ];
 }
 
 function listed(word: string, values: readonly string[]): string {

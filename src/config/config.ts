@@ -2,7 +2,7 @@
 // PURE: no file, no clock, no environment; load.ts gives it what it needs to know of the machine.
 // It must not read a key twice in two ways: what stands in Settings is what the file (or the command line) says.
 import { DEFAULT_LIMITS, type Limits, limitProblems } from '../limits.ts';
-import { type Cidr, classifyAddress, parseCidr } from '../policy/address.ts';
+import { type Cidr, classifyAddress, parseCidr, prefixLength } from '../policy/address.ts';
 import { authorityText } from '../policy/authority.ts';
 import type { Mode } from '../policy/compile.ts';
 import { formatIp, parseIp } from '../policy/ip.ts';
@@ -11,10 +11,10 @@ import type { Attributes } from '../policy/record.ts';
 import type { IdentitySettings } from './identity.ts';
 import { error, type PathProblem, warning } from './issues.ts';
 import type { AdminListen, Endpoint } from './leaf.ts';
-import type { PolicyPlace } from './load-source.ts';
 import type { Parsed } from './parse.ts';
 import type { ENGINES, LOG_LEVELS, ON_RELOAD } from './schema.ts';
 import { placeOf, type SignedPlace } from './second-place.ts';
+import type { PolicyPlace } from './source-schema.ts';
 import type { StorePlace } from './store-place.ts';
 
 export type { Endpoint } from './leaf.ts';
@@ -64,9 +64,9 @@ export interface Settings {
     readonly sync: 'none' | 'interval' | 'batch';
     /** 0: never. */
     readonly rotateBytes: number;
-    /** Where closed segments are copied; `key` is a file. */
-    /** Where closed segments are copied, and where checkpoints go besides. */
+    /** Where closed segments are copied. */
     readonly ship: SignedPlace | null;
+    /** Where checkpoints go besides. */
     readonly checkpoints: SignedPlace | null;
   };
   readonly usage: {
@@ -303,7 +303,7 @@ function listenerProblems(settings: Settings): PathProblem[] {
 }
 
 function isEveryone(cidr: Cidr): boolean {
-  return cidr.bits === (cidr.family === 4 ? 96 : 0);
+  return prefixLength(cidr) === 0;
 }
 
 /** What is open to more than somebody probably means: mostly warnings, for there are networks where it is right. */
@@ -334,10 +334,7 @@ function opennessProblems(settings: Settings): PathProblem[] {
       ),
     );
   }
-  if (
-    first !== undefined &&
-    settings.clients.every((cidr) => isLoopback(formatIp({ family: cidr.family, groups: cidr.groups })))
-  ) {
+  if (first !== undefined && settings.clients.every((cidr) => isLoopback(formatIp(cidr)))) {
     problems.push(
       warning(
         'config-conflict',

@@ -4,7 +4,7 @@ import type { LimitName, Limits } from '../limits.ts';
 import type { RuleSource } from '../policy/compile.ts';
 import { ENDED_MS, type Grant } from '../policy/grant.ts';
 import { grantRule } from '../policy/grant-rule.ts';
-import { Ceiling } from './ceiling.ts';
+import { Ceiling, outsideText } from './ceiling.ts';
 
 const HOUR_MS = 3_600_000;
 /** Clocks of two machines differ; and a grant is made on one and taken on another. */
@@ -38,11 +38,13 @@ export function judgeGrants({ grants, ceiling, limits, now }: GrantsInput): Judg
   const standing = grants.filter(({ revoked, expires }) => revoked === null && expires > now - ENDED_MS);
   for (const grant of [...standing].sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1))) {
     const rule = grantRule(grant);
-    const found =
-      rule === null ? fault('it is not well-formed') : (lasting(grant, limits, now) ?? outside(rule, bound));
-    if (rule === null || found !== null) refused.push({ grant, ...(found ?? fault('')) });
-    else if (counting.length < limits.grants_max) counting.push({ grant, rule });
-    else refused.push({ grant, ...fault(`limits.grants_max allows ${limits.grants_max}`, 'grants_max') });
+    if (rule === null) {
+      refused.push({ grant, ...fault('it is not well-formed') });
+      continue;
+    }
+    const found = lasting(grant, limits, now) ?? outside(rule, bound) ?? crowded(counting.length, limits);
+    if (found === null) counting.push({ grant, rule });
+    else refused.push({ grant, ...found });
   }
   return { counting, refused };
 }
@@ -63,10 +65,9 @@ function lasting({ created, expires }: Grant, { grant_duration_max_h }: Limits, 
 function outside(rule: RuleSource, ceiling: Ceiling | null): Fault | null {
   if (ceiling === null) return fault('there is no valid ceiling, so nothing is granted');
   const found = ceiling.judge(rule);
-  if (found === null) return null;
-  const { nearest, why } = found;
-  if (nearest === null) return fault('the ceiling is empty');
-  return fault(
-    `it is outside the ceiling: the nearest line is ${nearest.pattern.text} at ${nearest.origin}, and ${why}`,
-  );
+  return found === null ? null : fault(`it is outside the ceiling: ${outsideText(found)}`);
+}
+
+function crowded(counting: number, { grants_max }: Limits): Fault | null {
+  return counting < grants_max ? null : fault(`limits.grants_max allows ${grants_max}`, 'grants_max');
 }

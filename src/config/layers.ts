@@ -5,7 +5,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Attribute, Attributes } from '../policy/record.ts';
 import { globCovered, type Selector, selectorMatches, selectorText } from '../policy/selector.ts';
-import type { Ceiling } from './ceiling.ts';
+import { type Ceiling, outsideText } from './ceiling.ts';
 import { error, type PathProblem, unknownTopKey, warning } from './issues.ts';
 import type { Placed } from './parse.ts';
 import { parseList, parseOne } from './parse.ts';
@@ -127,15 +127,8 @@ function withinCeiling(rules: readonly PlacedRule[], input: LayerInput, problems
     if (outside === null) return true;
     const { rule, path } = placed;
     const what = rule.group === null ? rule.pattern.text : `${rule.pattern.text} of group ${rule.group}`;
-    const near =
-      outside.nearest === null
-        ? 'the ceiling is empty'
-        : `the nearest line of the ceiling is ${outside.nearest.pattern.text} at ${outside.nearest.origin}, and ${outside.why}`;
-    const message = `${rule.origin} allows ${what}, which is outside the ceiling: ${near}`;
-    const told = cut
-      ? warning('config-ceiling', path.slice(1), message)
-      : error('config-ceiling', path.slice(1), message);
-    problems.push(told);
+    const message = `${rule.origin} allows ${what}, which is outside the ceiling: ${outsideText(outside)}`;
+    problems.push((cut ? warning : error)('config-ceiling', path.slice(1), message));
     return false;
   });
 }

@@ -2,7 +2,7 @@
 // PURE. None of it makes a file invalid; `sallyport check --strict` fails on them, and `accept:` on a rule says that one is
 // meant so. Cost is linear in the rules: each look-up is by a key, never by walking the other rules.
 import type { Catalog } from '../catalog/catalog.ts';
-import { type Cidr, classifyAddress } from '../policy/address.ts';
+import { classifyAddress, prefixLength } from '../policy/address.ts';
 import type { RuleSource } from '../policy/compile.ts';
 import { METADATA_NAMES } from '../policy/decide.ts';
 import { formatIp } from '../policy/ip.ts';
@@ -109,12 +109,9 @@ class Report {
         this.#used.add(key);
         return;
       }
-      const before = this.#found.get(rule.group === null ? `${key} ${message}` : key);
-      if (before === undefined)
-        this.#found.set(rule.group === null ? `${key} ${message}` : key, {
-          problem: warning(code, path, message, hint),
-          more: 0,
-        });
+      const finding = rule.group === null ? `${key} ${message}` : key;
+      const before = this.#found.get(finding);
+      if (before === undefined) this.#found.set(finding, { problem: warning(code, path, message, hint), more: 0 });
       else before.more += 1;
     };
   }
@@ -217,7 +214,7 @@ function placeOf(rule: RuleSource): string {
   return rule.group === null ? `the rule at ${rule.origin}` : `group ${rule.group} at ${rule.origin}`;
 }
 
-/** Only source addresses prove attributes today: a selector that none of them meets selects nobody. */
+/** A selector that no source address meets and no credentials can prove selects nobody; one that addresses alone prove, a machine. */
 function selectorFindings(rule: RuleSource, { clientGroups, provable }: LintInput, tell: Tell): void {
   if (rule.for === null) return;
   const selector = rule.for;
@@ -293,8 +290,8 @@ function hostFindings(rule: RuleSource, known: KnownHosts, denies: DenyIndex, te
 
 function widthFindings(rule: RuleSource, tell: Tell): void {
   const name = nameOf(rule);
-  const everywhere = rule.addresses.find((range) => range.bits === (range.family === 4 ? 96 : 0));
-  const wide = rule.addresses.find((range) => prefixOf(range) < PREFIX_MIN[range.family]);
+  const everywhere = rule.addresses.find((range) => prefixLength(range) === 0);
+  const wide = rule.addresses.find((range) => prefixLength(range) < PREFIX_MIN[range.family]);
   const texts = new Set(rule.addresses.map((range) => range.text));
   const own = rule.addresses.find((range) => classifyAddress(formatIp(range)) === 'loopback');
   if (everywhere !== undefined) {
@@ -329,8 +326,4 @@ function widthFindings(rule: RuleSource, tell: Tell): void {
       'Remove protocol: on 443 it is tls, on 22 ssh, on 80 http; write a rule of its own for other ports.',
     );
   }
-}
-
-function prefixOf(range: Cidr): number {
-  return range.family === 4 ? range.bits - 96 : range.bits;
 }

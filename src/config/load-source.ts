@@ -3,16 +3,14 @@
 // of that policy shows, and a listener in the policy would be every node's.
 import { join } from 'node:path';
 import type { FileRead } from '../catalog/load-signature.ts';
-import { OPERATOR_ERRORS, type Problem } from '../errors.ts';
+import type { Problem } from '../errors.ts';
 import type { SourceDocument } from './document.ts';
 import { failure, problemAt } from './findings.ts';
 import { error, type PathProblem } from './issues.ts';
 import { parseText, readTextFile } from './load-text.ts';
 import { parseRaw } from './parse.ts';
-import { KEYS, type Raw } from './schema.ts';
-import { BASE_NAME, CURRENT, SOURCE_DIR, SOURCE_KEYS } from './source-schema.ts';
-
-export type PolicyPlace = NonNullable<Raw['policy']>;
+import { KEYS } from './schema.ts';
+import { BASE_NAME, CURRENT, type PolicyPlace, SOURCE_DIR, SOURCE_KEYS } from './source-schema.ts';
 
 export interface Sourced {
   readonly document: SourceDocument;
@@ -91,12 +89,7 @@ export function sourceProblems(policy: PolicyPlace | undefined): PathProblem[] {
   return (['public_keys', 'dir', 'addresses', 'ca_file'] as const)
     .filter((key) => !isUrl && policy[key] !== undefined)
     .map((key) =>
-      error(
-        'config-conflict',
-        ['policy', key],
-        `${key} is for the URL of a bundle, and policy.source is a folder`,
-        OPERATOR_ERRORS['config-conflict'].hint,
-      ),
+      error('config-conflict', ['policy', key], `${key} is for the URL of a bundle, and policy.source is a folder`),
     );
 }
 

@@ -27,6 +27,8 @@ export const policyKey = z
   })
   .describe('Where rules, modes, layers and tests come from; without it they stand in this file.');
 
+export type PolicyPlace = z.output<typeof policyKey>;
+
 /** Keys that stand in the source, and then not in the file of the machine. */
 export const SOURCE_KEYS: readonly string[] = [
   ...['allow', 'deny', 'mode', 'modes', 'observe', 'private_upstreams', 'metadata_addresses', 'expected_denials'],

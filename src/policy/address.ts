@@ -77,8 +77,8 @@ const IPV6_CLASSES: readonly (readonly [string, AddressClass])[] = [
   ['2000::/3', 'public'], // 6to4 (2002::/16) is in here: judged by the address inside
 ];
 
-/** Two ranges as one CIDR's `bits`: compares the leading `bits` of the groups. */
-function prefixEqual(left: readonly number[], right: readonly number[], bits: number): boolean {
+/** True where the leading bits of both, so many, are the same. */
+export function prefixEqual(left: readonly number[], right: readonly number[], bits: number): boolean {
   const whole = bits >> 4;
   for (let at = 0; at < whole; at += 1) if (left[at] !== right[at]) return false;
   const rest = bits & 15;
@@ -115,9 +115,13 @@ export function parseCidr(text: string): Cidr | null {
     if (((ip.groups[bit >> 4] ?? 0) >> (15 - (bit & 15))) & 1) return null;
   }
   // ::ffff:10.0.0.0/104 is 10.0.0.0/8: the other side of every comparison is unmapped too.
-  const plain = bits >= 96 ? unmapped(ip) : ip;
-  const shown = plain.family === 4 ? bits - 96 : bits;
-  return { text: `${formatIp(plain)}/${shown}`, family: plain.family, groups: plain.groups, bits };
+  const { family, groups } = bits >= 96 ? unmapped(ip) : ip;
+  return { text: `${formatIp({ family, groups })}/${prefixLength({ family, bits })}`, family, groups, bits };
+}
+
+/** The prefix length as it is written: 8 of 10.0.0.0/8. */
+export function prefixLength({ family, bits }: Pick<Cidr, 'family' | 'bits'>): number {
+  return family === 4 ? bits - 96 : bits;
 }
 
 function range(text: string): Cidr {

@@ -46,7 +46,7 @@ describe('a grant', () => {
     [
       'another host',
       { host: 'evil.test' },
-      'it is outside the ceiling: the nearest line is *.corp.test at ceiling.yaml:3, and it is for other hosts',
+      'it is outside the ceiling: the nearest line of the ceiling is *.corp.test at ceiling.yaml:3, and it is for other hosts',
     ],
     ['the wildcard above', { host: '*.test' }, 'outside the ceiling'],
     ['another port', { port: 8443 }, 'it has ports 443, 22, not 8443'],
@@ -70,7 +70,9 @@ describe('a grant', () => {
 
   it('refused: all of them without a valid ceiling', () => {
     expect(judged([made()], {}, null).refused).toMatchObject([{ why: expect.stringContaining('no valid ceiling') }]);
-    expect(judged([made()], {}, []).refused).toMatchObject([{ why: 'the ceiling is empty' }]);
+    expect(judged([made()], {}, []).refused).toMatchObject([
+      { why: 'it is outside the ceiling: the ceiling is empty' },
+    ]);
   });
 
   it('as long as it may last, to the millisecond', () => {

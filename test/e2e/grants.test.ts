@@ -117,7 +117,7 @@ it('nothing outside the ceiling, too long, or for nobody is granted; a row that 
   const refusals: [readonly [string, ...string[]], RegExp][] = [
     [
       [OTHER, '--expires', '24h'],
-      /grant-refused[\s\S]*outside the ceiling: the nearest line is \*\.corp\.test at .*ceiling\.yaml:\d/,
+      /grant-refused[\s\S]*outside the ceiling: the nearest line of the ceiling is \*\.corp\.test at .*ceiling\.yaml:\d/,
     ],
     [[`${A}:${origin.port + 1}`, '--expires', '24h'], /grant-refused[\s\S]*it has port/],
     [[`${A}:${origin.port}`, '--expires', '169h'], /grant-refused[\s\S]*grant_duration_max_h allows, 168 hours/],
