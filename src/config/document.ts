@@ -2,8 +2,8 @@
 // It must never guess: a duplicate key, a tag, a second document or a byte that is not text is a problem, not a repair.
 // Answers the alias bomb (few aliases), the nesting bomb (depth) and the file that is no file (empty, binary).
 import { type Document, isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import { OPERATOR_ERRORS, type OperatorErrorCode, type Problem, type SourcePlace } from '../errors.ts';
-import { PROBLEMS_MAX } from './findings.ts';
+import type { Problem, SourcePlace } from '../errors.ts';
+import { PROBLEMS_MAX, problemAt } from './findings.ts';
 
 /** Aliases that may be followed; YAML anchors are a convenience for a few CIDR lists, not a macro language. */
 const ALIASES_MAX = 64;
@@ -30,8 +30,8 @@ export type DocumentResult =
  */
 export function readDocument(file: string, text: string): DocumentResult {
   const lines = new LineCounter();
-  const control = controlCharacter(text);
-  if (control !== null) return failed([control.problem(file)]);
+  const control = controlCharacter(file, text);
+  if (control !== null) return failed([control]);
   let document: Document.Parsed;
   try {
     // uniqueKeys compares each key with each other one; structureProblems does it with a set.
@@ -50,12 +50,12 @@ export function readDocument(file: string, text: string): DocumentResult {
   const { contents } = document;
   if (contents === null || (isScalar(contents) && contents.value === null && contents.source === ''))
     return failed([
-      problem('config-empty', { file, line: 1, column: 1 }, `${file} is empty: nothing would be allowed`),
+      problemAt('config-empty', { file, line: 1, column: 1 }, `${file} is empty: nothing would be allowed`),
     ]);
   if (!isMap(contents)) {
     const found = isSeq(contents) ? 'a list' : 'a single value';
     return failed([
-      problem(
+      problemAt(
         'config-value',
         at(offsetOf(contents) ?? 0),
         `the file is ${found}; it must be a mapping of keys`,
@@ -77,12 +77,8 @@ function failed(problems: readonly Problem[]): DocumentResult {
   return { ok: false, problems };
 }
 
-function problem(code: OperatorErrorCode, at: SourcePlace, message: string, hint?: string): Problem {
-  return { code, severity: 'error', at, message, hint: hint ?? OPERATOR_ERRORS[code].hint };
-}
-
 function syntax(at: SourcePlace, message: string): Problem {
-  return problem('config-syntax', at, message);
+  return problemAt('config-syntax', at, message);
 }
 
 interface Fault {
@@ -114,7 +110,7 @@ function sentence({ code, message }: Fault): string {
 }
 
 /** YAML forbids control characters (§5.1), the parser lets them through: a binary file would become one odd string. */
-function controlCharacter(text: string): { problem(file: string): Problem } | null {
+function controlCharacter(file: string, text: string): Problem | null {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
   const offset = text.search(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u0080-\u0084\u0086-\u009f\ufffe\uffff]/);
   if (offset === -1) return null;
@@ -122,10 +118,7 @@ function controlCharacter(text: string): { problem(file: string): Problem } | nu
   const line = before.split('\n').length;
   const column = offset - (before.lastIndexOf('\n') + 1) + 1;
   const code = text.charCodeAt(offset).toString(16).toUpperCase().padStart(4, '0');
-  return {
-    problem: (file) =>
-      syntax({ file, line, column }, `the character U+${code} does not belong into a text file; is it YAML?`),
-  };
+  return syntax({ file, line, column }, `the character U+${code} does not belong into a text file; is it YAML?`);
 }
 
 /** Duplicate keys, keys that are not plain text, aliases without an anchor or too many, and nesting that is too deep. */
@@ -175,7 +168,7 @@ function keyProblem(
   }
   const { line } = at(first);
   problems.push(
-    problem(
+    problemAt(
       'config-duplicate-key',
       at(offset),
       `key ${JSON.stringify(name)} stands twice; it stands first on line ${line}`,

@@ -89,7 +89,6 @@ export interface RuleText {
 export function ruleText(about: string) {
   return leaf<RuleText>('config-pattern', about, (text) => {
     const parsed = parseRuleText(text);
-    if (parsed.ok && parsed.port === 0) return { problem: `${JSON.stringify(text)}: port 0 is no port` };
     if (parsed.ok) return { value: { pattern: parsed.pattern, port: parsed.port } };
     return { problem: `${JSON.stringify(text)}: ${parsed.problem}`, ...didYouMean(parsed.suggestion) };
   });

@@ -3,14 +3,16 @@
 // It answers for certain cases only; a rule that several others cover together by selectors or dates is not seen.
 import type { Protocol, RuleSource } from '../policy/compile.ts';
 import { sameInspection } from '../policy/inspect-cover.ts';
+import { protocolOfPort } from '../policy/match.ts';
 import type { Pattern } from '../policy/pattern.ts';
+import { selectorKey } from '../policy/selector.ts';
 
 /** The protocol that a rule demands on a port. */
 export function protocolOn(rule: RuleSource, port: number): Protocol {
-  return rule.protocol ?? (port === 80 ? 'http' : port === 22 ? 'ssh' : 'tls');
+  return rule.protocol ?? protocolOfPort(port);
 }
 
-/** The ports of a rule; null is every port, of a deny. */
+/** The ports that a rule names; of a deny rule without any, which is for every port, none. */
 export function portsOf(rule: RuleSource): readonly number[] {
   return rule.ports ?? (rule.effect === 'allow' ? [443] : []);
 }
@@ -35,7 +37,7 @@ export class Cover {
   add(rule: RuleSource): void {
     // A rule for some paths covers no other.
     if (rule.paths !== null) return;
-    for (const key of keysOf(rule, rule.pattern.text, selectorText(rule))) {
+    for (const key of keysOf(rule, rule.pattern.text, selectorKey(rule.for))) {
       const before = this.#first.get(key);
       if (before === undefined || lastDay(before) < lastDay(rule)) this.#first.set(key, rule);
     }
@@ -58,7 +60,7 @@ export class Cover {
 
   #at(rule: RuleSource, pattern: string): RuleSource | null {
     let found: RuleSource | null = null;
-    const selectors = [...new Set(['', selectorText(rule)])];
+    const selectors = [...new Set(['', selectorKey(rule.for)])];
     for (const key of keysOf(rule, pattern, '')) {
       const one = selectors.map((selector) => this.#first.get(key + selector)).find((other) => outlives(other, rule));
       if (one === undefined) return null;
@@ -72,10 +74,6 @@ function* keysOf(rule: RuleSource, pattern: string, selector: string): Generator
   for (const port of portsOf(rule)) {
     for (const method of methodsOf(protocolOn(rule, port))) yield `${pattern} ${port} ${method} ${selector}`;
   }
-}
-
-function selectorText(rule: RuleSource): string {
-  return rule.for === null ? '' : JSON.stringify(Object.entries(rule.for).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function lastDay(rule: RuleSource): number {
@@ -101,7 +99,7 @@ export function addsNothing(rule: RuleSource, other: RuleSource): boolean {
 /** One text for deny rules that say the same. */
 export function denyText(rule: RuleSource): string {
   const ports = rule.ports === null ? '*' : [...rule.ports].sort((a, b) => a - b).join(',');
-  return [rule.pattern.text, ports, selectorText(rule), String(rule.expires)].join(' ');
+  return [rule.pattern.text, ports, selectorKey(rule.for), String(rule.expires)].join(' ');
 }
 
 /** What is denied of one host, or below one domain. */

@@ -7,14 +7,14 @@ import { dirname, join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.ts';
 import { loadCatalog } from '../catalog/load.ts';
 import type { FileRead } from '../catalog/load-signature.ts';
-import { OPERATOR_ERRORS, SallyportError, type SourcePlace } from '../errors.ts';
+import { SallyportError, type SourcePlace } from '../errors.ts';
 import type { PolicySource } from '../policy/compile.ts';
 import type { Selector } from '../policy/selector.ts';
 import { buildSettings, type Settings } from './config.ts';
 import type { SourceDocument } from './document.ts';
 import { Findings } from './findings.ts';
 import { provable } from './identity.ts';
-import type { PathProblem } from './issues.ts';
+import { error, type PathProblem, valueAt } from './issues.ts';
 import { type LintInput, lintRules } from './lint.ts';
 import type { LoadedConfig, LoadOptions } from './load.ts';
 import { CATALOG_FOLDER } from './load-beside.ts';
@@ -64,7 +64,7 @@ export function loadConfigHere(options: LoadOptions): LoadedHere {
   const { settings, problems: relations } = buildSettings({
     file,
     parsed,
-    origin: (path) => (holds(document.value, path) ? origin(path) : null),
+    origin: (path) => (valueAt(document.value, path) === undefined ? null : origin(path)),
     hostname: hostname(),
     catalogDirs,
     identity: loadIdentity(parsed.raw, findings, files),
@@ -150,9 +150,9 @@ function read(file: string, text: string): ReadDocument {
 function sizeProblems(bytes: number, settings: Settings): PathProblem[] {
   const max = settings.limits.config_bytes;
   if (bytes <= max) return [];
-  const message = `this file has ${bytes} bytes; config_bytes allows ${max}`;
-  const { hint } = OPERATOR_ERRORS['config-too-large'];
-  return [{ code: 'config-too-large', severity: 'error', path: ['limits', 'config_bytes'], key: false, message, hint }];
+  return [
+    error('config-too-large', ['limits', 'config_bytes'], `this file has ${bytes} bytes; config_bytes allows ${max}`),
+  ];
 }
 
 function catalogFolders(file: string | null, parsed: Parsed, findings: Findings): readonly string[] {
@@ -160,13 +160,8 @@ function catalogFolders(file: string | null, parsed: Parsed, findings: Findings)
   const folder = named ?? (file === null ? undefined : join(dirname(file), CATALOG_FOLDER));
   if (folder === undefined) return [];
   if (statSync(folder, { throwIfNoEntry: false })?.isDirectory()) return [folder];
-  if (named !== undefined) {
-    const message = `the folder ${named} does not exist`;
-    const { hint } = OPERATOR_ERRORS['config-unreadable'];
-    findings.add([
-      { code: 'config-unreadable', severity: 'error', path: ['catalog', 'dir'], key: false, message, hint },
-    ]);
-  }
+  if (named !== undefined)
+    findings.add([error('config-unreadable', ['catalog', 'dir'], `the folder ${named} does not exist`)]);
   return [];
 }
 
@@ -205,15 +200,6 @@ function machineAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) =>
     (list ?? []).map(({ address }) => address.split('%')[0] ?? address),
   );
-}
-
-function holds(value: unknown, path: readonly string[]): boolean {
-  let inner = value;
-  for (const part of path) {
-    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, part)) return false;
-    inner = Reflect.get(inner, part);
-  }
-  return true;
 }
 
 /** Where a problem stands; null for what the command line gave. */

@@ -12,7 +12,7 @@ import { globMatches, type Selector } from '../policy/selector.ts';
 import { Ceiling } from './ceiling.ts';
 import type { SourceDocument } from './document.ts';
 import { problemAt } from './findings.ts';
-import type { PathProblem } from './issues.ts';
+import { error, type PathProblem } from './issues.ts';
 import { type BuiltLayer, buildLayer, type LayerPlace } from './layers.ts';
 import { NAME } from './layers-schema.ts';
 import { parseText, readTextFile } from './load-text.ts';
@@ -143,7 +143,7 @@ class Layer {
       const built = buildLayer({ place, value: document.value, catalog, origin, ceiling, cut, inspects });
       if (place.role === 'pipeline' && ceiling === null) {
         const message = 'there is no valid ceiling, so nothing of this file is granted';
-        this.#tell([{ ...NO_CEILING, message }], document);
+        this.#tell([error('config-ceiling', [], message, 'Mend the ceiling: it has its own message.')], document);
         return false;
       }
       this.#tell(
@@ -170,15 +170,6 @@ class Layer {
     }
   }
 }
-
-const NO_CEILING: PathProblem = {
-  code: 'config-ceiling',
-  severity: 'error',
-  path: [],
-  key: false,
-  message: '',
-  hint: 'Mend the ceiling: it has its own message.',
-};
 
 export class Layers {
   readonly #layers: readonly Layer[];

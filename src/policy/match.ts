@@ -41,7 +41,7 @@ const IDENTITY = 8;
 const DEFAULT_ALLOW_PORT = 443;
 
 /** The protocol of a rule that gives none: by the port asked for. */
-function protocolOfPort(port: number): Protocol {
+export function protocolOfPort(port: number): Protocol {
   if (port === 80) return 'http';
   return port === 22 ? 'ssh' : 'tls';
 }

@@ -55,6 +55,11 @@ export function selectorMatches(selector: Selector, attributes: Attributes): boo
   return true;
 }
 
+/** The same text for selectors that say the same of the same attributes, whatever their order; '' for none, which is everyone. */
+export function selectorKey(selector: Selector | null): string {
+  return selector === null ? '' : JSON.stringify(Object.entries(selector).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 /** A selector for people: `pipeline web or api, branch main`. */
 export function selectorText(selector: Selector): string {
   return Object.entries(selector)

@@ -3,7 +3,7 @@
 import { Ceiling } from '../config/ceiling.ts';
 import { DenyIndex, denyText, portsOf, protocolOn } from '../config/lint-cover.ts';
 import type { RuleSource } from '../policy/compile.ts';
-import { globCovered, type Selector } from '../policy/selector.ts';
+import { globCovered, type Selector, selectorKey } from '../policy/selector.ts';
 
 /** A rule, or the part of it that is new or gone. */
 export interface ChangedRule {
@@ -39,7 +39,7 @@ export function policyChanges(
   );
   const sides = { old: old ?? [], fresh: fresh ?? [] };
   const selectors = new Map<string, Selector | null>([['', null]]);
-  for (const { for: selector } of [...sides.old, ...sides.fresh]) selectors.set(textOf(selector), selector);
+  for (const { for: selector } of [...sides.old, ...sides.fresh]) selectors.set(selectorKey(selector), selector);
   const changes = [...selectors].map(([text, selector]) => ({
     for: selector,
     gains: [...added(sides.old, sides.fresh, text, selector), ...denied(sides.fresh, sides.old, text)],
@@ -55,7 +55,7 @@ function added(
   text: string,
   who: Selector | null,
 ): ChangedRule[] {
-  const own = to.filter((rule) => rule.effect === 'allow' && textOf(rule.for) === text);
+  const own = to.filter((rule) => rule.effect === 'allow' && selectorKey(rule.for) === text);
   if (own.length === 0) return [];
   const had = new Ceiling(from.filter((rule) => rule.effect === 'allow' && concerns(rule.for, who)));
   const denies = new DenyIndex();
@@ -72,7 +72,7 @@ function added(
 function denied(from: readonly RuleSource[], to: readonly RuleSource[], text: string): ChangedRule[] {
   const known = new Set(from.filter(({ effect }) => effect === 'deny').map(denyText));
   return to
-    .filter((rule) => rule.effect === 'deny' && textOf(rule.for) === text && !known.has(denyText(rule)))
+    .filter((rule) => rule.effect === 'deny' && selectorKey(rule.for) === text && !known.has(denyText(rule)))
     .map((rule) => shown(rule, rule.ports));
 }
 
@@ -99,8 +99,4 @@ function concerns(outer: Selector | null, inner: Selector | null): boolean {
   return Object.entries(outer).every(
     ([name, globs]) => given[name]?.every((glob) => globCovered(glob, globs)) ?? false,
   );
-}
-
-function textOf(selector: Selector | null): string {
-  return selector === null ? '' : JSON.stringify(Object.entries(selector).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
