@@ -40,7 +40,7 @@ export function readBytes(
     throw failure(file, [problemAt('config-too-large', { file, line: 1, column: 1 }, `${file}: ${found}`)]);
   } catch (cause) {
     if (cause instanceof SallyportError) throw cause;
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
     const why = code === 'ENOENT' ? 'does not exist' : `cannot be read: ${code}`;
     const hint = code === 'ENOENT' ? whereAbsent : undefined;
     throw failure(file, [problemAt('config-unreadable', { file, line: 1, column: 1 }, `${file} ${why}`, hint)], {

@@ -317,7 +317,7 @@ export function layerFiles(pattern: string): { names: string[]; problems: readon
       .sort();
     return { names: names.map((name) => join(folder, name)), problems: [] };
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+    const { code = 'unknown' } = cause as NodeJS.ErrnoException;
     // A folder that is not there has no files, and no pipeline has anything of its own.
     if (code === 'ENOENT') return { names: [], problems: [] };
     return { names: [], problems: [unplaced('config-unreadable', `the folder ${folder} cannot be read: ${code}`)] };

@@ -3,6 +3,7 @@
 // Unknown keys are errors everywhere: a typo in a key must not silently open or close something.
 import { z } from 'zod';
 import { LIMIT_NAMES, LIMIT_SPECS, WORKERS_MAX } from '../limits.ts';
+import { MODES, PROTOCOLS } from '../policy/compile.ts';
 import { METHOD } from '../policy/inspect-conditions.ts';
 import { ATTRIBUTES } from '../policy/record.ts';
 import { attributes, byName, oidc, tls, users } from './identity-schema.ts';
@@ -12,8 +13,6 @@ import * as leaf from './leaf.ts';
 import { placeKey } from './second-place-schema.ts';
 import { policyKey } from './source-schema.ts';
 
-export const MODES = ['enforce', 'observe'] as const;
-export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
 export const ENGINES = ['auto', 'js', 'native'] as const;
 export const ON_RELOAD = ['keep', 'cut'] as const;
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;

@@ -1,16 +1,17 @@
 // PolicySource (objects, as config and catalog make them) → CompiledPolicy: columns of numbers, a trie, and the texts of
 // all rules as UTF-8 in one array, which a worker hands over without copying. It judges nothing; decide.ts does.
 // What few rules share (ports, selectors, ranges, paths) stands once in a small table; a rule holds its row number.
-import type { Cidr } from './address.ts';
-import { canonicalAddress } from './address.ts';
+import { type Cidr, canonicalAddress } from './address.ts';
 import type { Inspection } from './inspect.ts';
 import type { PathRule } from './paths.ts';
 import type { Pattern } from './pattern.ts';
 import type { Selector } from './selector.ts';
 import { type Trie, TrieBuilder } from './trie.ts';
 
-export type Protocol = 'tls' | 'http' | 'ssh' | 'any';
-export type Mode = 'enforce' | 'observe';
+export const PROTOCOLS = ['tls', 'http', 'ssh', 'any'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+export const MODES = ['enforce', 'observe'] as const;
+export type Mode = (typeof MODES)[number];
 
 export interface RuleSource {
   readonly effect: 'allow' | 'deny';
@@ -95,13 +96,13 @@ export const DENY_WILDCARD = 3;
 /** Bits of `flags`, and the values of its fields; a field's number is the place in its array. */
 export const FLAG_DENY = 1;
 export const FLAG_METADATA = 2;
-export const MODES: readonly (Mode | null)[] = [null, 'enforce', 'observe'];
+export const MODE_VALUES: readonly (Mode | null)[] = [null, ...MODES];
 export const MODE_SHIFT = 2;
-export const PROTOCOLS: readonly (Protocol | null)[] = [null, 'tls', 'http', 'ssh', 'any'];
+export const PROTOCOL_VALUES: readonly (Protocol | null)[] = [null, ...PROTOCOLS];
 export const PROTOCOL_SHIFT = 4;
-export const NEEDS: readonly RuleSource['need'][] = [null, 'required', 'optional'];
+export const NEED_VALUES: readonly RuleSource['need'][] = [null, 'required', 'optional'];
 export const NEED_SHIFT = 7;
-export const KINDS: readonly Pattern['kind'][] = ['exact', 'wildcard', 'address'];
+export const KIND_VALUES: readonly Pattern['kind'][] = ['exact', 'wildcard', 'address'];
 export const KIND_SHIFT = 9;
 export const FLAG_LAYER = 2_048;
 
@@ -205,10 +206,10 @@ function flagsOf(rule: RuleSource): number {
     (rule.effect === 'deny' ? FLAG_DENY : 0) |
     (rule.metadata ? FLAG_METADATA : 0) |
     (rule.layer === null ? 0 : FLAG_LAYER) |
-    (MODES.indexOf(rule.mode) << MODE_SHIFT) |
-    (PROTOCOLS.indexOf(rule.protocol) << PROTOCOL_SHIFT) |
-    (NEEDS.indexOf(rule.need) << NEED_SHIFT) |
-    (KINDS.indexOf(rule.pattern.kind) << KIND_SHIFT)
+    (MODE_VALUES.indexOf(rule.mode) << MODE_SHIFT) |
+    (PROTOCOL_VALUES.indexOf(rule.protocol) << PROTOCOL_SHIFT) |
+    (NEED_VALUES.indexOf(rule.need) << NEED_SHIFT) |
+    (KIND_VALUES.indexOf(rule.pattern.kind) << KIND_SHIFT)
   );
 }
 
@@ -240,24 +241,8 @@ function buildHints(hints: readonly HintSource[]): Trie {
   return builder.build();
 }
 
-interface Columns {
-  readonly trie: Trie;
-  readonly flags: Uint16Array<ArrayBuffer>;
-  readonly expires: Float64Array<ArrayBuffer>;
-  readonly portsRow: Uint32Array<ArrayBuffer>;
-  readonly selectorRow: Uint32Array<ArrayBuffer>;
-  readonly addressesRow: Uint32Array<ArrayBuffer>;
-  readonly pathsRow: Uint32Array<ArrayBuffer>;
-  readonly inspectRow: Uint32Array<ArrayBuffer>;
-  readonly ports: Rows<readonly number[] | null>;
-  readonly selectors: Rows<Selector | null>;
-  readonly addresses: Rows<readonly Cidr[]>;
-  readonly paths: Rows<readonly PathRule[] | null>;
-  readonly inspections: Rows<Inspection | null>;
-  readonly texts: Texts;
-}
-
-function buildColumns(rules: readonly RuleSource[]): Columns {
+/** What is compiled of the rules: columns by rule, and the tables that they name rows of. */
+function compileRules(rules: readonly RuleSource[]) {
   const count = rules.length;
   const builder = new TrieBuilder(4, count);
   const columns = {
@@ -268,27 +253,38 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
     addressesRow: new Uint32Array(count),
     pathsRow: new Uint32Array(count),
     inspectRow: new Uint32Array(count),
-    ports: new Rows<readonly number[] | null>(null),
-    selectors: new Rows<Selector | null>(null),
-    addresses: new Rows<readonly Cidr[]>([]),
-    paths: new Rows<readonly PathRule[] | null>(null),
-    inspections: new Rows<Inspection | null>(null),
-    texts: new Texts(count),
   };
+  const ports = new Rows<readonly number[] | null>(null);
+  const selectors = new Rows<Selector | null>(null);
+  const addresses = new Rows<readonly Cidr[]>([]);
+  const paths = new Rows<readonly PathRule[] | null>(null);
+  const inspections = new Rows<Inspection | null>(null);
+  const texts = new Texts(count);
   rules.forEach((rule, index) => {
     columns.flags[index] = flagsOf(rule);
     columns.expires[index] = rule.expires ?? Number.POSITIVE_INFINITY;
-    columns.portsRow[index] = columns.ports.row(rule.ports);
-    columns.selectorRow[index] = columns.selectors.row(rule.for);
-    if (rule.addresses.length > 0) columns.addressesRow[index] = columns.addresses.row(rule.addresses);
-    columns.pathsRow[index] = columns.paths.row(rule.paths);
-    columns.inspectRow[index] = columns.inspections.row(rule.inspect);
+    columns.portsRow[index] = ports.row(rule.ports);
+    columns.selectorRow[index] = selectors.row(rule.for);
+    if (rule.addresses.length > 0) columns.addressesRow[index] = addresses.row(rule.addresses);
+    columns.pathsRow[index] = paths.row(rule.paths);
+    columns.inspectRow[index] = inspections.row(rule.inspect);
     const { id, origin, pattern, group, reason, owner, layer } = rule;
     const text: RuleText = [id, origin, pattern.host, group, reason, owner, layer];
-    columns.texts.add(JSON.stringify(text));
+    texts.add(JSON.stringify(text));
     builder.add(rule.pattern.host, listOf(rule), index);
   });
-  return { ...columns, trie: builder.build() };
+  return {
+    ...columns,
+    ruleCount: count,
+    trie: builder.build(),
+    ports: ports.rows,
+    selectors: selectors.rows,
+    addresses: addresses.rows,
+    paths: paths.rows,
+    inspections: inspections.rows,
+    textBytes: texts.finish(),
+    textStart: texts.start,
+  };
 }
 
 /**
@@ -296,7 +292,6 @@ function buildColumns(rules: readonly RuleSource[]): Columns {
  * @returns plain data: structured clone copies it, and `policyTransfer` names the buffers that can move instead
  */
 export function compilePolicy(source: PolicySource): CompiledPolicy {
-  const columns = buildColumns(source.rules);
   return {
     digest: source.digest,
     mode: source.mode,
@@ -306,22 +301,7 @@ export function compilePolicy(source: PolicySource): CompiledPolicy {
     self: source.self.map(({ address, port }) => ({ address: canonicalAddress(address) ?? address, port })),
     metadataAddresses: source.metadataAddresses,
     credentials: source.credentials === true,
-    ruleCount: source.rules.length,
-    trie: columns.trie,
-    flags: columns.flags,
-    expires: columns.expires,
-    portsRow: columns.portsRow,
-    selectorRow: columns.selectorRow,
-    addressesRow: columns.addressesRow,
-    pathsRow: columns.pathsRow,
-    inspectRow: columns.inspectRow,
-    ports: columns.ports.rows,
-    selectors: columns.selectors.rows,
-    addresses: columns.addresses.rows,
-    paths: columns.paths.rows,
-    inspections: columns.inspections.rows,
-    textBytes: columns.texts.finish(),
-    textStart: columns.texts.start,
+    ...compileRules(source.rules),
     hints: source.hints,
     hintTrie: buildHints(source.hints),
   };

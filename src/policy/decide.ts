@@ -92,9 +92,19 @@ function hasMiss({ portMiss, protocolMiss, expiredMiss }: Matcher): boolean {
   return portMiss >= 0 || protocolMiss >= 0 || expiredMiss >= 0;
 }
 
+/** Why no rule lets the request through that the matcher scanned last: what helps most comes first. */
+function reasonOf(matcher: Matcher, authority: Authority): RequestErrorCode {
+  if (matcher.portMiss >= 0) return 'port-not-allowed';
+  if (matcher.protocolMiss >= 0) return 'protocol-not-allowed';
+  if (matcher.expiredMiss >= 0) return 'rule-expired';
+  if (matcher.forOthers) return 'identity-not-allowed';
+  return authority.kind === 'name' ? 'host-not-allowed' : 'ip-literal-not-allowed';
+}
+
 /** True for an address that embeds or maps another: such spellings dodge a deny of the address inside. */
 function isDisguised(host: string): boolean {
-  return reachableAddresses(host).length !== 1 || reachableAddresses(host)[0] !== host;
+  const [first, ...others] = reachableAddresses(host);
+  return first !== host || others.length > 0;
 }
 
 /** Compiled rules with what is needed to ask them. */
@@ -189,6 +199,15 @@ export class Policy {
     return addressClass === 'public' || containsAny(ranges, address) || this.isPrivateUpstream(authority, address);
   }
 
+  /** `private_upstreams`: names under a suffix that resolve to internal addresses here, such as VPC endpoints. */
+  isPrivateUpstream(authority: Authority, address: string): boolean {
+    if (authority.kind !== 'name') return false;
+    const { host } = authority;
+    return this.compiled.privateUpstreams.some(
+      ({ suffix, addresses }) => (host === suffix || host.endsWith(`.${suffix}`)) && containsAny(addresses, address),
+    );
+  }
+
   /** The mode in force: the rule's own, else the first scope that selects the identity, else the global one. */
   modeFor(identity: Identity, rule: Pick<RuleView, 'mode'> | null): Mode {
     if (rule !== null && rule.mode !== null) return rule.mode;
@@ -251,7 +270,7 @@ export class Policy {
       return { verdict: 'challenge', reason: 'credentials-required', rule };
     }
     const near = this.#near();
-    const reason = asking !== null ? 'credentials-required' : this.#reason(near.matcher, request.authority);
+    const reason = asking !== null ? 'credentials-required' : reasonOf(near.matcher, request.authority);
     if (!lifted) return this.#deny(reason, -1, request, near);
     const nearest = near.nearest?.find(reason, request, -1) ?? null;
     // No rule stands behind it, so nothing but public addresses and observe.addresses is reached, and nothing is checked.
@@ -262,14 +281,6 @@ export class Policy {
   #near(): Rules {
     const grants = this.#grants;
     return grants !== null && !hasMiss(this.#matcher) && hasMiss(grants.matcher) ? grants : this.#files;
-  }
-
-  #reason(matcher: Matcher, authority: Authority): RequestErrorCode {
-    if (matcher.portMiss >= 0) return 'port-not-allowed';
-    if (matcher.protocolMiss >= 0) return 'protocol-not-allowed';
-    if (matcher.expiredMiss >= 0) return 'rule-expired';
-    if (matcher.forOthers) return 'identity-not-allowed';
-    return authority.kind === 'name' ? 'host-not-allowed' : 'ip-literal-not-allowed';
   }
 
   /** Observe lets unlisted names pass, and public IP literals in their plain spelling; never this machine. */
@@ -292,14 +303,5 @@ export class Policy {
     if (addressClass === 'loopback' || addressClass === 'unspecified') return true;
     const reached = reachableAddresses(address);
     return self.some((endpoint) => endpoint.port === port && reached.includes(endpoint.address));
-  }
-
-  /** `private_upstreams`: names under a suffix that resolve to internal addresses here, such as VPC endpoints. */
-  isPrivateUpstream(authority: Authority, address: string): boolean {
-    if (authority.kind !== 'name') return false;
-    const { host } = authority;
-    return this.compiled.privateUpstreams.some(
-      ({ suffix, addresses }) => (host === suffix || host.endsWith(`.${suffix}`)) && containsAny(addresses, address),
-    );
   }
 }

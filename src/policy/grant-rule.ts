@@ -13,7 +13,7 @@ const PORT_MAX = 65_535;
 export function grantRule(grant: Grant): RuleSource | null {
   const pattern = parsePattern(grant.host);
   const addresses: (Cidr | null)[] = grant.addresses.map(parseCidr);
-  const known = PROTOCOLS.includes(grant.protocol);
+  const known = grant.protocol === null || PROTOCOLS.includes(grant.protocol);
   const port = Number.isInteger(grant.port) && grant.port > 0 && grant.port <= PORT_MAX;
   if (!pattern.ok || !known || !port || !isSelector(grant.for) || addresses.includes(null)) return null;
   const name = grantName(grant.id);

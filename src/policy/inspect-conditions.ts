@@ -7,6 +7,9 @@ import { globMatches } from './selector.ts';
 /** `any`: for a deny, where one match among several is enough. */
 type Strictness = 'exact' | 'any';
 
+/** Why nobody can say what a query asks for. */
+export const TWO_READINGS = 'a query that has two readings';
+
 /** True, false, or in words why nobody can say. */
 type Answer = boolean | string;
 
@@ -83,7 +86,7 @@ export function queryMatches(
   if (conditions === 'none') return query === null || query === '';
   if (conditions.length === 0) return true;
   const pairs = pairsOf(query ?? '');
-  if (pairs === null) return 'a query that has two readings';
+  if (pairs === null) return TWO_READINGS;
   return meets(conditions, pairs, foldedKey, strictness, 'the key');
 }
 

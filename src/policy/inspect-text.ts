@@ -1,7 +1,7 @@
 // The words of a request that was refused below its host: which line is the nearest, why it does not match, and what would. PURE.
 // A refused client reads them: values of the query and of header fields never stand in them.
 import type { InspectEntry, InspectedRequest, Inspection } from './inspect.ts';
-import { fieldsMatch, hasMethod, queryMatches } from './inspect-conditions.ts';
+import { fieldsMatch, hasMethod, METHOD, queryMatches } from './inspect-conditions.ts';
 import { yamlScalar } from './nearest-text.ts';
 import { patternMatches } from './path-pattern.ts';
 import type { Nearest } from './record.ts';
@@ -17,12 +17,12 @@ export function deniedRequestText(entry: InspectEntry): Nearest {
 }
 
 /** An ambiguous request is mended at the client, not in the policy. */
-export function ambiguousText(inspection: Inspection, why: string): Nearest {
+export function ambiguousText(inspection: Inspection, what: string): Nearest {
   const [first] = inspection.allow;
   return {
     pattern: first?.text ?? '',
     rule: first?.origin ?? null,
-    why: `it has ${why}, which origins read differently: send it plainly`.replace('it has its', 'its'),
+    why: `it has ${what}, which origins read differently: send it plainly`,
     fix: '',
   };
 }
@@ -82,7 +82,7 @@ function listed(
 /** The line that would let this through; '' where the path is better not copied into a policy. */
 function fixFor({ method }: InspectedRequest, target: Target): string {
   const { path, query, doubt } = target;
-  if (doubt > 0 || path.length > SHOWN_MAX || path.includes('*') || !/^[A-Z-]{1,32}$/.test(method)) return '';
+  if (doubt > 0 || path.length > SHOWN_MAX || path.includes('*') || !METHOD.test(method)) return '';
   const [, repository, kind] = GIT_PATH.exec(path) ?? [];
   if (repository !== undefined) {
     const push = kind === undefined ? query === 'service=git-receive-pack' : kind === 'receive';

@@ -11,6 +11,7 @@ import {
   hasMethodLoosely,
   pathOverridden,
   queryMatches,
+  TWO_READINGS,
   withOverrides,
 } from './inspect-conditions.ts';
 import { ambiguousText, deniedRequestText, requestNearest } from './inspect-text.ts';
@@ -81,8 +82,6 @@ export type RequestAnswer =
       readonly nearest: Nearest | null;
     };
 
-const TWO_READINGS = 'a query that has two readings';
-
 /** Decides one request on an inspected connection. */
 export function decideRequest(
   inspection: Inspection,
@@ -90,7 +89,7 @@ export function decideRequest(
   limits: { readonly inspected_target_bytes: number } = DEFAULT_LIMITS,
 ): RequestAnswer {
   const read = readTarget(request.target, limits.inspected_target_bytes);
-  if (read === null) return ambiguous(inspection, 'its target is no path');
+  if (read === null) return ambiguous(inspection, 'a target that is no path');
   const target = pathOverridden(request.headers)
     ? { ...read, doubt: 2 as const, why: 'a header field that names another path' }
     : read;
@@ -103,7 +102,7 @@ export function decideRequest(
     if (answer.verdict === 'deny') return answer;
     allowed ??= answer;
   }
-  return allowed ?? ambiguous(inspection, 'it has no method');
+  return allowed ?? ambiguous(inspection, 'no method');
 }
 
 function decideMethod(inspection: Inspection, request: InspectedRequest, target: Target): RequestAnswer {
@@ -130,8 +129,9 @@ function decideMethod(inspection: Inspection, request: InspectedRequest, target:
   };
 }
 
-function ambiguous(inspection: Inspection, why: string): RequestAnswer {
-  return { verdict: 'deny', reason: 'request-ambiguous', entry: null, nearest: ambiguousText(inspection, why) };
+/** @param what the request has that two readers take differently, in words */
+function ambiguous(inspection: Inspection, what: string): RequestAnswer {
+  return { verdict: 'deny', reason: 'request-ambiguous', entry: null, nearest: ambiguousText(inspection, what) };
 }
 
 /** True, false, or in words what keeps a request from passing that would pass in one reading. */

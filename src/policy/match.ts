@@ -11,7 +11,7 @@ import {
   FLAG_LAYER,
   FLAG_METADATA,
   PROTOCOL_SHIFT,
-  PROTOCOLS,
+  PROTOCOL_VALUES,
   type Protocol,
 } from './compile.ts';
 import { type Carries, pathAllowed } from './paths.ts';
@@ -133,7 +133,7 @@ export class Matcher {
 
   /** The protocol that a rule has for a request's port. */
   protocolOf(rule: number, port: number): Protocol {
-    return PROTOCOLS[((this.#compiled.flags[rule] ?? 0) >> PROTOCOL_SHIFT) & 7] ?? protocolOfPort(port);
+    return PROTOCOL_VALUES[((this.#compiled.flags[rule] ?? 0) >> PROTOCOL_SHIFT) & 7] ?? protocolOfPort(port);
   }
 
   /** True where the rule may reach the metadata class. */

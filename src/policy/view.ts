@@ -1,51 +1,30 @@
 // One rule of a compiled policy as an object, made when somebody looks at it: a decision that lets through shows one,
 // a policy of a million rules makes none at load. Frozen; the same rule gives the same object while it is cached.
-import type { Cidr } from './address.ts';
 import { hostText } from './authority.ts';
 import {
   type CompiledPolicy,
   FLAG_DENY,
   FLAG_METADATA,
   KIND_SHIFT,
-  KINDS,
+  KIND_VALUES,
   MODE_SHIFT,
-  MODES,
-  type Mode,
+  MODE_VALUES,
   NEED_SHIFT,
-  NEEDS,
+  NEED_VALUES,
   PROTOCOL_SHIFT,
-  PROTOCOLS,
-  type Protocol,
+  PROTOCOL_VALUES,
+  type RuleSource,
   type RuleText,
 } from './compile.ts';
-import type { Inspection } from './inspect.ts';
-import type { PathRule } from './paths.ts';
-import type { Selector } from './selector.ts';
+import type { Pattern } from './pattern.ts';
 
-export interface RuleView {
+/** A rule as its source gave it; the pattern is its text. */
+export interface RuleView extends Omit<RuleSource, 'pattern'> {
   /** Place in the policy, from 0. */
   readonly index: number;
-  readonly effect: 'allow' | 'deny';
-  readonly id: string;
-  readonly origin: string;
-  readonly group: string | null;
-  readonly need: 'required' | 'optional' | null;
   /** As it is written: `*.d`, `d`, `[::1]`. */
   readonly pattern: string;
-  readonly kind: 'exact' | 'wildcard' | 'address';
-  readonly ports: readonly number[] | null;
-  readonly protocol: Protocol | null;
-  readonly addresses: readonly Cidr[];
-  readonly metadata: boolean;
-  readonly paths: readonly PathRule[] | null;
-  readonly inspect: Inspection | null;
-  readonly mode: Mode | null;
-  readonly for: Selector | null;
-  readonly expires: number | null;
-  readonly reason: string | null;
-  readonly owner: string | null;
-  /** null: the base. */
-  readonly layer: string | null;
+  readonly kind: Pattern['kind'];
 }
 
 type Decoder = InstanceType<typeof TextDecoder>;
@@ -54,8 +33,7 @@ type Decoder = InstanceType<typeof TextDecoder>;
 const VIEWS_MAX = 16_384;
 
 function patternText(host: string, kind: RuleView['kind']): string {
-  if (kind === 'wildcard') return `*.${host}`;
-  return hostText(host);
+  return kind === 'wildcard' ? `*.${host}` : hostText(host);
 }
 
 function textOf(compiled: CompiledPolicy, decoder: Decoder, index: number): RuleText {
@@ -72,23 +50,23 @@ function makeView(compiled: CompiledPolicy, decoder: Decoder, index: number): Ru
   const flags = compiled.flags[index] ?? 0;
   const expires = compiled.expires[index] ?? Number.POSITIVE_INFINITY;
   const [id, origin, host, group, reason, owner, layer] = textOf(compiled, decoder, index);
-  const kind = field(KINDS, flags, KIND_SHIFT, 3);
+  const kind = field(KIND_VALUES, flags, KIND_SHIFT, 3);
   return Object.freeze({
     index,
     effect: flags & FLAG_DENY ? 'deny' : 'allow',
     id,
     origin,
     group,
-    need: field(NEEDS, flags, NEED_SHIFT, 3),
+    need: field(NEED_VALUES, flags, NEED_SHIFT, 3),
     pattern: patternText(host, kind),
     kind,
     ports: compiled.ports[compiled.portsRow[index] ?? 0] ?? null,
-    protocol: field(PROTOCOLS, flags, PROTOCOL_SHIFT, 7),
+    protocol: field(PROTOCOL_VALUES, flags, PROTOCOL_SHIFT, 7),
     addresses: compiled.addresses[compiled.addressesRow[index] ?? 0] ?? [],
     metadata: (flags & FLAG_METADATA) !== 0,
     paths: compiled.paths[compiled.pathsRow[index] ?? 0] ?? null,
     inspect: compiled.inspections[compiled.inspectRow[index] ?? 0] ?? null,
-    mode: field(MODES, flags, MODE_SHIFT, 3),
+    mode: field(MODE_VALUES, flags, MODE_SHIFT, 3),
     for: compiled.selectors[compiled.selectorRow[index] ?? 0] ?? null,
     expires: expires === Number.POSITIVE_INFINITY ? null : expires,
     reason,

@@ -8,7 +8,7 @@ import { judgeGrants } from '../../config/grants.ts';
 import type { LoadedHere } from '../../config/load-here.ts';
 import { SallyportError } from '../../errors.ts';
 import { parseCidr } from '../../policy/address.ts';
-import { PROTOCOLS, type Protocol } from '../../policy/compile.ts';
+import { PROTOCOLS } from '../../policy/compile.ts';
 import type { Grant } from '../../policy/grant.ts';
 import { parseRuleText } from '../../policy/pattern.ts';
 import { selectorText } from '../../policy/selector.ts';
@@ -157,7 +157,7 @@ function grantOf(input: Input, world: World, now: number): Grant {
     id: randomBytes(ID_BYTES).toString('hex'),
     host: parsed.pattern.text,
     port: parsed.port ?? DEFAULT_PORT,
-    protocol: PROTOCOLS.find((known): known is Protocol => known === input.text('protocol')) ?? null,
+    protocol: PROTOCOLS.find((known) => known === input.text('protocol')) ?? null,
     addresses,
     for: selector,
     created: now,
