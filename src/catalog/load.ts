@@ -11,6 +11,7 @@ import { DEFAULT_LIMITS } from '../limits.ts';
 import { packaged } from '../places.ts';
 import { type CatalogFiles, parseBundle } from './bundle.ts';
 import type { Catalog } from './catalog.ts';
+import { deepFreeze } from './deep-freeze.ts';
 import { readBefore, textDigest } from './load-before.ts';
 import { CATALOG_FILE, type FileRead, fileRead } from './load-signature.ts';
 import { assembleCatalog, type CatalogContent, type CatalogFile } from './parse.ts';
@@ -68,7 +69,7 @@ export function loadCatalog(
       problems,
     });
   }
-  return freeze(assembled.content);
+  return withDigest(assembled.content);
 }
 
 /** The catalog files of a folder, as a bundle holds them. @throws SallyportError `catalog-invalid` where one cannot be read */
@@ -106,7 +107,7 @@ function shippedTexts(shipped: string, problems: Problem[], read: FileRead[]): [
   }
 }
 
-function freeze(content: CatalogContent): Catalog {
+function withDigest(content: CatalogContent): Catalog {
   const canonical = canonicalText({ ...content, groups: [...content.groups.values()] });
   const digest = `sha256:${createHash('sha256').update(canonical).digest('hex')}`;
   return deepFreeze({ ...content, digest });
@@ -118,12 +119,6 @@ function canonicalText(value: unknown): string {
     if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
     return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
   });
-}
-
-function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null) return value;
-  for (const inner of value instanceof Map ? value.values() : Object.values(value)) deepFreeze(inner);
-  return Object.freeze(value);
 }
 
 function resolved(folder: string): string {

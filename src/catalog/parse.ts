@@ -5,6 +5,7 @@ import type { OperatorErrorCode } from '../errors.ts';
 import type { PathRule } from '../policy/paths.ts';
 import { parsePattern } from '../policy/pattern.ts';
 import {
+  type Catalog,
   type CatalogEntry,
   type CatalogGroup,
   fillTemplate,
@@ -22,13 +23,8 @@ export interface CatalogFile {
   readonly value: unknown;
 }
 
-export interface CatalogContent {
-  readonly version: string;
-  readonly snapshot: readonly string[];
-  readonly groups: ReadonlyMap<string, CatalogGroup>;
-  readonly neverProxy: readonly NeverProxy[];
-  readonly watch: readonly WatchedHost[];
-}
+/** All but the digest, which is made of it. */
+export type CatalogContent = Omit<Catalog, 'digest'>;
 
 type Report = (path: Path, code: OperatorErrorCode, message: string, hint: string) => void;
 

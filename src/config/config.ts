@@ -1,6 +1,7 @@
 // Raw values → Settings: defaults, relations between keys, one frozen value that every other part reads.
 // PURE: no file, no clock, no environment; load.ts gives it what it needs to know of the machine.
 // It must not read a key twice in two ways: what stands in Settings is what the file (or the command line) says.
+import { deepFreeze } from '../catalog/deep-freeze.ts';
 import { DEFAULT_LIMITS, type Limits, limitProblems } from '../limits.ts';
 import { type Cidr, classifyAddress, parseCidr, prefixLength } from '../policy/address.ts';
 import { authorityText } from '../policy/authority.ts';
@@ -208,13 +209,6 @@ export function endpointText({ host, port }: Endpoint): string {
 /** True where only this machine can reach the address. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || classifyAddress(host) === 'loopback';
-}
-
-/** Freezes a value and all it holds. */
-export function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
-  for (const inner of Object.values(value)) deepFreeze(inner);
-  return Object.freeze(value);
 }
 
 function relations(settings: Settings): PathProblem[] {

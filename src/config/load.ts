@@ -3,11 +3,12 @@
 // there alone, and the data plane's thread has no YAML parser.
 import { statSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { deepFreeze } from '../catalog/deep-freeze.ts';
 import type { FileRead } from '../catalog/load-signature.ts';
 import { type OperatorErrorCode, type Problem, SallyportError } from '../errors.ts';
 import { threadEntry } from '../places.ts';
 import type { CompiledPolicy, RuleSource } from '../policy/compile.ts';
-import { deepFreeze, type Settings } from './config.ts';
+import type { Settings } from './config.ts';
 import type { LastGood, LayerStatus } from './load-layers.ts';
 import type { Overrides } from './parse.ts';
 
