@@ -27,9 +27,9 @@ export function migrateSmokescreen(text: string): Migration | null {
   hosts(global, 'deny', null, null);
   hosts(root.get('global_allow_list', true), 'allow', null, null);
   const services = root.get('services', true);
-  for (const service of isSeq(services) ? services.items : []) readService(service);
+  for (const service of isSeq(services) ? services.items : []) readService(service, false);
   const fallback = root.get('default', true);
-  if (fallback !== undefined) readService(fallback, null);
+  if (fallback !== undefined) readService(fallback, true);
   if (migration.users.length > 0 && isMap(fallback) && fallback.has('allowed_domains'))
     migration.leave(
       lineOf(fallback),
@@ -42,9 +42,10 @@ export function migrateSmokescreen(text: string): Migration | null {
       migration.leave(lineOf(root.get(key, true)), key, 'this key is not known');
   return migration;
 
-  function readService(node: unknown, only?: null): void {
+  /** `default` is a service without a name, for everybody. */
+  function readService(node: unknown, isDefault: boolean): void {
     if (!isMap(node)) return migration.leave(lineOf(node), '', 'a service that is no mapping');
-    const name = only === null ? null : String(node.get('name') ?? '');
+    const name = isDefault ? null : String(node.get('name') ?? '');
     if (name === '') return migration.leave(lineOf(node), '', 'a service without a name');
     const typed = String(node.get('action') ?? '');
     const action = ACTIONS.find((one) => one === typed);

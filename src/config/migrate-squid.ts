@@ -5,7 +5,6 @@ import { Migration } from './migrate.ts';
 interface Acl {
   readonly type: string;
   readonly values: string[];
-  readonly line: number;
 }
 
 interface Line {
@@ -27,27 +26,11 @@ const BUILT_IN: Readonly<Record<string, string>> = {
 };
 const LOOPBACK = ['127.0.0.0/8', '::1/128'];
 /** Directives that decide about requests and have no counterpart. */
-const DECIDING = new Set([
-  ...[
-    'http_reply_access',
-    'adapted_http_access',
-    'url_rewrite_program',
-    'url_rewrite_access',
-    'ssl_bump',
-    'cache_peer',
-    'cache_peer_access',
-  ],
-  ...[
-    'never_direct',
-    'always_direct',
-    'tcp_outgoing_address',
-    'auth_param',
-    'external_acl_type',
-    'deny_info',
-    'delay_access',
-    'include',
-    'request_header_access',
-  ],
+// biome-ignore format: a list of words
+const DECIDING: ReadonlySet<string> = new Set([
+  'http_reply_access', 'adapted_http_access', 'url_rewrite_program', 'url_rewrite_access', 'ssl_bump', 'cache_peer',
+  'cache_peer_access', 'never_direct', 'always_direct', 'tcp_outgoing_address', 'auth_param',
+  'external_acl_type', 'deny_info', 'delay_access', 'include', 'request_header_access',
 ]);
 const INCLUDES_MAX = 8;
 
@@ -164,7 +147,7 @@ function define(
   }
   const known = acls.get(name);
   if (known && known.type === type) known.values.push(...values);
-  else acls.set(name, { type, values, line: number });
+  else acls.set(name, { type, values });
 }
 
 interface Used {

@@ -30,9 +30,10 @@ export const policyKey = z
 export type PolicyPlace = z.output<typeof policyKey>;
 
 /** Keys that stand in the source, and then not in the file of the machine. */
+// biome-ignore format: a list of words
 export const SOURCE_KEYS: readonly string[] = [
-  ...['allow', 'deny', 'mode', 'modes', 'observe', 'private_upstreams', 'metadata_addresses', 'expected_denials'],
-  ...['tests', 'layers', 'help'],
+  'allow', 'deny', 'mode', 'modes', 'observe', 'private_upstreams', 'metadata_addresses', 'expected_denials',
+  'tests', 'layers', 'help',
 ];
 
 export const SOURCE_DIR = 'data/policy';

@@ -4,8 +4,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadCatalog } from '../../src/catalog/load.ts';
+import { initialPolicy, SHIPPED_POLICY } from '../../src/config/initial-policy.ts';
 import { jsonSchemaText } from '../../src/config/json-schema.ts';
-import { initialPolicy, SHIPPED_POLICY } from '../../src/config/template.ts';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../../src/limits.ts';
 import { connect, loadText } from './support.ts';
 

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
-import { SHIPPED_POLICY } from '../../src/config/template.ts';
+import { SHIPPED_POLICY } from '../../src/config/initial-policy.ts';
 import { loadText } from '../config/support.ts';
 import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';

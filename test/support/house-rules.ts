@@ -16,7 +16,7 @@ export const LAYERS = [
 /** Files that must give the same answer for the same input: no clock, no chance, no I/O, no promise. */
 // biome-ignore format: one group a line
 export const PURE = [
-  /^src\/errors\.ts$/, /^src\/limits\.ts$/, /^src\/policy\//, /^src\/catalog\/(?!load|bundle|signing-key)/, /^src\/config\/(?!load|template)/,
+  /^src\/errors\.ts$/, /^src\/limits\.ts$/, /^src\/policy\//, /^src\/catalog\/(?!load|bundle|signing-key)/, /^src\/config\/(?!load|initial-policy)/,
   /^src\/net\/(?:client-hello|proxy-header)\.ts$/, /^src\/usage\/(?:tally|flow|flow-vpc)\.ts$/, /^src\/report\/(?:catalog-fit|direct-fix|inert|policy-edit|replay|replay-inside|standing|suggest|suggest-paths|text-edits|unused)\.ts$/,
 ] as const;
 

@@ -1,6 +1,6 @@
 // `sallyport init`: writes the commented policy, in observe mode. It never writes over a file.
 import { writeFileSync } from 'node:fs';
-import { initialPolicy } from '../../config/template.ts';
+import { initialPolicy } from '../../config/initial-policy.ts';
 import { SallyportError } from '../../errors.ts';
 import { inert } from '../../report/inert.ts';
 import { EXIT } from '../args.ts';
