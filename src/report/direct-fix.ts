@@ -23,21 +23,32 @@ export interface Fix {
 const NTP_AWS = '169.254.169.123';
 const DNS_AWS = '169.254.169.253';
 
+const DNS: Fix = {
+  kind: 'dns',
+  title: 'DNS',
+  text: 'The proxy resolves the names of what goes through it, so builds need no resolver for them; a client that resolves by itself does not use the proxy. Let agents reach the resolver of their network only.',
+};
+const MAIL: Fix = {
+  kind: 'mail',
+  title: 'mail',
+  text: 'Let builds hand it to a service over HTTPS, or to a relay in the network.',
+};
+
 // biome-ignore format: a table, one port a line
 const BY_PORT: Readonly<Record<string, Fix>> = {
   'tcp 22': { kind: 'git-ssh', title: 'git over SSH', text: '`git config --global url."https://HOST/".insteadOf "git@HOST:"` sends it over HTTPS through the proxy; or allow HOST:22 and write `ProxyCommand sallyport connect %h %p` into ~/.ssh/config.' },
   'tcp 9418': { kind: 'git-protocol', title: 'git://', text: 'It has no encryption and knows no proxy: `git config --global url."https://".insteadOf git://`.' },
   'tcp 80': { kind: 'http', title: 'plain HTTP past the proxy', text: 'A client does not use the proxy for plain HTTP: set http_proxy (`sallyport env`), for apt `Acquire::http::Proxy`.' },
-  'tcp 53': { kind: 'dns', title: 'DNS', text: 'The proxy resolves the names of what goes through it, so builds need no resolver for them; a client that resolves by itself does not use the proxy. Let agents reach the resolver of their network only.' },
-  'udp 53': { kind: 'dns', title: 'DNS', text: 'The proxy resolves the names of what goes through it, so builds need no resolver for them; a client that resolves by itself does not use the proxy. Let agents reach the resolver of their network only.' },
+  'tcp 53': DNS,
+  'udp 53': DNS,
   'tcp 853': { kind: 'dns', title: 'DNS', text: 'DNS over TLS, a resolver past that of the network. Point the machine to the resolver of its network.' },
   'udp 123': { kind: 'ntp', title: 'time', text: 'Point chrony or systemd-timesyncd to the time source of the network (169.254.169.123 on AWS); NTP goes through no proxy.' },
   'udp 443': { kind: 'quic', title: 'HTTP/3', text: 'It goes through no proxy: clients fall back to TCP by themselves when it is refused. Nothing to do.' },
   'tcp 873': { kind: 'rsync', title: 'rsync', text: 'Set RSYNC_PROXY=PROXY:3128 and allow HOST:873 with `protocol: any`.' },
   'tcp 11371': { kind: 'keyserver', title: 'key server', text: 'By its old port: use hkps:// (port 443), which goes through the proxy.' },
-  'tcp 25': { kind: 'mail', title: 'mail', text: 'Let builds hand it to a service over HTTPS, or to a relay in the network.' },
-  'tcp 465': { kind: 'mail', title: 'mail', text: 'Let builds hand it to a service over HTTPS, or to a relay in the network.' },
-  'tcp 587': { kind: 'mail', title: 'mail', text: 'Let builds hand it to a service over HTTPS, or to a relay in the network.' },
+  'tcp 25': MAIL,
+  'tcp 465': MAIL,
+  'tcp 587': MAIL,
 };
 
 const METADATA: Fix = {

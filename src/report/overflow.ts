@@ -1,19 +1,13 @@
 // Requests to names beyond limits.usage_names_per_hour: the store has their sums under one name, with the group and the rule that each
 // had. A flood of names hides no sum, and no use of a group.
-import type { TargetRow } from './query.ts';
+import type { EndCounts, TargetRow } from './query.ts';
 import { type End, Sums } from './sums.ts';
 
-export interface OverflowRow {
+export interface OverflowRow extends EndCounts {
   /** Catalog group; '' where the request had none. */
   readonly group: string;
   /** `file:line` of an own rule; '' for a group, and for what no rule let through. */
   readonly rule: string;
-  readonly tunnels: number;
-  readonly denied: number;
-  readonly would_deny: number;
-  readonly failed: number;
-  readonly bytes_up: number;
-  readonly bytes_down: number;
   readonly first_seen: string;
   readonly last_seen: string;
 }
@@ -50,9 +44,16 @@ export class OverflowSums {
     const rows = [...this.#rows.values()].sort((a, b) => weight(b) - weight(a)).slice(0, OVERFLOW_ROWS_MAX);
     const time = (ms: number): string => new Date(ms).toISOString();
     const groups = rows.map(({ group, rule, sums }) => ({
-      ...{ group, rule, tunnels: sums.tunnels, denied: sums.denied, would_deny: sums.wouldDeny, failed: sums.failed },
-      ...{ bytes_up: sums.bytesUp, bytes_down: sums.bytesDown },
-      ...{ first_seen: time(sums.first), last_seen: time(sums.last) },
+      group,
+      rule,
+      tunnels: sums.tunnels,
+      denied: sums.denied,
+      would_deny: sums.wouldDeny,
+      failed: sums.failed,
+      bytes_up: sums.bytesUp,
+      bytes_down: sums.bytesDown,
+      first_seen: time(sums.first),
+      last_seen: time(sums.last),
     }));
     return { tunnels, denied, failed, groups };
   }

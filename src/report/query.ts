@@ -142,8 +142,8 @@ export const END_SUMS = sql`
     WHEN reason = 'host-not-allowed' OR reason = ${CHALLENGE} OR reason NOT IN (${SPARED}) THEN 0 ELSE requests END) AS failed,
   sum(bytes_up) AS bytes_up, sum(bytes_down) AS bytes_down, min(first_seen) AS first_seen, max(last_seen) AS last_seen`;
 
-/** What END_SUMS gives, as numbers. */
-export interface EndSums {
+/** Requests by their end, and payload bytes. */
+export interface EndCounts {
   readonly tunnels: number;
   readonly denied: number;
   /** The part of tunnels and failed that only observe mode let through. */
@@ -151,6 +151,13 @@ export interface EndSums {
   readonly failed: number;
   readonly bytes_up: number;
   readonly bytes_down: number;
+}
+
+/** The members of EndCounts, to sum rows up by. */
+export const END_COUNTS = ['tunnels', 'denied', 'would_deny', 'failed', 'bytes_up', 'bytes_down'] as const;
+
+/** What END_SUMS gives, as numbers. */
+export interface EndSums extends EndCounts {
   /** RFC 3339; null where nothing was seen. */
   readonly first_seen: string | null;
   readonly last_seen: string | null;

@@ -297,7 +297,7 @@ function pipelines(report: Report): Section {
 function breakdown({ breakdown: found }: Report): Section {
   const by = found?.by ?? 'pipeline';
   const rows = found?.rows ?? [];
-  const single = by === 'pipeline' ? (row: BreakdownRow) => row.pipeline : (row: BreakdownRow) => row.name;
+  const nameOf = ({ pipeline, name }: BreakdownRow): string => (by === 'pipeline' ? pipeline : name);
   return {
     id: 'by',
     title: `By ${by}`,
@@ -312,7 +312,7 @@ function breakdown({ breakdown: found }: Report): Section {
     ],
     rows: rows.map((row) => ({
       cells: [
-        called(single(row), row),
+        called(nameOf(row), row),
         ...(by === 'step' || by === 'job' ? [row.pipeline] : []),
         count(row.jobs),
         ...counts(row),

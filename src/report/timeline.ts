@@ -3,17 +3,20 @@
 import { sql } from 'kysely';
 import type { Store } from '../usage/store.ts';
 import { HOUR_MS, hourOf } from '../usage/tally.ts';
-import { conditions, END_SUMS, type EndSums, endSums, type Filter, type Raw } from './query.ts';
+import {
+  conditions,
+  END_COUNTS,
+  END_SUMS,
+  type EndCounts,
+  type EndSums,
+  endSums,
+  type Filter,
+  type Raw,
+} from './query.ts';
 
-export interface TimelinePoint {
+export interface TimelinePoint extends EndCounts {
   /** Begin of the span, RFC 3339. */
   readonly at: string;
-  readonly tunnels: number;
-  readonly denied: number;
-  readonly would_deny: number;
-  readonly failed: number;
-  readonly bytes_up: number;
-  readonly bytes_down: number;
 }
 
 export interface Timeline {
@@ -53,8 +56,7 @@ export async function readTimeline(
     const point = points[Math.floor(Number(row.hour) / hours) - begin];
     if (point === undefined) continue;
     const sums = endSums(row);
-    for (const key of ['tunnels', 'denied', 'would_deny', 'failed', 'bytes_up', 'bytes_down'] as const)
-      point[key] += sums[key];
+    for (const key of END_COUNTS) point[key] += sums[key];
   }
   return { hours, points };
 }
