@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { renderErrorsDoc } from '../scripts/errors-doc.ts';
 import { OPERATOR_ERRORS, OUTCOMES, REQUEST_ERRORS } from '../src/errors.ts';
 import { DEFAULT_LIMITS, LIMIT_NAMES } from '../src/limits.ts';
+import { together } from '../vitest.config.ts';
 import { TARGETS } from './fuzz/budget.ts';
 import {
   errorRows,
@@ -20,6 +21,7 @@ import {
 import { anchorsOf, deadLinks, deadNames } from './support/house-links.ts';
 import * as house from './support/house-rules.ts';
 import { leanStarts, lightHttp, STARTS } from './support/house-start.ts';
+import { fitTogether } from './support/house-together.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const CODES = { ...REQUEST_ERRORS, ...OUTCOMES, ...OPERATOR_ERRORS };
@@ -69,6 +71,7 @@ describe('the house', () => {
     ['registry hosts stand in the catalog alone', house.noRegistryHosts(REGISTRY_HOSTS)],
     ['no file has a path of one machine', house.noMachinePaths],
     ['properties draw from the one seed', house.oneSeed],
+    ['tests that share a process leave it alone', fitTogether(together)],
   ])('%s', (_, rule) => expect(rule(tree)).toEqual([]));
 
   it('docs/errors.md has one row for each code, with its status, and no other', () => {
@@ -340,6 +343,18 @@ describe('each rule finds a planted violation', () => {
       house.noMachinePaths,
       { 'scripts/a.ts': `cd('${'/'}home/anna/x')` },
       'scripts/a.ts:1 has a path of one machine',
+    ],
+    [
+      'a test that shares a process and measures it',
+      fitTogether(['test/a.test.ts']),
+      { 'test/a.test.ts': 'const before = openFds();', 'test/b.test.ts': 'const before = openFds();' },
+      'test/a.test.ts:1 has openFds, which is of the whole process; it belongs to APART in vitest.config.ts',
+    ],
+    [
+      'a hook that counts for one file alone',
+      fitTogether([]),
+      { 'test/support/a.ts': 'export function f() {\n  afterEach(g);\n}\nafterEach(g);' },
+      'test/support/a.ts:4 has a hook for the first file that imports it and no other; make it a function that each of them calls',
     ],
   ])('%s', (_, rule, files, sentence) => expect(rule(plant(files))).toEqual([sentence]));
 

@@ -5,7 +5,9 @@ import { type Bundle, bundleText, filesDigest, isSignedBy, parseBundle, signBund
 import { catalogFiles, loadCatalog } from '../../src/catalog/load.ts';
 import { readKey } from '../../src/catalog/signing-key.ts';
 import fc from '../support/property.ts';
-import { home, write } from './folders.ts';
+import { freshFolders, home, write } from './folders.ts';
+
+freshFolders();
 
 function bundle(files: Record<string, string>): Bundle {
   return { format: 1, version: '2026.12', digest: filesDigest(files), files };

@@ -2,7 +2,9 @@
 import { expect, it } from 'vitest';
 import { catalogChanges } from '../../src/catalog/diff.ts';
 import { loadCatalog } from '../../src/catalog/load.ts';
-import { added, GOOD, home, OWN, shipped, write } from './folders.ts';
+import { added, freshFolders, GOOD, home, OWN, shipped, write } from './folders.ts';
+
+freshFolders();
 
 const MORE = `      - id: second
         host: "*.two.example"

@@ -12,14 +12,17 @@ export let home: string;
 export let shipped: string;
 export let added: string;
 
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), 'sallyport-catalog-'));
-  shipped = join(home, 'catalog');
-  added = join(home, 'catalog.d');
-  mkdirSync(shipped);
-  mkdirSync(added);
-});
-afterEach(() => rmSync(home, { recursive: true, force: true }));
+/** Said by each file whose tests use them. */
+export function freshFolders(): void {
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), 'sallyport-catalog-'));
+    shipped = join(home, 'catalog');
+    added = join(home, 'catalog.d');
+    mkdirSync(shipped);
+    mkdirSync(added);
+  });
+  afterEach(() => rmSync(home, { recursive: true, force: true }));
+}
 
 export const GOOD = `format: 1
 version: "1"

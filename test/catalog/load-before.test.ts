@@ -5,7 +5,9 @@ import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { catalogFiles, loadCatalog, SHIPPED_CATALOG } from '../../src/catalog/load.ts';
 import { readBefore, textDigest } from '../../src/catalog/load-before.ts';
-import { load, places, shipped, write } from './folders.ts';
+import { freshFolders, load, places, shipped, write } from './folders.ts';
+
+freshFolders();
 
 const FILES = Object.entries(catalogFiles());
 

@@ -3,7 +3,9 @@ import { mkdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { loadCatalog, SHIPPED_CATALOG } from '../../src/catalog/load.ts';
-import { added, GOOD, home, load, OWN, places, problems, shipped, write } from './folders.ts';
+import { added, freshFolders, GOOD, home, load, OWN, places, problems, shipped, write } from './folders.ts';
+
+freshFolders();
 
 test('the shipped catalog loads, has a version, and its digest is stable', () => {
   const catalog = loadCatalog();

@@ -1,6 +1,8 @@
 // Every mistake in a catalog file is told with its file, line and column, all at once, and no catalog results.
 import { describe, expect, test } from 'vitest';
-import { added, GOOD, OWN, places, problems, shipped, write } from './folders.ts';
+import { added, freshFolders, GOOD, OWN, places, problems, shipped, write } from './folders.ts';
+
+freshFolders();
 
 describe('a mistake in a file is told where it stands', () => {
   const cases: [name: string, text: string, place: string, message: RegExp, hint?: RegExp][] = [

@@ -5,9 +5,11 @@ import { InspectionCa } from '../../src/cli/inspection-ca.ts';
 import { Inspector } from '../../src/inspect/inspector.ts';
 import { createMeter, DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { CompiledPolicy } from '../../src/policy/compile.ts';
-import { loadText } from '../config/support.ts';
+import { inFolderOfItsOwn, loadText } from '../config/support.ts';
 import { inspectionCa } from '../proxy/inspected-support.ts';
 import { eventually } from '../proxy/support.ts';
+
+inFolderOfItsOwn();
 
 it('says of hosts that the CA does not cover when a reload inspects them, each once', async () => {
   const ca = inspectionCa({ domains: ['covered.example'], addresses: [] });

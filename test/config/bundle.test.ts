@@ -5,7 +5,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { makeBundle, readBundle } from '../../src/config/load-bundle.ts';
 import { loadConfigHere } from '../../src/config/load-here.ts';
 import { SallyportError } from '../../src/errors.ts';
-import { FILE, NOW } from './support.ts';
+import { FILE, inFolderOfItsOwn, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 const [ours, theirs] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')];
 const FILES = { 'sallyport.yaml': 'version: 1\nallow: [a.test]\n', 'pipelines/web.yaml': 'version: 1\n' };

@@ -1,6 +1,8 @@
 // A file with thousands of mistakes is answered in reasonable time, with what a person can read and the count of the rest.
 import { describe, expect, it } from 'vitest';
-import { loadText } from './support.ts';
+import { inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 const rules = (...lines: string[]): string => `version: 1\nallow:\n${lines.map((line) => `  - ${line}\n`).join('')}`;
 

@@ -2,7 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { tokenIssuer } from '../support/tokens.ts';
-import { loadText } from './support.ts';
+import { inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 const OIDC = 'oidc: { audience: sallyport, organizations: [acme] }';
 const oidcOf = (more: string) => loadText(`version: 1\nallow: [a.example]\n${more}\n`);

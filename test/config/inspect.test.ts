@@ -2,7 +2,9 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decideRequest } from '../../src/policy/inspect.ts';
-import { connect, loadText } from './support.ts';
+import { connect, inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 const CA = 'inspection: { ca: { cert: ca.pem, key: ca.key, passphrase_file: ca.pass } }\n';
 

@@ -4,7 +4,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { type LoadedHere, loadConfigHere } from '../../src/config/load-here.ts';
 import type { LastGood } from '../../src/config/load-layers.ts';
 import type { SallyportError } from '../../src/errors.ts';
-import { connect, FILE, NOW } from './support.ts';
+import { connect, FILE, inFolderOfItsOwn, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 const BASE = `version: 1
 allow: [github.com]

@@ -7,7 +7,9 @@ import { LINTS } from '../../src/config/schema.ts';
 import { OPERATOR_ERRORS } from '../../src/errors.ts';
 import type { RuleSource } from '../../src/policy/compile.ts';
 import { parsePattern } from '../../src/policy/pattern.ts';
-import { loadText, NOW } from './support.ts';
+import { inFolderOfItsOwn, loadText, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 const catalog = loadCatalog();
 

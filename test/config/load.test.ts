@@ -8,7 +8,9 @@ import type { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { Policy } from '../../src/policy/decide.ts';
 import { run } from '../support/proxy-process.ts';
-import { connect, FILE, loadText, NOW } from './support.ts';
+import { connect, FILE, inFolderOfItsOwn, loadText, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 const SMALL = 'version: 1\nallow: [github.com]\n';
 

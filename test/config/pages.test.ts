@@ -5,7 +5,9 @@ import { expect, it } from 'vitest';
 import { parseDocument } from 'yaml';
 import { loadCatalog } from '../../src/catalog/load.ts';
 import { tempDir, writeFile } from '../support/temp.ts';
-import { loadText } from './support.ts';
+import { inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 const DOCS = join(import.meta.dirname, '../../docs');
 /** What begins with these is for another program, or a file of catalog.d. */

@@ -1,6 +1,8 @@
 // What an operator may get wrong, and the answer: code, line:column, and words that the message or hint must hold.
 import { describe, expect, it } from 'vitest';
-import { loadText } from './support.ts';
+import { inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 type Row = [name: string, text: string, code: string, place: string, ...words: string[]];
 

@@ -1,6 +1,8 @@
 // Second places of the audit log as they are written: what becomes of them, and what is refused with its place and the way out.
 import { describe, expect, it } from 'vitest';
-import { loadText } from './support.ts';
+import { inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 describe('second places', () => {
   it('become settings', () => {

@@ -7,7 +7,9 @@ import { loadCatalog } from '../../src/catalog/load.ts';
 import { initialPolicy, SHIPPED_POLICY } from '../../src/config/initial-policy.ts';
 import { jsonSchemaText } from '../../src/config/json-schema.ts';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../../src/limits.ts';
-import { connect, loadText } from './support.ts';
+import { connect, inFolderOfItsOwn, loadText } from './support.ts';
+
+inFolderOfItsOwn();
 
 const ROOT = join(import.meta.dirname, '../..');
 const SHIPPED = readFileSync(SHIPPED_POLICY, 'utf8');

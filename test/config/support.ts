@@ -16,15 +16,19 @@ export const FILE = 'policy.yaml';
 let folder = '';
 const before = process.cwd();
 
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'sallyport-config-'));
-  process.chdir(folder);
-});
+/** Said by each file whose tests load from text: they run in that folder. */
+export function inFolderOfItsOwn(): void {
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'sallyport-config-'));
+    process.chdir(folder);
+  });
 
-afterAll(() => {
-  process.chdir(before);
-  rmSync(folder, { recursive: true, force: true });
-});
+  afterAll(() => {
+    process.chdir(before);
+    rmSync(folder, { recursive: true, force: true });
+    folder = '';
+  });
+}
 
 export interface Outcome {
   readonly loaded: LoadedHere | null;
@@ -37,6 +41,7 @@ export function loadText(
   text: string | null,
   options: { now?: number; overrides?: Overrides; file?: string | null } = {},
 ): Outcome {
+  if (folder === '') throw new Error('inFolderOfItsOwn() is missing');
   if (text !== null) writeFileSync(FILE, text);
   const { now = NOW, overrides = {}, file = FILE } = options;
   try {

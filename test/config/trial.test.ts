@@ -1,6 +1,8 @@
 // The `tests:` of a policy file: which hold, which refuse the file, and what a failing one says.
 import { describe, expect, it } from 'vitest';
-import { loadText, NOW } from './support.ts';
+import { inFolderOfItsOwn, loadText, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 const BASE = `version: 1
 allow:

@@ -1,6 +1,8 @@
 // Warnings: what makes a file odd and not invalid. Each has a line, and none keeps the policy from loading. Rules: lint.test.ts.
 import { describe, expect, it } from 'vitest';
-import { connect, loadText, NOW } from './support.ts';
+import { connect, inFolderOfItsOwn, loadText, NOW } from './support.ts';
+
+inFolderOfItsOwn();
 
 /** `code line` of each warning, and the whole text of all. */
 function warnings(text: string, now = NOW): { places: string[]; text: string } {

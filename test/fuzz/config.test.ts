@@ -3,10 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { SHIPPED_POLICY } from '../../src/config/initial-policy.ts';
-import { loadText } from '../config/support.ts';
+import { inFolderOfItsOwn, loadText } from '../config/support.ts';
 import fc from '../support/property.ts';
 import { fuzz } from './budget.ts';
 import { damaged, edits } from './mutate.ts';
+
+inFolderOfItsOwn();
 
 const SHIPPED = readFileSync(SHIPPED_POLICY, 'utf8').replaceAll(/^\s*#.*\n/gm, '');
 

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, vi } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
 import { loadConfigHere } from '../../src/config/load-here.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
@@ -167,13 +167,15 @@ export interface Rig {
 }
 
 const cleanups: (() => Promise<void> | void)[] = [];
-afterEach(async () => {
-  vi.restoreAllMocks();
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
 
-/** Runs at the end of the test, last first. */
+/** Runs at the end of the test, last first, and without what the test has put in the place of something. */
 export function atEnd(cleanup: () => Promise<void> | void): void {
+  if (cleanups.length === 0) {
+    onTestFinished(async () => {
+      vi.restoreAllMocks();
+      for (const each of cleanups.splice(0).reverse()) await each();
+    });
+  }
   cleanups.push(cleanup);
 }
 

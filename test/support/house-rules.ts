@@ -31,7 +31,7 @@ function sources(tree: Tree): [string, string][] {
   return [...tree].filter(([path]) => isSource(path));
 }
 
-function lineOf(text: string, index: number): number {
+export function lineOf(text: string, index: number): number {
   return text.slice(0, index).split('\n').length;
 }
 
