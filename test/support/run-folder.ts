@@ -18,6 +18,6 @@ export function runFolder(): string {
 export default function makeRunFolder(): () => void {
   const folder = mkdtempSync(join(tmpdir(), 'sallyport-run-'));
   process.env[FOLDER] = folder;
-  process.env[COMPILED] ??= join(folder, 'compiled');
+  process.env[COMPILED] ||= join(folder, 'compiled');
   return () => rmSync(folder, { recursive: true, force: true });
 }
