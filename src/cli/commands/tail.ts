@@ -1,12 +1,12 @@
 // `sallyport tail`: the records of a running proxy as they are made, from its admin listener: one line each for a person, JSON
 // lines in a pipe. It comes back by itself after a restart of the proxy, and says what it may have missed.
 import { setTimeout as pause } from 'node:timers/promises';
+import { readEvents } from '../../admin/event-text.ts';
 import { SallyportError } from '../../errors.ts';
 import type { DecidedLine, EndedLine } from '../../policy/record.ts';
 import { inert } from '../../report/inert.ts';
 import { type AdminTarget, adminTarget, askAdmin } from '../admin-client.ts';
 import { EXIT } from '../args.ts';
-import { readEvents } from '../event-reader.ts';
 import type { Input } from '../input.ts';
 import { loadFor } from '../load.ts';
 import type { Ui, World } from '../ui.ts';
@@ -50,7 +50,7 @@ async function follow(
 ): Promise<'ended' | 'reader-gone'> {
   const response = await askAdmin(target, `/v1/events?${query}`, after === null ? {} : { 'Last-Event-ID': after });
   try {
-    for await (const { id, event, data } of readEvents(response)) {
+    for await (const { id, event, data } of readEvents(response.setEncoding('utf8'))) {
       if (!(await tell(event, JSON.parse(data) as Data, id))) return 'reader-gone';
     }
   } catch {
