@@ -3,8 +3,8 @@
 // back after a restart is told so instead of getting a wrong continuation.
 // The ring is bytes and no objects: four thousand records that live for a second each are what a garbage collector is worst at.
 import { Buffer } from 'node:buffer';
-import type { LimitName, Limits, Meter } from '../limits.ts';
-import type { Decided, Ended, Note } from '../policy/record.ts';
+import type { Limits, Meter } from '../limits.ts';
+import { type Decided, type Ended, type Note, saidOf } from '../policy/record.ts';
 import { globMatches } from '../policy/selector.ts';
 import type { Tap } from './record-counts.ts';
 
@@ -97,7 +97,7 @@ export class Feed implements Tap {
     const events: FeedEvent[] = [];
     for (let at = from; at <= this.#number; at++) events.push(this.#at(at));
     const missed = Math.max(0, from - 1 - number);
-    if (missed > 0) this.#meter.hit('admin_events_max' satisfies LimitName);
+    if (missed > 0) this.#meter.hit('admin_events_max');
     return { events, missed };
   }
 
@@ -155,7 +155,5 @@ export function wanted(event: FeedEvent, { denied, host, pipeline }: FeedFilter)
   // An ended record repeats what was decided, but for a tunnel that a check cut after its 200.
   if (denied && (event.kind === 'ended' ? record.verdict !== 'deny' : record.verdict === 'allow')) return false;
   if (host !== null && !globMatches(host, record.host ?? '')) return false;
-  if (pipeline === null) return true;
-  const { identity } = record;
-  return globMatches(pipeline, (identity.attributes.pipeline ?? identity.claimed.pipeline) || '');
+  return pipeline === null || globMatches(pipeline, saidOf(record.identity, 'pipeline'));
 }

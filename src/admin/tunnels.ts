@@ -1,6 +1,6 @@
 // What is open now, as the admin API shows it, and the cut of one of it by an operator: recorded first, since nobody may end a
 // build's connection without a trace.
-import type { Recorder } from '../policy/record.ts';
+import { type Recorder, saidOf } from '../policy/record.ts';
 import { globMatches } from '../policy/selector.ts';
 import type { OpenRequest, OpenRequests } from '../proxy/open-requests.ts';
 import { AdminError } from './admin-error.ts';
@@ -62,7 +62,7 @@ export function cutOpen(
 
 function fits({ facts, identity }: OpenRequest, { host, pipeline }: OpenFilter): boolean {
   if (host !== null && !globMatches(host, facts.host ?? '')) return false;
-  return pipeline === null || globMatches(pipeline, (identity.attributes.pipeline ?? identity.claimed.pipeline) || '');
+  return pipeline === null || globMatches(pipeline, saidOf(identity, 'pipeline'));
 }
 
 function shown(request: OpenRequest, now: number): object {

@@ -2,7 +2,7 @@
 // jobs and pipelines its globs, clients its ranges; what is claimed matches as what is proven does, and is shown as claimed.
 import { type Cidr, cidrContains } from '../policy/address.ts';
 import { type Pattern, patternMatches } from '../policy/pattern.ts';
-import type { Line, Verdict } from '../policy/record.ts';
+import { type Line, saidOf, type Verdict } from '../policy/record.ts';
 import { globMatches } from '../policy/selector.ts';
 
 /** What is null is not asked for. */
@@ -24,8 +24,7 @@ export function filterMatches(filter: RequestFilter, line: Line): boolean {
   if (verdict !== null && line.verdict !== verdict) return false;
   if (host !== null && (line.host === null || !patternMatches(host.pattern, line.host))) return false;
   if (host !== null && host.port !== null && line.port !== host.port) return false;
-  const { attributes, claimed } = line.identity;
-  if (job !== null && !globMatches(job, attributes.job ?? claimed.job ?? '')) return false;
-  if (pipeline !== null && !globMatches(pipeline, attributes.pipeline ?? claimed.pipeline ?? '')) return false;
+  if (job !== null && !globMatches(job, saidOf(line.identity, 'job'))) return false;
+  if (pipeline !== null && !globMatches(pipeline, saidOf(line.identity, 'pipeline'))) return false;
   return client === null || cidrContains(client, line.client);
 }

@@ -37,6 +37,11 @@ export interface Identity {
   readonly candidates?: readonly string[];
 }
 
+/** Whose request it is, as it is proven or, where it is not, as the client says; '' where nobody has said. */
+export function saidOf({ attributes, claimed }: Identity, name: 'pipeline' | 'job'): string {
+  return (attributes[name] ?? claimed[name]) || '';
+}
+
 export const VERDICTS = ['allow', 'deny', 'observe'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 export type Method = string;
