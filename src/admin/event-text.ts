@@ -1,5 +1,5 @@
 // Server-sent events from bytes (WHATWG HTML §9.2.6), as far as our own listener sends them: one line of each field, `\n` alone.
-import type { Readable } from 'node:stream';
+// Read so by `sallyport tail` and in the dashboard. PURE.
 
 export interface ReadEvent {
   readonly id: string | null;
@@ -10,12 +10,11 @@ export interface ReadEvent {
 /** More than one record can have; a stream that sends it is none of ours. */
 const EVENT_CHARS_MAX = 1_048_576;
 
-/** The events of a stream, until it ends or breaks. */
-export async function* readEvents(stream: Readable): AsyncIterableIterator<ReadEvent> {
+/** The events of a stream's text, until it ends or breaks. @throws where an event is too long */
+export async function* readEvents(text: AsyncIterable<string>): AsyncIterableIterator<ReadEvent> {
   let rest = '';
-  stream.setEncoding('utf8');
-  for await (const chunk of stream) {
-    rest += chunk;
+  for await (const part of text) {
+    rest += part;
     for (let end = rest.indexOf('\n\n'); end >= 0; end = rest.indexOf('\n\n')) {
       const event = eventOf(rest.slice(0, end));
       rest = rest.slice(end + 2);

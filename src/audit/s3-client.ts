@@ -8,7 +8,7 @@ import type { BucketPlace } from '../config/second-place.ts';
 import { placeText } from '../config/second-place.ts';
 import { SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
-import { CredentialSource, type Environment } from './s3-credentials.ts';
+import { awsDomain, CredentialSource, type Environment } from './s3-credentials.ts';
 import { codeOf } from './s3-xml.ts';
 import { type Road, type StoreAnswer, type StoreRequest, sendToStore } from './store-http.ts';
 
@@ -129,11 +129,9 @@ export class S3Client {
 
 /** Before the key. In the path where there is an endpoint, or a bucket whose dots no certificate covers. */
 function baseOf({ endpoint, region, bucket }: BucketPlace): string {
-  const domain = region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
   if (endpoint !== null) return `${endpoint}/${bucket}/`;
-  return bucket.includes('.')
-    ? `https://s3.${region}.${domain}/${bucket}/`
-    : `https://${bucket}.s3.${region}.${domain}/`;
+  const host = `s3.${awsDomain(region)}`;
+  return bucket.includes('.') ? `https://${host}/${bucket}/` : `https://${bucket}.${host}/`;
 }
 
 function trusted(file: string): string {

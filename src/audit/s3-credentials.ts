@@ -67,8 +67,7 @@ export class CredentialSource {
     const { env, place, road } = this.#options;
     const role = env['AWS_ROLE_ARN'];
     if (role === undefined) throw refused('AWS_WEB_IDENTITY_TOKEN_FILE is set and AWS_ROLE_ARN is not');
-    const domain = place.region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
-    const endpoint = storeEndpoint(env['AWS_ENDPOINT_URL_STS'] ?? `https://sts.${place.region}.${domain}`);
+    const endpoint = storeEndpoint(env['AWS_ENDPOINT_URL_STS'] ?? `https://sts.${awsDomain(place.region)}`);
     if (endpoint === null) throw refused('AWS_ENDPOINT_URL_STS is no https:// URL');
     const body = new URLSearchParams({
       Action: 'AssumeRoleWithWebIdentity',
@@ -102,6 +101,11 @@ export class CredentialSource {
     const member = (name: string): string | null => (typeof given[name] === 'string' ? given[name] : null);
     return whole(url.origin, member, 'Token');
   }
+}
+
+/** What the hosts of a region end with. */
+export function awsDomain(region: string): string {
+  return `${region}.${region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com'}`;
 }
 
 function fromVariables(env: Environment): Credentials {

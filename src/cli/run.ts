@@ -69,7 +69,7 @@ const LOADERS: Readonly<Record<CommandName, () => Promise<Command>>> = {
 /**
  * Runs one command line.
  * @param argv what stands after `node main.js`
- * @returns the exit code: 0 ok, 1 a finding or a failure, 2 usage, 70 a fault of sallyport
+ * @returns the exit code: what the command says (table/: 0 ok, 1 a finding or a failure, some have 3), 2 usage, 70 a fault of sallyport
  */
 export async function run(argv: readonly string[], world: World = processWorld()): Promise<number> {
   const end = argv.indexOf('--');

@@ -248,8 +248,10 @@ export class Proofs {
     if (this.#shared !== null) {
       const mayTry = await this.#shared.attempt(address).catch(() => null);
       if (mayTry === null) return { ok: false, code: 'credentials-busy' };
-      if (!mayTry) this.#meter.hit('password_attempts_per_min');
-      if (!mayTry) return { ok: false, code: 'attempts-exceeded' };
+      if (!mayTry) {
+        this.#meter.hit('password_attempts_per_min');
+        return { ok: false, code: 'attempts-exceeded' };
+      }
     }
     const users = this.#users;
     const attributes = await users.verify(username, password);

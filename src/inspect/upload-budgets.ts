@@ -2,7 +2,7 @@
 // connections on this node. Whose job is not proven counts by who he proved to be, or by his source address. Bounded: the ones that were
 // used least recently are forgotten first, and each begins anew after a day, or the first build of an address would use it up for good.
 import { LRUCache } from 'lru-cache';
-import type { LimitName, Limits, Meter } from '../limits.ts';
+import type { Limits, Meter } from '../limits.ts';
 import type { Identity } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
 
@@ -39,7 +39,7 @@ export class UploadBudgets {
       ttlResolution: 0,
       perf: { now },
       dispose: (_sum, _key, why) => {
-        if (why === 'evict') meter.hit('upload_budgets_max' satisfies LimitName);
+        if (why === 'evict') meter.hit('upload_budgets_max');
       },
     });
   }

@@ -1,5 +1,6 @@
 // What the dashboard asks the admin API. The token goes in a header of every request, streams included: that is why events are
 // read with fetch and not with EventSource, which cannot send one.
+import { readEvents } from '../event-text.ts';
 import { forgetToken, token } from './token.ts';
 
 export class ApiError extends Error {
@@ -55,23 +56,13 @@ async function* readStream(
   signal: AbortSignal,
 ): AsyncIterableIterator<StreamEvent> {
   const response = await ask(path, { signal, headers: after === null ? {} : { 'Last-Event-ID': after } });
+  for await (const { id, event, data } of readEvents(textOf(response))) yield { id, event, data: JSON.parse(data) };
+}
+
+/** Not every browser lets a body be iterated. */
+async function* textOf(response: Response): AsyncIterableIterator<string> {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
-  for (let part = await reader?.read(); part !== undefined && !part.done; part = await reader?.read()) {
-    rest += part.value;
-    for (let end = rest.indexOf('\n\n'); end >= 0; end = rest.indexOf('\n\n')) {
-      const fields = new Map(
-        rest
-          .slice(0, end)
-          .split('\n')
-          .map((line) => [line.split(':', 1)[0], line.replace(/^\w+: ?/, '')]),
-      );
-      rest = rest.slice(end + 2);
-      const data = fields.get('data');
-      if (data !== undefined)
-        yield { event: fields.get('event') ?? '', id: fields.get('id') ?? null, data: JSON.parse(data) };
-    }
-  }
+  for (let part = await reader?.read(); part !== undefined && !part.done; part = await reader?.read()) yield part.value;
 }
 
 const RETRY_MS = 1_000;

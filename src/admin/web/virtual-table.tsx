@@ -1,7 +1,7 @@
 // A table of any length: only the rows that are seen are in the document, between two spacers. The screen reader is told how many
 // there are (aria-rowcount, aria-rowindex); the box takes the focus, so that the keyboard scrolls it.
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 
 const ROW_PX = 34;
 const OVERSCAN = 8;
@@ -26,11 +26,9 @@ export function VirtualTable<T>({
   readonly columns: readonly Column<T>[];
   readonly rowKey: (row: T) => string;
 }) {
-  const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
-  // A shorter list must not leave the view behind its end.
-  useEffect(() => setTop(box.current?.scrollTop ?? 0), []);
   const seen = Math.ceil(HEIGHT_PX / ROW_PX);
+  // A shorter list must not leave the view behind its end.
   const first = Math.max(0, Math.min(Math.floor(top / ROW_PX), rows.length - seen) - OVERSCAN);
   const last = Math.min(rows.length, first + seen + 2 * OVERSCAN);
   const grid = { gridTemplateColumns: columns.map(({ width }) => width).join(' ') };
@@ -45,13 +43,7 @@ export function VirtualTable<T>({
           ))}
         </div>
       </div>
-      <div
-        ref={box}
-        class="scroll"
-        role="rowgroup"
-        tabIndex={0}
-        onScroll={(event) => setTop(event.currentTarget.scrollTop)}
-      >
+      <div class="scroll" role="rowgroup" tabIndex={0} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
         <div role="presentation" style={{ height: `${first * ROW_PX}px` }} />
         {rows.slice(first, last).map((row, at) => (
           <div key={rowKey(row)} class="row" role="row" aria-rowindex={first + at + 2} style={grid}>

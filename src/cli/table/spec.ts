@@ -28,7 +28,7 @@ export interface CommandSpec {
   readonly about?: readonly string[];
   readonly arguments: readonly ArgumentSpec[];
   readonly options: readonly OptionSpec[];
-  /** What exit codes 0 and 1 mean here; 2 and 70 are the same everywhere. */
+  /** What each exit code of its own means here: 0, 1, of some 3; 2 and 70 are the same everywhere. */
   readonly exits: Readonly<Record<number, string>>;
   readonly examples: readonly string[];
   /** Keys of the object that --json prints. */
