@@ -85,7 +85,7 @@ export const LIMIT_SPECS = {
   grant_duration_max_h: { default: 168, min: 1, max: 8_760, about: 'Hours that a grant may last; a longer one is refused, by the command and by each node.' },
   grants_max: { default: 1_000, min: 1, max: 100_000, about: 'Grants that count at once; the command refuses more, and a node takes the oldest.' },
   grants_poll_ms: { default: 2_000, min: 100, max: 60_000, about: 'Time between two looks at the grants in the usage store.' },
-  usage_names_per_hour: { default: 50_000, min: 100, max: 10_000_000, about: 'Different hosts counted by name in one hour; further ones are counted together as overflow.' },
+  usage_names_per_hour: { default: 50_000, min: 100, max: 10_000_000, about: 'Different hosts counted by name in one hour, and as many who ask, and as many who only claim to be somebody; further ones are counted together as overflow.' },
   usage_paths_per_day: { default: 1_000, min: 10, max: 1_000_000, about: 'Different methods and paths of one inspected host that are counted by name in a day; further ones are counted together as overflow.' },
   usage_store_timeout_ms: { default: 30_000, min: 100, max: 3_600_000, about: 'Time for an answer of a PostgreSQL usage store; then the connection is dropped and the batch is tried again later.' },
   usage_lag_bytes_warn: { default: 67_108_864, min: 1_048_576, max: 10_737_418_240, about: 'Audit bytes not yet in the usage store; more is a warning in the operational log.' },

@@ -72,7 +72,8 @@ export class KnownNames {
     const named = targets.filter(({ host }) => host !== '' && host !== OVERFLOW);
     this.#hours.set(hour, {
       targets: new Set(named.map(keyOfTarget)),
-      actors: new Set(actors.filter(({ kind }) => kind !== OVERFLOW).map(keyOfActor)),
+      actors: new Set(actors.filter(({ kind }) => kind !== OVERFLOW && kind !== 'claimed').map(keyOfActor)),
+      claimed: new Set(actors.filter(({ kind }) => kind === 'claimed').map(keyOfActor)),
     });
   }
 

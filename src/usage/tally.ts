@@ -60,7 +60,10 @@ export interface Redirect {
 /** Names already counted in an hour; the store's rows are the truth, this is their copy for the hours at hand. */
 export interface HourNames {
   readonly targets: Set<string>;
+  /** Who proved something, or said nothing of himself. */
   readonly actors: Set<string>;
+  /** Apart, since anybody can claim to be another one with each request: it must not push out who is proven. */
+  readonly claimed: Set<string>;
 }
 
 /** By key of the target: methods and paths that are counted by name on a day. */
@@ -321,7 +324,7 @@ function actorKey(tally: Tally, line: Facts, names: HourNames, max: number): str
     client: storable(line.client),
   };
   let key = keyOfActor(actor);
-  if (!admit(names.actors, key, max)) {
+  if (!admit(actor.kind === 'claimed' ? names.claimed : names.actors, key, max)) {
     actor = NAMELESS;
     key = keyOfActor(actor);
   }

@@ -24,7 +24,7 @@ function tallyOf(lines: readonly string[], read: (text: string) => ReadLine | nu
   const tally: Tally = createTally();
   const hours = new Map<number, HourNames>();
   const names = (hour: number): HourNames => {
-    const known = hours.get(hour) ?? { targets: new Set<string>(), actors: new Set<string>() };
+    const known = hours.get(hour) ?? { targets: new Set(), actors: new Set(), claimed: new Set() };
     hours.set(hour, known);
     return known;
   };

@@ -316,4 +316,22 @@ describe('bounds', () => {
     expect(targets).toContainEqual({ id: expect.any(Number), host: '(overflow)', port: 0 });
     expect(rows.reduce((sum, row) => sum + row.requests, 0)).toBe(150);
   });
+
+  it('what clients claim to be pushes out nobody who is proven, also over a restart', async () => {
+    const limits: Limits = { ...DEFAULT_LIMITS, usage_names_per_hour: 100 };
+    const claim = (n: number): Identity => ({ kind: 'claimed', attributes: {}, claimed: { pipeline: `p${n}` } });
+    for (let n = 0; n < 150; n++) {
+      world.log.ended(endedRecord({ id: `c${n}`, identity: claim(n) }));
+      if (n % 60 === 59) await projectOnce(world.options({ limits }));
+    }
+    const proven = { kind: 'job', attributes: { pipeline: 'web', job: 'j1' }, claimed: {} } as const;
+    world.log.ended(endedRecord({ id: 'proven', identity: proven }));
+    await projectOnce(world.options({ limits }));
+    const reader = openStore(store, 'read');
+    const actors = await reader.db.selectFrom('actor').select(['kind', 'pipeline']).execute();
+    await reader.close();
+    expect(actors.filter(({ kind }) => kind === 'claimed')).toHaveLength(100);
+    expect(actors.filter(({ kind }) => kind === '(overflow)')).toHaveLength(1);
+    expect(actors).toContainEqual({ kind: 'job', pipeline: 'web' });
+  });
 });

@@ -31,7 +31,11 @@ const ended = (id: string, over: Partial<Ended> = {}): EndedLine => ({
 function bounded(max = 1_000) {
   const hours = new Map<number, HourNames>();
   const names = (hour: number) => {
-    const known = hours.get(hour) ?? { targets: new Set<string>(), actors: new Set<string>() };
+    const known = hours.get(hour) ?? {
+      targets: new Set<string>(),
+      actors: new Set<string>(),
+      claimed: new Set<string>(),
+    };
     hours.set(hour, known);
     return known;
   };
