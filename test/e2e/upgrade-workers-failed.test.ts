@@ -91,6 +91,12 @@ async function died(): Promise<void> {
   while (!everything(world).some(noted)) await delay(20);
 }
 
+/** The metrics of each worker are on the page of the primary. */
+async function shown(): Promise<void> {
+  const { body } = await workers.admin.get('/metrics');
+  for (const worker of [1, 2]) expect(body).toContain(`sallyport_build_info{worker="${worker}"`);
+}
+
 /** Each writes its own log: the primary, the first worker, the second one. */
 async function written(...by: readonly number[]): Promise<void> {
   const files = [world.auditFile, workers.log(1), workers.log(2)];
@@ -126,10 +132,13 @@ it('a new process that dies at any stage leaves nothing behind, and the old work
   // One of its workers dies when the other one is ready.
   const partly = await halfUpgrade();
   expect(await upgrade(world)).toMatchObject({ code: 1, stdout: expect.stringContaining('upgrade-running') });
+  // Meanwhile the old ones have their pages, and after it.
+  await shown();
   process.kill(partly.crew[1] ?? 0, 'SIGKILL');
   expect(await failed(2)).toMatch(/^worker-failed: worker 2 ended with SIGKILL/);
   expect([partly.primary, ...partly.crew].map(lives)).toEqual([false, false, false]);
   await written(old, ...crew);
+  await shown();
   const third = await tunnels();
 
   // It dies itself, one of its workers hangs, and so cannot hear of it; an old worker dies too, and comes back afterwards.

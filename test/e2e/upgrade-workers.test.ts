@@ -10,7 +10,7 @@ import type { RawClient } from '../support/raw-client.ts';
 import type { PolicyFile } from '../support/temp.ts';
 import { certificateFor, testCa } from '../support/tls.ts';
 import { openTunnel, ping } from '../support/tunnel.ts';
-import { endAll, everything, gone, idsOf, lives, upgrade } from '../support/upgrades.ts';
+import { delivered, endAll, everything, gone, idsOf, lives, upgrade } from '../support/upgrades.ts';
 import { Workers } from '../support/workers.ts';
 import { LOOPBACK, startWorld, type World } from '../support/world.ts';
 
@@ -119,14 +119,23 @@ it('refuses no client, breaks no tunnel and loses no record', async () => {
       if (done.code !== 0) failures.push(done);
     }
   })();
+  // Whoever balances between proxies never sees one that is not ready.
+  let asked = 0;
+  const probes = (async () => {
+    for (; !stop; asked++) {
+      const { status, body } = await workers.admin.get('/readyz');
+      if (status !== 200) failures.push(`${status} ${body}`);
+    }
+  })();
 
   const done = await upgrade(world);
   expect(done, done.stdout + done.stderr + world.proxy.stderr()).toMatchObject({ code: 0 });
   const before = opened;
   while (opened < before + 40 && failures.length === 0) await new Promise(setImmediate);
   stop = true;
-  await Promise.all([...loads, downloads]);
+  await Promise.all([...loads, downloads, probes]);
   expect(failures).toEqual([]);
+  expect(asked).toBeGreaterThan(0);
 
   // The old ones drain, and the new ones have their logs.
   expect([old, ...oldWorkers].map(lives)).toEqual([true, true, true]);
@@ -185,7 +194,11 @@ it('from two to one and on to three: each takes what it has a place for, and the
   // One of the first ones dies in its drain: who has its log now records the end of what it had open.
   process.kill(oldWorkers[1] ?? 0, 'SIGKILL');
   await second.readAll();
-  for (const client of [first, alone, ...many]) await finish(client);
+  for (const client of [alone, ...many]) await finish(client);
+  // Two SIGTERMs end an old primary at once, with what its workers have open.
+  for (const _ of [1, 2]) await delivered(old, 'SIGTERM');
+  await first.readAll();
+  expect(first.state).toBe('reset');
   await gone(old, ...oldWorkers, one.pid);
   const interrupted = (line: Line): boolean => ended(HOST)(line) && line.outcome === 'interrupted';
   while (!everything(world).some(interrupted)) await new Promise((resolve) => setTimeout(resolve, 100));
@@ -193,4 +206,7 @@ it('from two to one and on to three: each takes what it has a place for, and the
   await gone(three.pid, ...crew);
   const lines = await verified(6, 4);
   expect(lines.filter(interrupted).map(({ node }) => node)).toEqual(['test.w2']);
+  expect(lines.filter((line) => line.event === 'ended' && line.outcome === 'drained')).toMatchObject([
+    { node: 'test.w1' },
+  ]);
 });

@@ -1,4 +1,6 @@
 // Upgrades as a test follows them: the processes that they start are no children of the test, so their pids come from the audit logs.
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { branchPaths } from '../../src/audit/branch.ts';
 import { logFamily } from '../../src/audit/family.ts';
@@ -19,6 +21,17 @@ export function lives(pid: number): boolean {
 /** Polls processes that are no children of this one. */
 export async function gone(...pids: readonly number[]): Promise<void> {
   while (pids.some(lives)) await delay(20);
+}
+
+/** Sends SIGTERM; resolves when the process has taken it: a second one before that would be lost. */
+export async function delivered(pid: number, signal: 'SIGTERM'): Promise<void> {
+  process.kill(pid, signal);
+  const bit = 1n << BigInt(constants.signals[signal] - 1);
+  const isPending = (): boolean => {
+    const [, mask = '0'] = /^ShdPnd:\t([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1')) ?? [];
+    return (BigInt(`0x${mask}`) & bit) !== 0n;
+  };
+  while (isPending()) await delay(5);
 }
 
 /** Everything that was recorded: the logs of the proxy and of its workers, their older segments, the branches of the processes before. */

@@ -29,7 +29,7 @@ interface Parts {
 export class Leftovers {
   readonly #parts: Parts;
   #stopped = new AbortController();
-  #over: Promise<unknown> = Promise.resolve();
+  #over = Promise.resolve();
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -39,13 +39,13 @@ export class Leftovers {
   begin(handed: readonly (readonly [worker: number, fork: Fork])[] = []): void {
     this.#stopped = new AbortController();
     const { signal } = this.#stopped;
-    const forks = new Map(handed);
-    const left = workersWithLogs(this.#parts.settings.audit.file).filter((worker) => worker > this.#parts.workers);
-    this.#over = Promise.allSettled(left.map((worker) => this.#adopt(worker, forks.get(worker) ?? null, signal)));
+    this.#over = this.#adoptAll(new Map(handed), signal).catch((error: unknown) => {
+      this.#parts.log.warn({ err: error }, 'the logs of former workers could not be looked for');
+    });
   }
 
   /** Settles when nothing more is to be done. */
-  get over(): Promise<unknown> {
+  get over(): Promise<void> {
     return this.#over;
   }
 
@@ -53,6 +53,11 @@ export class Leftovers {
   async stop(): Promise<void> {
     this.#stopped.abort();
     await this.#over;
+  }
+
+  async #adoptAll(forks: ReadonlyMap<number, Fork>, signal: AbortSignal): Promise<void> {
+    const left = workersWithLogs(this.#parts.settings.audit.file).filter((worker) => worker > this.#parts.workers);
+    await Promise.allSettled(left.map((worker) => this.#adopt(worker, forks.get(worker) ?? null, signal)));
   }
 
   async #adopt(worker: number, fork: Fork | null, signal: AbortSignal): Promise<void> {
