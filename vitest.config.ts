@@ -33,7 +33,8 @@ const project = (name: string, isolate: boolean, include: string[], exclude: str
     exclude: [...configDefaults.exclude, ...exclude],
     // Child processes and real sockets: forks keep descriptors and signals apart between files.
     pool: 'forks' as const,
-    testTimeout: 30_000,
+    // What computes for two seconds takes thirty where twenty others compute.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });

@@ -158,7 +158,8 @@ describe('an answer that cannot be believed changes nothing', () => {
     if (!name.startsWith('unchanged')) await type(args());
     const kept = name.startsWith('unchanged') ? null : readFileSync(cache, 'utf8');
     answer = listener;
-    const done = await type(args('--timeout', '1'));
+    // Of an answer that comes, however late on a busy machine, something else is said.
+    const done = await type(args(...(name === 'never complete' ? ['--timeout', '1'] : [])));
     expect([done.code, done.out]).toEqual([1, '']);
     expect(done.err).toContain(code);
     expect(done.err).toContain(text);
