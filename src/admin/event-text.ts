@@ -1,4 +1,4 @@
-// Server-sent events from bytes (WHATWG HTML §9.2.6), as far as our own listener sends them: one line of each field, `\n` alone.
+// Server-sent events from text (WHATWG HTML §9.2.6), as far as our own listener sends them: one line of each field, `\n` alone.
 // Read so by `sallyport tail` and in the dashboard. PURE.
 
 export interface ReadEvent {

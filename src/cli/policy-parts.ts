@@ -13,7 +13,7 @@ import { type InForce, PolicyHolder } from './policy-holder.ts';
 import type { Parts } from './serve.ts';
 import { TlsFiles } from './tls-files.ts';
 
-/** What follows the policy files: the policy in force, its bundle, certificates, and what the other nodes hear of it. */
+/** Begins with what was loaded at the start. @throws SallyportError `tls-invalid`, `inspection-ca` */
 export async function policyParts(parts: Parts & { readonly ctx: ProxyContext; readonly recorder: DurableRecorder }) {
   const { options, loaded, adapt, crewed, log, audit, ctx, recorder } = parts;
   const { settings } = loaded;
