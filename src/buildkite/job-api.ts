@@ -1,7 +1,7 @@
 // The job API: a job, by its own token and for itself alone, makes this address its own for a while (lease) and reads what was refused
 // to it (report). The proxy lets the requests in and records the refused ones (proxy/inner.ts); what was done stands in the audit
 // log as a `job` line before it is done.
-import { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import { TOKEN_USER } from '../config/users-file.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import type { Client } from '../identity/identify.ts';
@@ -67,7 +67,7 @@ interface Asked {
 export class JobApi implements InnerService {
   readonly #parts: JobApiParts;
   /** Jobs whose reports were noted within the last minute. */
-  readonly #reported = new LRUCache<string, true>({ max: REPORT_NOTES_MAX, ttl: REPORT_NOTE_MS });
+  readonly #reported = boundedCache<true>(REPORT_NOTES_MAX, { ttl: REPORT_NOTE_MS });
 
   constructor(parts: JobApiParts) {
     this.#parts = parts;

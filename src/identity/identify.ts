@@ -1,6 +1,6 @@
 // What needs no verification: the source address says which clients may come at all and which client group they are in; Basic
 // credentials with an empty password are a claim (`http://PIPELINE%2FJOB:@proxy`): recorded and reported, never matched.
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
 import { boundedCache } from '../bounded-cache.ts';
 import type { RequestErrorCode } from '../errors.ts';
 import { type Cidr, canonicalAddress, cidrContains } from '../policy/address.ts';
@@ -67,7 +67,7 @@ export class ClientBook {
 }
 
 const CLAIMS_MAX = 4_096;
-const claims = new LRUCache<string, { base: Identity; identity: Identity }>({ max: CLAIMS_MAX });
+const claims = boundedCache<{ base: Identity; identity: Identity }>(CLAIMS_MAX);
 
 /** The identity of a header that was a claim before, or null. */
 export function knownClaim(client: Client, header: string): Identity | null {

@@ -2,7 +2,8 @@
 // use them. Making one is synchronous, so that whoever asks at the same time gets the same. All share a key of this process.
 import { generateKeyPairSync } from 'node:crypto';
 import tls from 'node:tls';
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Authority } from '../policy/authority.ts';
 import { type Ca, covers } from './ca.ts';
@@ -23,8 +24,7 @@ export class Leaves {
     const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     this.#spki = spkiOf(publicKey);
     this.#key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    this.#contexts = new LRUCache({
-      max: limits.inspect_leaves_max,
+    this.#contexts = boundedCache(limits.inspect_leaves_max, {
       ttl: LEAF_LIFE_MS / 2,
       ttlResolution: 0,
       perf: { now },

@@ -1,7 +1,8 @@
 // How much each asker has uploaded to each inspected rule (`max_upload_mb`): a number for a job and rule, over all its requests and
 // connections on this node. Whose job is not proven counts by who he proved to be, or by his source address. Bounded: the ones that were
 // used least recently are forgotten first, and each begins anew after a day, or the first build of an address would use it up for good.
-import { LRUCache } from 'lru-cache';
+import type { LRUCache } from 'lru-cache';
+import { boundedCache } from '../bounded-cache.ts';
 import type { Limits, Meter } from '../limits.ts';
 import type { Identity } from '../policy/record.ts';
 import { isUnproven } from '../policy/selector.ts';
@@ -33,8 +34,7 @@ export class UploadBudgets {
 
   /** @param now ms, of a clock that does not go back */
   constructor(limits: Limits, meter: Meter, now: () => number = () => performance.now()) {
-    this.#sums = new LRUCache({
-      max: limits.upload_budgets_max,
+    this.#sums = boundedCache(limits.upload_budgets_max, {
       ttl: limits.upload_budget_ms,
       ttlResolution: 0,
       perf: { now },
