@@ -47,7 +47,7 @@ export const LIMIT_SPECS = {
   upgrade_timeout_ms: { default: 60_000, min: 1_000, max: 600_000, about: 'Time in which the new process of an upgrade must be ready; then it is ended and the old one goes on.' },
   credentials_cached_max: { default: 16_384, min: 64, max: 1_048_576, about: 'Verified credentials that are remembered by their digest; the least used are verified again.' },
   credentials_ttl_ms: { default: 300_000, min: 1_000, max: 86_400_000, about: 'Time that a verified password is believed without being verified again.' },
-  verifications_pending_max: { default: 128, min: 1, max: 10_000, about: 'Different credentials being verified at once; more is 503.' },
+  verifications_pending_max: { default: 128, min: 1, max: 10_000, about: 'Different credentials being verified at once, half of them of one source address; more is 503.' },
   password_attempts_per_min: { default: 30, min: 1, max: 100_000, about: 'Wrong passwords of one source address in a minute; then its further ones get 407 unread.' },
   jwks_timeout_ms: { default: 5_000, min: 100, max: 60_000, about: "Time for the token issuer's keys, for the connection and again for the answer; then they count as unavailable." },
   jwks_bytes: { default: 262_144, min: 1_024, max: 16_777_216, about: "Bytes of the token issuer's keys; more is an error, and the keys that are known stay." },

@@ -90,6 +90,8 @@ export class Proofs {
   readonly #held: LRUCache<string, Held>;
   readonly #wrong: LRUCache<string, number>;
   readonly #pending = new Map<string, Promise<Checked>>();
+  /** Of the pending ones, by who began them; no entry where there is none. */
+  readonly #shares = new Map<string, number>();
   readonly #attempts: Attempts;
   readonly #bindings: Bindings;
   readonly #tokens: Tokens;
@@ -208,8 +210,12 @@ export class Proofs {
       const check = isToken
         ? this.#token(client.address, credentials.password)
         : this.#password(client.address, digest, credentials);
-      pending = check.finally(() => this.#pending.delete(digest));
+      pending = check.finally(() => {
+        this.#pending.delete(digest);
+        this.#share(client.address, -1);
+      });
       this.#pending.set(digest, pending);
+      this.#share(client.address, 1);
     }
     return pending.then((checked) => this.#answer(client, digest, checked));
   }
@@ -218,7 +224,9 @@ export class Proofs {
   #mayBegin(address: string, isToken: boolean): RequestErrorCode | null {
     // Without users no password can be right, and there is nothing to be tried.
     if (!isToken && this.#users.size === 0) return 'credentials-invalid';
-    if (this.#pending.size >= this.#limits.verifications_pending_max) {
+    // Tokens with a key that nobody knows wait for the issuer: one client with many of them would take everybody's places.
+    const max = this.#limits.verifications_pending_max;
+    if (this.#pending.size >= max || (this.#shares.get(address) ?? 0) >= Math.ceil(max / 2)) {
       this.#meter.hit('verifications_pending_max');
       return 'credentials-busy';
     }
@@ -226,6 +234,12 @@ export class Proofs {
     if (isToken || this.#shared !== null || this.#attempts.take(address, this.#now())) return null;
     this.#meter.hit('password_attempts_per_min');
     return 'attempts-exceeded';
+  }
+
+  #share(address: string, change: 1 | -1): void {
+    const share = (this.#shares.get(address) ?? 0) + change;
+    if (share > 0) this.#shares.set(address, share);
+    else this.#shares.delete(address);
   }
 
   async #token(address: string, token: string): Promise<Checked> {

@@ -7,6 +7,7 @@ import type { Client, Identified } from '../../src/identity/identify.ts';
 import { hashPassword } from '../../src/identity/password.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
 import { createMeter, DEFAULT_LIMITS, type LimitName } from '../../src/limits.ts';
+import { parseHttpsTarget } from '../../src/policy/authority.ts';
 import { ANONYMOUS, type Attributes } from '../../src/policy/record.ts';
 import fc from '../support/property.ts';
 import { AUDIENCE, ISSUER, type TokenChanges, tokenIssuer } from '../support/tokens.ts';
@@ -24,14 +25,18 @@ const known = client('10.0.0.1', { kind: 'address', attributes: { queue: 'q' }, 
 const secret = await hashPassword('correct horse battery');
 const user = (name: string, attributes: Attributes = {}): User => ({ name, hash: secret, attributes });
 
-function make(users: readonly User[], limits: Partial<Record<LimitName, number>> = {}) {
+function make(
+  users: readonly User[],
+  limits: Partial<Record<LimitName, number>> = {},
+  fetchKeys: () => Promise<string> = () => Promise.reject(new Error('not asked for here')),
+) {
   const meter = createMeter();
   const clock = { ms: 1_000_000 };
   const proofs = new Proofs({
     limits: { ...DEFAULT_LIMITS, ...limits },
     meter,
     now: () => clock.ms,
-    fetchKeys: () => Promise.reject(new Error('not asked for here')),
+    fetchKeys,
     onProblem: () => {},
   });
   proofs.use({ oidc: null, users });
@@ -286,6 +291,27 @@ describe('a token of a job', () => {
     for (let at = 0; at < 5; at++)
       expect(await proofs.identify(stranger, basic(`buildkite:wrong${at}`))).toEqual(refused('token-malformed'));
     expect(await proofs.identify(stranger, basic(`buildkite:${await token()}`))).toMatchObject({ ok: true });
+  });
+
+  it('waits for the keys of the issuer in no more than half of the places, so that others have theirs', async () => {
+    const keys = Promise.withResolvers<string>();
+    const { proofs, meter } = make([], { verifications_pending_max: 4 }, () => keys.promise);
+    const place = parseHttpsTarget('https://issuer.test/jwks');
+    if (!place.ok) throw new Error(place.problem);
+    const { authority, path } = place;
+    proofs.use({ users: [], oidc: { ...oidc, jwks: { from: 'url', authority, path, addresses: [] } } });
+    const headerWith = async (kid: string) => basic(`buildkite:${await token({ header: { kid } })}`);
+    const [a = '', b = '', c = '', d = ''] = await Promise.all(['a', 'b', 'c', 'd'].map(headerWith));
+    const good = basic(`buildkite:${await token()}`);
+    const waiting = [proofs.identify(stranger, a), proofs.identify(stranger, b)];
+    expect(proofs.identify(stranger, c)).toEqual(refused('credentials-busy'));
+    expect(meter.hits.get('verifications_pending_max')).toBe(1);
+    const other = proofs.identify(known, good);
+    keys.resolve(issuer.jwks);
+    expect(await other).toMatchObject({ ok: true, identity: { kind: 'job' } });
+    expect(await Promise.all(waiting)).toEqual([refused('token-key-unknown'), refused('token-key-unknown')]);
+    // Their places are free again.
+    expect(await proofs.identify(stranger, d)).toEqual(refused('token-key-unknown'));
   });
 
   it('while too many are being verified is refused as busy', async () => {
