@@ -9,13 +9,14 @@ import type { Limits, Meter } from '../limits.ts';
 import { type Dial, dial } from '../net/dial.ts';
 import { type Listening, type ListenSource, listen } from '../net/listen.ts';
 import {
-  type Arrival,
+  type ArrivedHead,
   type ConnectHead,
   type DialOrder,
   type DialResult,
   type Engine,
   ESTABLISHED,
   type Exchange,
+  type Joined,
   NO_HEAD,
   type OpenTunnel,
   type TunnelEnd,
@@ -50,27 +51,14 @@ export class JsEngine implements Engine {
     // The servers are closed by who has made them.
   }
 
-  exchange(options: {
-    id: string;
-    source: net.Socket | Arrival;
-    early: Buffer;
-    head: ConnectHead;
-    client: Client;
-  }): Exchange {
+  exchange(options: ArrivedHead): Exchange {
     const { source } = options;
     if (!(source instanceof net.Socket)) throw new TypeError('the JS engine accepts nothing by itself');
     this.load++;
     return new JsExchange(this, { ...options, socket: source });
   }
 
-  join(options: {
-    id: string;
-    client: net.Socket;
-    origin: net.Socket;
-    early: Buffer;
-    prefix: string;
-    done: (end: TunnelEnd) => void;
-  }): void {
+  join(options: Joined): void {
     this.load++;
     const { tunnels, limits, meter } = this;
     // The origin's socket comes from the pool of plain HTTP, which has it close with its peer.

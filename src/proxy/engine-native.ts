@@ -11,12 +11,13 @@ import { handleOf, type Listening, type ListenSource, listen } from '../net/list
 import {
   type Arrival,
   type Arrivals,
-  type ConnectHead,
+  type ArrivedHead,
   type DialOrder,
   type Engine,
   ESTABLISHED,
   type Exchange,
   type Gathered,
+  type Joined,
   type Reached,
   type Talker,
 } from './engine.ts';
@@ -118,13 +119,7 @@ export class NativeEngine implements Engine {
     this.#listeners.clear();
   }
 
-  exchange(options: {
-    id: string;
-    source: net.Socket | Arrival;
-    early: Buffer;
-    head: ConnectHead;
-    client: Client;
-  }): Exchange {
+  exchange(options: ArrivedHead): Exchange {
     const { source } = options;
     if (!(source instanceof NativeConnection)) return this.#js.exchange(options);
     this.load++;
@@ -133,7 +128,7 @@ export class NativeEngine implements Engine {
     return exchange;
   }
 
-  join(options: Parameters<Engine['join']>[0]): void {
+  join(options: Joined): void {
     this.#js.join(options);
   }
 

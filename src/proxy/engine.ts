@@ -174,6 +174,27 @@ export interface Arrivals {
   failing(errno: string): void;
 }
 
+/** A CONNECT whose head has just been read. */
+export interface ArrivedHead {
+  readonly id: string;
+  readonly source: net.Socket | Arrival;
+  /** What came behind the head; copied if kept. */
+  readonly early: Buffer;
+  readonly head: ConnectHead;
+  readonly client: Client;
+}
+
+/** Two sockets that are connected already (an upgraded plain-HTTP exchange). */
+export interface Joined {
+  readonly id: string;
+  readonly client: net.Socket;
+  readonly origin: net.Socket;
+  readonly early: Buffer;
+  /** What the client is sent first. */
+  readonly prefix: string;
+  readonly done: (end: TunnelEnd) => void;
+}
+
 /** What moves the bytes of one process. */
 export interface Engine {
   readonly kind: 'js' | 'native';
@@ -188,23 +209,10 @@ export interface Engine {
   listen(server: http.Server, on: ListenSource, backlog: number, arrivals: Arrivals): Promise<Listening>;
   /** Accepts no more by itself; what is open stays. */
   stopListening(): void;
-  /** Wraps a CONNECT whose head has just been read; a socket has its error listener from this call on. `early` is copied if kept. */
-  exchange(options: {
-    id: string;
-    source: net.Socket | Arrival;
-    early: Buffer;
-    head: ConnectHead;
-    client: Client;
-  }): Exchange;
-  /** Makes a tunnel of two sockets that are connected already (an upgraded plain-HTTP exchange). */
-  join(options: {
-    id: string;
-    client: net.Socket;
-    origin: net.Socket;
-    early: Buffer;
-    prefix: string;
-    done: (end: TunnelEnd) => void;
-  }): void;
+  /** A socket has its error listener from this call on. */
+  exchange(options: ArrivedHead): Exchange;
+  /** Makes a tunnel of the two. */
+  join(options: Joined): void;
   /** Cuts every tunnel without a byte since tunnel_idle_ms; called twice at least before a quiet one goes. */
   cutIdle(nowMs: number): void;
   /** Cuts what is open. */
