@@ -454,7 +454,13 @@ bool Engine::Refuse(uint32_t client, const char* answer, size_t bytes) {
   if (side == nullptr || side->origin) return false;
   if (side->role != Role::kSilent && side->role != Role::kSpoken && side->role != Role::kTalking) return false;
   side->role = Role::kRefused;
-  if (!side->flow.Append(answer, bytes)) side->broken = true;
+  size_t sent = 0;
+  if (bytes > 0 && !side->flow.Pending()) {
+    ssize_t count = send(side->fd, answer, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (count > 0) sent = static_cast<size_t>(count);
+    if (count < 0 && !Nothing(errno)) side->broken = true;
+  }
+  if (!side->flow.Append(answer + sent, bytes - sent)) side->broken = true;
   Queue(side);
   return true;
 }

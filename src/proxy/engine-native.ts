@@ -296,13 +296,18 @@ export class NativeConnection implements Arrival {
     const fd = this.#engine.core.release(this.handle);
     this.#held = false;
     this.#engine.forget(this.handle);
+    // It was closed in this very turn, and nobody has heard of it yet.
+    if (fd < 0) {
+      this.#engine.core.close(this.handle, false);
+      return new net.Socket().destroy();
+    }
     try {
       const socket = new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
       if (first) socket.unshift(Buffer.from(first));
       return socket;
     } catch (error) {
       // Nobody has it now.
-      if (fd >= 0) closeSync(fd);
+      closeSync(fd);
       this.#arrivals.gone(this);
       throw error;
     }
