@@ -53,6 +53,7 @@ const NOTHING = Buffer.alloc(0);
 let framed = NOTHING;
 
 export class ChunkedBody implements AnswerBody {
+  readonly delimited = true;
   count = 0;
   spoilt = false;
   readonly #bytesMax: number;
@@ -96,6 +97,10 @@ export class ChunkedBody implements AnswerBody {
     if (at < bytes.length) this.spoilt = true;
     const even = this.#state === SIZE_START || this.#state === WHOLE;
     return this.#plain && even ? bytes.subarray(0, at) : reframed(bytes, pieces, this.whole);
+  }
+
+  ended(): null {
+    return null;
   }
 
   /** What follows a byte that is no data. */
@@ -181,6 +186,28 @@ export class ChunkedBody implements AnswerBody {
   #trailerName(byte: number): number {
     this.#trailer += String.fromCharCode(byte);
     return TOKEN[byte] ? TRAILER_NAME : MALFORMED;
+  }
+}
+
+/** One that lasts until the origin ends its side. It goes on in chunks, or as it is to a client that knows none. */
+export class EndBody implements AnswerBody {
+  readonly delimited: boolean;
+  readonly spoilt = true;
+  count = 0;
+  whole = false;
+
+  constructor(chunks: boolean) {
+    this.delimited = chunks;
+  }
+
+  take(bytes: Buffer): Buffer {
+    this.count += bytes.length;
+    return this.delimited && bytes.length > 0 ? reframed(bytes, [0, bytes.length], false) : bytes;
+  }
+
+  ended(): string {
+    this.whole = true;
+    return this.delimited ? END : '';
   }
 }
 

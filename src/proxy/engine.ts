@@ -152,8 +152,8 @@ export interface Arrival {
   adopt(first: Uint8Array | null): net.Socket;
   /** It was waited for long enough; Arrivals.overdue says what then. */
   overdue(): void;
-  /** Closes it, unanswered. */
-  close(): void;
+  /** Closes it, unanswered. `reset` shows the client that what it has got is not all. */
+  close(reset?: boolean): void;
 }
 
 /** The bytes of a connection that wait for more: of a PROXY header, or of a head. */

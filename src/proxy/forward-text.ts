@@ -15,15 +15,18 @@ export function requestText(
   return `${head.method} ${path} HTTP/1.1\r\n${linesText(fields)}Connection: keep-alive\r\n\r\n${text.slice(end)}`;
 }
 
-/** @param idleMs how long the client's connection is kept for another request; null where it is not */
-export function answerText(answer: PlainAnswer, idleMs: number | null): string {
+/**
+ * @param chunks whether the body goes on in chunks
+ * @param idleMs how long the client's connection is kept for another request; null where it is not
+ */
+export function answerText(answer: PlainAnswer, chunks: boolean, idleMs: number | null): string {
   const length = fieldValue(answer.rawHeaders, 'content-length');
   // RFC 9110 §8.6: a 204 has no body and says no length.
   const framed = length !== undefined && answer.status !== 204;
   const fields = responseFields(answer.rawHeaders, framed ? { kind: 'length', length } : { kind: 'none' });
   const stays = idleMs === null ? 'close' : `keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}`;
-  const chunks = answer.length === 'chunked' ? 'Transfer-Encoding: chunked\r\n' : '';
-  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${linesText(fields)}Connection: ${stays}\r\n${chunks}\r\n`;
+  const coding = chunks ? 'Transfer-Encoding: chunked\r\n' : '';
+  return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${linesText(fields)}Connection: ${stays}\r\n${coding}\r\n`;
 }
 
 const TIMEOUT = /^timeout=(\d+)/;

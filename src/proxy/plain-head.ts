@@ -31,8 +31,8 @@ export interface PlainAnswer {
   readonly rawHeaders: readonly string[];
   /** Where the body begins. */
   readonly end: number;
-  /** Bytes of the body, those behind the head included. */
-  readonly length: number | 'chunked';
+  /** Bytes of the body, those behind the head included. `end`: it lasts until the origin ends its side. */
+  readonly length: number | 'chunked' | 'end';
   /** Whether the origin keeps the connection. */
   readonly keeps: boolean;
 }
@@ -43,7 +43,7 @@ const END = '\r\n\r\n';
 const REQUEST = new RegExp(
   `^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (http://[a-z0-9._-]+(?::[0-9]+)?/[!$%&'()*+,./:;=?@A-Z_a-z~0-9-]*) HTTP/(1\\.[01])\\r\\n${FIELD_LINES}$`,
 );
-const ANSWER = new RegExp(`^HTTP/1\\.1 ([2-5][0-9][0-9]) ([\\t -~\\x80-\\xff]*)\\r\\n${FIELD_LINES}$`);
+const ANSWER = new RegExp(`^HTTP/(1\\.[01]) ([2-5][0-9][0-9]) ([\\t -~\\x80-\\xff]*)\\r\\n${FIELD_LINES}$`);
 // What a body or a connection may mean by these is llhttp's to say.
 const ODD_REQUEST =
   /\r\n(?:(?:expect|upgrade|trailer|transfer-encoding):|(?:proxy-)?connection:(?![\t ]*(?:keep-alive|close)[\t ]*\r\n))/i;
@@ -76,7 +76,7 @@ export function readPlainRequest(chunk: Buffer, bytesMax: number): PlainRequest 
   return { head: { method, target, version, rawHeaders }, text, end, closes: version === '1.0' || CLOSES.test(lines) };
 }
 
-/** @param method of the request that it answers. @returns null for anything but a whole plain head that says where its body ends */
+/** @param method of the request that it answers. @returns null for anything but a whole plain head */
 export function readPlainAnswer(chunk: Buffer, method: string, bytesMax: number): PlainAnswer | null {
   const blank = chunk.indexOf(END);
   const end = blank + END.length;
@@ -84,19 +84,22 @@ export function readPlainAnswer(chunk: Buffer, method: string, bytesMax: number)
   const lines = chunk.toString('latin1', 0, blank + 2);
   const answer = ANSWER.exec(lines);
   if (answer === null || ODD_ANSWER.test(lines)) return null;
-  const status = Number(answer[1]);
+  const [, version = '', digits, reason = ''] = answer;
+  const status = Number(digits);
   const rawHeaders = fieldLines(lines, lines.indexOf('\r\n') + 2);
-  const read = readFraming(rawHeaders, '1.1');
+  const read = readFraming(rawHeaders, version);
   const bodiless = method === 'HEAD' || status === NO_CONTENT || status === NOT_MODIFIED;
-  // Without framing it goes on until the connection ends, which only looks like an end.
-  if (!read.ok || (read.framing.kind === 'none' && !bodiless)) return null;
+  if (!read.ok) return null;
+  const { framing } = read;
+  const length = bodiless ? 0 : framing.kind === 'length' ? Number(framing.length) : framing.kind;
+  const stays = version === '1.1' ? !CLOSES.test(lines) : KEEPS.test(lines) && !CLOSES.test(lines);
   return {
     status,
-    reason: answer[2] ?? '',
+    reason,
     rawHeaders,
     end,
-    length: bodiless ? 0 : read.framing.kind === 'length' ? Number(read.framing.length) : 'chunked',
-    keeps: !CLOSES.test(lines),
+    length: length === 'none' ? 'end' : length,
+    keeps: stays && length !== 'none',
   };
 }
 

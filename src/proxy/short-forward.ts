@@ -8,7 +8,7 @@ import type { Client } from '../identity/identify.ts';
 import type { Dial } from '../net/dial.ts';
 import { type AnswerBody, LengthBody } from './answer-body.ts';
 import type { Asked } from './asked.ts';
-import { ChunkedBody } from './chunked-body.ts';
+import { ChunkedBody, EndBody } from './chunked-body.ts';
 import type { ProxyContext } from './context.ts';
 import type { Arrival, OriginListener, Talker } from './engine.ts';
 import { askOf, type ReadRequest, readRequest } from './forward-request.ts';
@@ -60,6 +60,7 @@ interface Exchange {
   retried: boolean;
 }
 
+const NOTHING = Buffer.alloc(0);
 const MALFORMED = 'the response is not well-formed HTTP/1';
 
 export class ShortForward implements Carrier, Talker, OriginListener {
@@ -161,13 +162,13 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       const now = this.#now;
       if (!now?.open || !now.origin) return;
       this.#timer?.refresh();
-      if (ended) return this.lost('ECONNRESET');
+      if (ended) return this.#originEnded(now);
       if (now.body) return this.#relay(now, now.body, bytes);
       const { method, version } = now.request.head;
       const answer = readPlainAnswer(bytes, method, this.#host.ctx.limits.head_bytes);
       // A client of HTTP/1.0 knows no chunks.
-      const plain = answer && (answer.length !== 'chunked' || version === '1.1');
-      if (plain) this.#respond(now, answer, bytes);
+      const chunks = version === '1.1';
+      if (answer && (chunks || answer.length !== 'chunked')) this.#respond(now, answer, bytes, chunks);
       else if (now.origin.wire.sent) this.#handOver(now, now.open, now.origin, bytes);
       else now.early = Buffer.from(bytes);
     });
@@ -180,17 +181,23 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     });
   }
 
-  #respond(now: Exchange, answer: PlainAnswer, bytes: Buffer): void {
+  #respond(now: Exchange, answer: PlainAnswer, bytes: Buffer, chunks: boolean): void {
     const { ctx } = this.#host;
     const { length, end } = answer;
     now.status = answer.status;
-    const body = length === 'chunked' ? new ChunkedBody(ctx.limits.head_bytes) : new LengthBody(length);
+    const body: AnswerBody =
+      length === 'chunked'
+        ? new ChunkedBody(ctx.limits.head_bytes)
+        : length === 'end'
+          ? new EndBody(chunks)
+          : new LengthBody(length);
     const first = body.take(bytes.subarray(end));
     if (first === null) return this.#fail(now, 'upstream-malformed', MALFORMED);
     now.answer = answer;
     now.body = body;
     now.last ||= ctx.closing;
-    const head = answerText(answer, now.last ? null : ctx.limits.keep_alive_idle_ms);
+    const coded = chunks && typeof length !== 'number';
+    const head = answerText(answer, coded, now.last ? null : ctx.limits.keep_alive_idle_ms);
     this.#deliver(now, body, head, first);
   }
 
@@ -198,6 +205,13 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     const more = body.take(bytes);
     if (more === null) return this.#fail(now, 'upstream-malformed', MALFORMED);
     this.#deliver(now, body, '', more);
+  }
+
+  /** The end of a body that has no other, or of half an answer. */
+  #originEnded(now: Exchange): void {
+    const rest = now.body?.ended() ?? null;
+    if (rest === null || !now.body) return this.lost('ECONNRESET');
+    this.#deliver(now, now.body, rest, NOTHING);
   }
 
   #deliver(now: Exchange, body: AnswerBody, head: string, bytes: Buffer): void {
@@ -296,10 +310,10 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     this.#arrival.dismiss(serialise(method === 'HEAD' ? { ...response, body: '' } : response));
   }
 
-  /** An orderly close: the body has a length or chunks, so the client sees that it is cut short. */
+  /** An orderly close where the body has a length or chunks, so that the client sees that it is cut short; else a reset. */
   #break(now: Exchange, outcome: RequestErrorCode | OutcomeCode): void {
     this.#end(now, outcome);
-    this.#arrival.close();
+    this.#arrival.close(now.body !== null && !now.body.delimited);
   }
 
   #end(now: Exchange, outcome: RequestErrorCode | OutcomeCode): void {

@@ -124,6 +124,21 @@ describe('a plain answer', () => {
     expect(answer(`${ok}${field}\r\n\r\n0\r\n\r\n`)).toMatchObject({ length: 'chunked' });
   });
 
+  it.each([
+    [`${ok}\r\nbody`, 'GET'],
+    [`${ok}Connection: keep-alive\r\n\r\n`, 'POST'],
+    ['HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n', 'GET'],
+  ])('may last until the origin ends its side, which then keeps nothing: %j', (text, method) => {
+    expect(answer(text, method)).toMatchObject({ length: 'end', keeps: false });
+  });
+
+  it('of HTTP/1.0 is kept only where it says so', () => {
+    const old = (field: string): string => `HTTP/1.0 200 OK\r\n${field}Content-Length: 0\r\n\r\n`;
+    expect(answer(old(''))).toMatchObject({ length: 0, keeps: false });
+    expect(answer(old('Connection: keep-alive\r\n'))?.keeps).toBe(true);
+    expect(answer(old('Connection: keep-alive\r\nProxy-Connection: close\r\n'))?.keeps).toBe(false);
+  });
+
   it('says whether the origin keeps the connection', () => {
     expect(answer(`${ok}Content-Length: 0\r\nConnection: close\r\n\r\n`)?.keeps).toBe(false);
     expect(answer(`${ok}Content-Length: 0\r\nProxy-Connection: close\r\n\r\n`)?.keeps).toBe(false);
@@ -131,7 +146,6 @@ describe('a plain answer', () => {
   });
 
   it.each([
-    ['no length', `${ok}\r\nbody`],
     ['another coding', `${ok}Transfer-Encoding: gzip, chunked\r\n\r\n`],
     ['chunked twice', `${ok}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n`],
     ['chunked and a length', `${ok}Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n`],
@@ -139,7 +153,8 @@ describe('a plain answer', () => {
     ['Trailer', `${ok}Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n`],
     ['two lengths', `${ok}Content-Length: 1\r\nContent-Length: 1\r\n\r\na`],
     ['a list of lengths', `${ok}Content-Length: 1, 1\r\n\r\na`],
-    ['HTTP/1.0', 'HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
+    ['chunked in HTTP/1.0', 'HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'],
+    ['HTTP/2.0', 'HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n'],
     ['an interim one', 'HTTP/1.1 100 Continue\r\n\r\n'],
     ['101', 'HTTP/1.1 101 Switching Protocols\r\n\r\n'],
     ['a status of two digits', 'HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n'],
@@ -270,6 +285,7 @@ describe('beside llhttp', () => {
     const answers = fc
       .record({
         method: fc.constantFrom('GET', 'HEAD'),
+        version: fc.constantFrom('1.1', '1.1', '1.0'),
         status: fc.constantFrom('200 OK', '204 No Content', '304 ', '404 caf\xe9', '599 x', '299 a b'),
         fields,
         framed,
@@ -277,7 +293,10 @@ describe('beside llhttp', () => {
       })
       .map((one) => ({
         method: one.method,
-        text: damaged(`HTTP/1.1 ${one.status}\r\n${lines(one.fields)}${one.framed.join('\r\n')}`, one.damage),
+        text: damaged(
+          `HTTP/${one.version} ${one.status}\r\n${lines(one.fields)}${one.framed.join('\r\n')}`,
+          one.damage,
+        ),
       }));
     let taken = 0;
     try {
@@ -290,9 +309,10 @@ describe('beside llhttp', () => {
           // Where chunks end is another reader's (chunked-body.test.ts).
           if (length === 'chunked') return;
           // What stands behind it is another matter (forward-origin.test.ts).
-          answering = text.slice(0, end + length);
-          const whole = text.slice(end, end + length);
-          const read = whole.length < length ? { cut: true } : { status, reason, rawHeaders, body: whole };
+          const last = length === 'end' ? text.length : end + length;
+          answering = text.slice(0, last);
+          const whole = text.slice(end, last);
+          const read = text.length < last ? { cut: true } : { status, reason, rawHeaders, body: whole };
           expect(await ask(method)).toEqual(read);
         }),
         { numRuns: 400 },

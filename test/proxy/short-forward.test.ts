@@ -87,7 +87,15 @@ const cases: readonly (readonly [string, Case])[] = [
   ['chunked, then garbage', { answer: [CHUNKED, '2\r\nok\r\n', 'garbage'] }],
   ['chunked with a trailer', { answer: [`${OK}Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0\r\nX: y\r\n\r\n`] }],
   ['until the end', { answer: [`${OK}\r\nuntil`, ' the end'], end: 'ends' }],
+  ['until the end, in HTTP/1.0', { answer: ['HTTP/1.0 200 OK\r\nServer: x\r\n\r\nuntil', ' the end'], end: 'ends' }],
+  ['until the end, with nothing', { answer: [`${OK}\r\n`], end: 'ends' }],
+  ['until the end, that would be kept', { answer: [`${OK}Connection: keep-alive\r\n\r\n`, 'x'], end: 'ends' }],
   ['until a reset', { answer: [`${OK}\r\nuntil`], end: 'resets' }],
+  [
+    'of HTTP/1.0 that is kept',
+    { answer: ['HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok'] },
+  ],
+  ['of HTTP/1.0 in chunks', { answer: ['HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'] }],
   ['of HTTP/1.0', { answer: ['HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'], end: 'ends' }],
   ['behind 103', { answer: ['HTTP/1.1 103 Early Hints\r\n\r\n', `${OK}Content-Length: 2\r\n\r\nok`] }],
   ['that closes', { answer: [`${OK}Connection: close\r\nContent-Length: 2\r\n\r\nok`], end: 'ends' }],
@@ -274,6 +282,22 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
     },
   );
 
+  it.runIf(name === 'native')('gives Node no answers that end with the connection', async () => {
+    const given = vi.spyOn(NativeConnection.prototype, 'adopt');
+    const w = await world(make);
+    const client = await w.rig.client();
+    for (const [nth, version] of ['1.1', '1.0'].entries()) {
+      client.send(w.get());
+      const peer = await w.origin.peer(nth + 1);
+      await peer.readUntil('\r\n\r\n');
+      peer.send(`HTTP/${version} 200 OK\r\n\r\nok`);
+      peer.end();
+      await client.readUntil('2\r\nok\r\n0\r\n\r\n');
+      expect(await w.rig.recorder.endedAt(nth + 1)).toMatchObject({ outcome: 'closed', bytes_down: 2 });
+    }
+    expect(given).not.toHaveBeenCalled();
+  });
+
   it.runIf(name === 'native')('gives Node neither answers in chunks nor clients that close', async () => {
     const given = vi.spyOn(NativeConnection.prototype, 'adopt');
     const w = await world(make);
@@ -406,6 +430,23 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
       expect(w.rig.server.idle).toBe(true);
     },
   );
+
+  it('takes a client that resets in the turn of an odd answer for one that is gone', async () => {
+    const w = await world(make);
+    const client = await w.rig.send(w.get());
+    const peer = await w.origin.peer();
+    await peer.readUntil('\r\n\r\n');
+    peer.send(`${OK}Trailer: X\r\nContent-Length: 5\r\n\r\nhello`);
+    client.socket.resetAndDestroy();
+    await w.rig.recorder.endedAt(1);
+    await eventually(() => w.rig.server.connections === 0, 'its slot is free');
+    expect(w.rig.logText()).toBe('');
+    if (name === 'native') {
+      expect(w.rig.recorder.allEnded).toMatchObject([{ outcome: 'client-gone' }]);
+      await peer.readAll();
+    }
+    expect(w.rig.server.idle).toBe(true);
+  });
 
   it('ends the connection behind an answer that is under way when the listener stops', async () => {
     const w = await world(make);
