@@ -569,15 +569,7 @@ void Engine::Converse(Side* side) {
       error = errno;
     }
   }
-  if (error == 0 && !side->origin && side->hangup) {
-    // What it has sent behind its request would make a reset of the close.
-    for (uint64_t dropped = 0; dropped < kDropMax;) {
-      ssize_t count = recv(side->fd, scratch_, kReadBytes, 0);
-      if (count <= 0) break;
-      dropped += static_cast<uint64_t>(count);
-    }
-    error = ECONNRESET;
-  }
+  if (error == 0 && !side->origin && side->hangup) error = ECONNRESET;
   if (error == 0 && pending && !flow.Pending()) {
     flow.DropBytes();
     Tell(Event::kDrained, handle, 0, nullptr, 0);
@@ -601,9 +593,19 @@ void Engine::Converse(Side* side) {
   Tell(Event::kLost, handle, error, nullptr, 0);
 }
 
+/** Reads what has come and nobody will: it would make a reset of an orderly close. */
+void Engine::Discard(Side* client) {
+  for (uint64_t dropped = 0; dropped < kDropMax;) {
+    ssize_t count = recv(client->fd, scratch_, kReadBytes, 0);
+    if (count <= 0) return;
+    dropped += static_cast<uint64_t>(count);
+  }
+}
+
 /** A client that is no tunnel is closed. */
 void Engine::Leave(Side* client) {
   uint32_t handle = client->handle;
+  if (client->role == Role::kTalking) Discard(client);
   CloseSide(client, false);
   Tell(Event::kGone, handle, 0, nullptr, 0);
 }
@@ -612,6 +614,7 @@ bool Engine::Close(uint32_t handle, bool reset) {
   Side* side = sides_.Find(handle);
   if (side == nullptr || side->role == Role::kListening) return false;
   Side* peer = side->peer;
+  if (side->role == Role::kTalking && !side->origin && !reset) Discard(side);
   CloseSide(side, reset);
   if (peer != nullptr) CloseSide(peer, reset);
   return true;

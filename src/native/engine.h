@@ -109,6 +109,7 @@ class Engine {
   void Hear(Side* client);
   void Dialled(Side* attempt, uint32_t events);
   void Drop(Side* client);
+  void Discard(Side* client);
   void Leave(Side* client);
   void Converse(Side* side);
 

@@ -37,11 +37,14 @@ export class ClientConnection {
     this.#waitingMax = waitingMax;
   }
 
-  /** Its first head began to come before it was Node's, whose own deadline begins now: it has so long left. */
-  awaitHead(leftMs: number, overdue: (socket: net.Socket) => void): void {
-    this.#headTimer = setTimeout(() => {
-      if (!this.closed) overdue(this.#socket);
-    }, leftMs);
+  /** Its first head began to come before it was Node's, whose own deadline begins now. @param dueMs on the clock of performance.now() */
+  awaitHead(dueMs: number, overdue: (socket: net.Socket) => void): void {
+    const look = (): void => {
+      const leftMs = dueMs - performance.now();
+      if (leftMs > 0) this.#headTimer = setTimeout(look, leftMs);
+      else if (!this.closed) overdue(this.#socket);
+    };
+    this.#headTimer = setTimeout(look, Math.max(0, dueMs - performance.now()));
     this.#socket.once('close', () => this.headCame());
   }
 

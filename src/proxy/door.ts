@@ -130,8 +130,8 @@ export class Door implements Arrivals {
       arrival.gathered = null;
       if (this.#take(arrival, client, joined(before.bytes, chunk))) return;
     }
-    const leftMs = arrival.sinceMs + ctx.limits.head_timeout_ms - performance.now();
-    if (before) this.#parse(arrival, client, before.bytes, chunk, state === 'whole' ? null : leftMs);
+    const dueMs = arrival.sinceMs + ctx.limits.head_timeout_ms;
+    if (before) this.#parse(arrival, client, before.bytes, chunk, state === 'whole' ? null : dueMs);
     else this.#parse(arrival, client, chunk, null);
   }
 
@@ -151,11 +151,11 @@ export class Door implements Arrivals {
     socket.resume();
   }
 
-  /** @param leftMs how long the rest of the head may still take, where that is less than Node would give it */
-  #parse(arrival: Arrival, client: Client, first: Buffer, second: Buffer | null, leftMs: number | null = null): void {
+  /** @param dueMs when the rest of the head must be there, where Node would give it longer */
+  #parse(arrival: Arrival, client: Client, first: Buffer, second: Buffer | null, dueMs: number | null = null): void {
     this.#parts.reception.letArrivalGo(arrival);
     const socket = this.#adopted(arrival, client, first, second);
-    if (leftMs !== null) socket[CONNECTION]?.awaitHead(leftMs, this.#parts.roads.overdue);
+    if (dueMs !== null) socket[CONNECTION]?.awaitHead(dueMs, this.#parts.roads.overdue);
     socket.resume();
   }
 

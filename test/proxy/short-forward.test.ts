@@ -431,6 +431,20 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
     },
   );
 
+  it('ends in order where an answer is cut, whatever the client has sent behind its request', async () => {
+    const w = await world(make);
+    const client = await w.rig.send(w.get());
+    const peer = await w.origin.peer();
+    await peer.readUntil('\r\n\r\n');
+    client.send(w.get('/more'));
+    peer.send(`${OK}Content-Length: 5\r\n\r\nhe`);
+    await client.readUntil('he');
+    [...w.rig.ctx.open.values()][0]?.cut('policy-changed', null);
+    await client.readAll();
+    expect(client.state).toBe('ended');
+    expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'policy-changed', bytes_down: 2 });
+  });
+
   it('takes a client that resets in the turn of an odd answer for one that is gone', async () => {
     const w = await world(make);
     const client = await w.rig.send(w.get());
