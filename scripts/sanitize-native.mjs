@@ -18,7 +18,7 @@ const given = process.argv.slice(2);
 const tests =
   given.length > 0
     ? given
-    : ['engine', 'engine-ends', 'short-forward', 'forward-origin', 'conveyed', 'pieces'].map(
+    : ['engine', 'engine-ends', 'short-forward', 'short-forward-ends', 'forward-origin', 'conveyed', 'pieces'].map(
         (name) => `test/proxy/${name}.test.ts`,
       );
 const builder = join(import.meta.dirname, 'build-native.mjs');

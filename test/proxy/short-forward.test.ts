@@ -412,56 +412,6 @@ describe.each(ENGINES)('the $name engine', ({ name, make }) => {
     await eventually(() => w.rig.server.connections === 0, 'the connection is closed');
   });
 
-  it.each(['half', 'half, with more behind its request', 'whole'])(
-    'ends the request where its client leaves (%s)',
-    async (how) => {
-      const w = await world(make);
-      const client = await w.rig.send(w.get());
-      const peer = await w.origin.peer();
-      await peer.readUntil('\r\n\r\n');
-      if (how.includes('more')) client.send(w.get('/more'));
-      if (how !== 'whole') {
-        client.end();
-        expect(await client.readAll()).toHaveLength(0);
-        expect(client.state).toBe('ended');
-      } else client.close();
-      expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'client-gone' });
-      await peer.readAll();
-      expect(w.rig.server.idle).toBe(true);
-    },
-  );
-
-  it('ends in order where an answer is cut, whatever the client has sent behind its request', async () => {
-    const w = await world(make);
-    const client = await w.rig.send(w.get());
-    const peer = await w.origin.peer();
-    await peer.readUntil('\r\n\r\n');
-    client.send(w.get('/more'));
-    peer.send(`${OK}Content-Length: 5\r\n\r\nhe`);
-    await client.readUntil('he');
-    [...w.rig.ctx.open.values()][0]?.cut('policy-changed', null);
-    await client.readAll();
-    expect(client.state).toBe('ended');
-    expect(await w.rig.recorder.endedAt(1)).toMatchObject({ outcome: 'policy-changed', bytes_down: 2 });
-  });
-
-  it('takes a client that resets in the turn of an odd answer for one that is gone', async () => {
-    const w = await world(make);
-    const client = await w.rig.send(w.get());
-    const peer = await w.origin.peer();
-    await peer.readUntil('\r\n\r\n');
-    peer.send(`${OK}Trailer: X\r\nContent-Length: 5\r\n\r\nhello`);
-    client.socket.resetAndDestroy();
-    await w.rig.recorder.endedAt(1);
-    await eventually(() => w.rig.server.connections === 0, 'its slot is free');
-    expect(w.rig.logText()).toBe('');
-    if (name === 'native') {
-      expect(w.rig.recorder.allEnded).toMatchObject([{ outcome: 'client-gone' }]);
-      await peer.readAll();
-    }
-    expect(w.rig.server.idle).toBe(true);
-  });
-
   it('ends the connection behind an answer that is under way when the listener stops', async () => {
     const w = await world(make);
     const client = await w.rig.send(w.get());
