@@ -1,11 +1,11 @@
 // A whole catalog in one file: what `sallyport.lock` pins and what an update without a new program comes as. It holds the catalog's
 // files word for word, so that a change of it reads like a change of theirs, and a digest over them that the signature is about.
 // It must not let a file pass whose text is not what the digest says: such a lock was edited by hand, or an update on its way.
-import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createHash, type KeyObject } from 'node:crypto';
 import { Document, isMap, isScalar, parseDocument } from 'yaml';
 import { z } from 'zod';
 import { SallyportError } from '../errors.ts';
-import { keyName } from './signing-key.ts';
+import { isSignature, keyName, signatureOf } from './signing-key.ts';
 
 /** Name → text of each catalog file. */
 export type CatalogFiles = Readonly<Record<string, string>>;
@@ -81,8 +81,7 @@ function signedText({ version, digest }: Pick<Bundle, 'version' | 'digest'>): Bu
 
 /** The same bundle, signed. */
 export function signBundle(bundle: Bundle, key: KeyObject): Bundle {
-  const name = keyName(createPublicKey(key));
-  return { ...bundle, signature: { key: name, ed25519: sign(null, signedText(bundle), key).toString('base64') } };
+  return { ...bundle, signature: signatureOf(signedText(bundle), key) };
 }
 
 /** Whether one of the keys has signed it. */
@@ -90,7 +89,7 @@ export function isSignedBy(bundle: Bundle, keys: readonly KeyObject[]): boolean 
   const { signature } = bundle;
   if (signature === undefined) return false;
   const key = keys.find((one) => keyName(one) === signature.key);
-  return key !== undefined && verify(null, signedText(bundle), key, Buffer.from(signature.ed25519, 'base64'));
+  return key !== undefined && isSignature(signature, signedText(bundle), key);
 }
 
 function damaged(file: string, why: string): SallyportError {

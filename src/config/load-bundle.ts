@@ -1,10 +1,10 @@
 // A policy repository in one file, signed: what nodes that follow a URL take. The signature is over the number of the bundle and a digest of
 // its files; a node takes no bundle with a lower number than the one that it has, so that an old one cannot be played back.
 // It must not let a file out of its folder: names are plain, relative, and never hidden.
-import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { filesDigest } from '../catalog/bundle.ts';
-import { keyName } from '../catalog/signing-key.ts';
+import { isSignature, keyName, signatureOf } from '../catalog/signing-key.ts';
 import { SallyportError } from '../errors.ts';
 import { BASE_NAME } from './source-schema.ts';
 
@@ -32,11 +32,7 @@ export function makeBundle(
   key: KeyObject,
 ): string {
   const unsigned: Unsigned = { format: 'sallyport-policy-1', serial, made, files };
-  const signature = {
-    key: keyName(createPublicKey(key)),
-    ed25519: sign(null, signedText(unsigned), key).toString('base64'),
-  };
-  const bundle: PolicyBundle = { ...unsigned, signature };
+  const bundle: PolicyBundle = { ...unsigned, signature: signatureOf(signedText(unsigned), key) };
   checked('the bundle', bundle);
   return `${JSON.stringify(bundle)}\n`;
 }
@@ -54,11 +50,11 @@ export function readBundle(name: string, text: string, keys: readonly KeyObject[
     throw invalid(name, 'it is no JSON');
   }
   const bundle = checked(name, value);
-  const { key: named, ed25519 } = bundle.signature;
-  const key = keys.find((one) => keyName(one) === named);
-  if (key === undefined) throw invalid(name, `it is signed with the key ${named}, which is none of policy.public_keys`);
-  if (!verify(null, signedText(bundle), key, Buffer.from(ed25519, 'base64')))
-    throw invalid(name, 'its signature is not that of its files');
+  const { signature } = bundle;
+  const key = keys.find((one) => keyName(one) === signature.key);
+  if (key === undefined)
+    throw invalid(name, `it is signed with the key ${signature.key}, which is none of policy.public_keys`);
+  if (!isSignature(signature, signedText(bundle), key)) throw invalid(name, 'its signature is not that of its files');
   return bundle;
 }
 
