@@ -93,22 +93,22 @@ function lines(
     const { text, segments } = line.path ?? ANY_PATH;
     const query = line.query === undefined || line.query === 'none' ? (line.query ?? null) : conditions(line.query);
     const verbs = own === null ? 'any method' : own.join(', ');
-    const keys =
-      query === null
-        ? ''
-        : query === 'none'
-          ? ' without a query'
-          : `?${query.map(({ name }) => `${name}=…`).join('&')}`;
     const headers = conditions(line.headers ?? {}).map(({ name, globs }) => ({ name: name.toLowerCase(), globs }));
     const fields = headers.length === 0 ? '' : ` with ${headers.map(({ name }) => name).join(', ')}`;
     return {
-      ...blank(`${verbs} ${text}${keys}${fields}`, origin([...path, index])),
+      ...blank(`${verbs} ${text}${queryText(query)}${fields}`, origin([...path, index])),
       methods: own,
       path: segments,
       query,
       headers,
     };
   });
+}
+
+/** Behind a path, for people: the keys that it wants. */
+function queryText(query: InspectEntry['query']): string {
+  if (query === null) return '';
+  return query === 'none' ? ' without a query' : `?${query.map(({ name }) => `${name}=…`).join('&')}`;
 }
 
 function blank(text: string, origin: string): InspectEntry {

@@ -4,6 +4,7 @@ import type { Problem } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
 import { selectorText } from '../policy/selector.ts';
 import { htmlText, inert, markdownCell } from './inert.ts';
+import { markdownTable } from './markdown-table.ts';
 import type { ChangedRule, PolicyChange } from './policy-diff.ts';
 import type { ShownReplay } from './render-replay.ts';
 import { renderReplayMarkdown } from './render-replay.ts';
@@ -51,12 +52,8 @@ export function renderCheckMarkdown(report: CheckReport): string {
   for (const { file: layer, state } of layers)
     if (state !== 'current') parts.push(`- not in force: ${markdownCell(layer)}`);
   parts.push('');
-  table(
-    parts,
-    'Problems',
-    ['', 'where', 'what', 'what to do'],
-    problems.map((one) => [one.severity, placeOf(one), one.message, one.hint]),
-  );
+  const told = problems.map((one) => [one.severity, placeOf(one), one.message, one.hint]);
+  parts.push(...markdownTable('Problems', ['', 'where', 'what', 'what to do'], told, ROWS_MAX));
   if (against !== null) {
     const { before, after } = against.mode;
     parts.push(`### Against ${markdownCell(against.name)}`, '');
@@ -76,24 +73,10 @@ export function renderCheckMarkdown(report: CheckReport): string {
         rule.origin,
       ]),
     ]);
-    table(parts, null, ['who', '', 'what', 'line'], rows);
+    parts.push(...markdownTable(null, ['who', '', 'what', 'line'], rows, ROWS_MAX));
   }
   if (replay !== null) parts.push(renderReplayMarkdown(replay));
   return `${parts.join('\n').trimEnd()}\n`;
-}
-
-function table(
-  parts: string[],
-  title: string | null,
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-): void {
-  if (rows.length === 0) return;
-  if (title !== null) parts.push(`### ${title}`, '');
-  const line = (row: readonly string[]): string => `| ${row.map((cell) => markdownCell(cell)).join(' | ')} |`;
-  parts.push(line(head), `|${' --- |'.repeat(head.length)}`, ...rows.slice(0, ROWS_MAX).map(line));
-  if (rows.length > ROWS_MAX) parts.push('', `… and ${rows.length - ROWS_MAX} more: --format json`);
-  parts.push('');
 }
 
 function placeOf({ at }: Problem): string {

@@ -2,6 +2,7 @@
 // inert.ts. Long lists are cut with their rest counted; the JSON format has them whole.
 import { authorityText } from '../policy/authority.ts';
 import { inert, markdownCell } from './inert.ts';
+import { markdownTable } from './markdown-table.ts';
 import type { RenderOptions } from './render-table.ts';
 import type { Readiness, Replay, ReplayRow } from './replay.ts';
 import { textTable } from './text-table.ts';
@@ -49,6 +50,8 @@ export function renderReplay(replay: ShownReplay, { width, paint }: RenderOption
 }
 
 export function renderReplayMarkdown(replay: ShownReplay): string {
+  const table = (title: string, head: readonly string[], rows: readonly (readonly string[])[]): string[] =>
+    markdownTable(title, head, rows, ROWS_MAX);
   const parts = [
     '## Replay',
     '',
@@ -56,23 +59,10 @@ export function renderReplayMarkdown(replay: ShownReplay): string {
     '',
     ...words(replay).map((line) => `- ${markdownCell(line)}`),
     '',
+    ...(replay.ready ? table('Pipelines', READY_HEAD, replay.pipelines.map(readyCells)) : []),
+    ...table('Would newly fail', HEAD, replay.newly_fail.map(cells)),
+    ...table('Would newly pass', HEAD, replay.newly_pass.map(cells)),
   ];
-  const table = (title: string, head: readonly string[], rows: readonly (readonly string[])[]) => {
-    if (rows.length === 0) return;
-    const line = (row: readonly string[]): string => `| ${row.map((cell) => markdownCell(cell)).join(' | ')} |`;
-    parts.push(
-      `### ${title}`,
-      '',
-      line(head),
-      `|${' --- |'.repeat(head.length)}`,
-      ...rows.slice(0, ROWS_MAX).map(line),
-      ...rest(rows.length),
-      '',
-    );
-  };
-  if (replay.ready) table('Pipelines', READY_HEAD, replay.pipelines.map(readyCells));
-  table('Would newly fail', HEAD, replay.newly_fail.map(cells));
-  table('Would newly pass', HEAD, replay.newly_pass.map(cells));
   return `${parts.join('\n').trimEnd()}\n`;
 }
 
