@@ -26,7 +26,7 @@ export interface NamedProxy {
 }
 
 /** In the order in which they are taken; curl too prefers lower case, Go the other. */
-export const PROXY_VARIABLES = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'] as const;
+const PROXY_VARIABLES = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'HTTP_PROXY'] as const;
 
 const URL_FORM = /^(?:(https?):\/\/)?(?:([^/@\s]*)@)?([^/@\s]+?)\/?$/i;
 const DEFAULT_PORTS = { http: 80, https: 443 } as const;

@@ -89,7 +89,7 @@ export interface Settings {
   readonly policyFile: string | null;
 }
 
-export const DEFAULTS = {
+const DEFAULTS = {
   listen: { host: '127.0.0.1', port: 3128 },
   admin: { host: '127.0.0.1', port: 3129 },
   mode: 'enforce',
@@ -101,7 +101,7 @@ export const DEFAULTS = {
 } as const;
 
 /** The keys of which Settings says where they come from. */
-export const ORIGIN_KEYS = [
+const ORIGIN_KEYS = [
   'listen',
   'admin',
   'mode',
@@ -207,7 +207,7 @@ export function endpointText({ host, port }: Endpoint): string {
 }
 
 /** True where only this machine can reach the address. */
-export function isLoopback(host: string): boolean {
+function isLoopback(host: string): boolean {
   return host === 'localhost' || classifyAddress(host) === 'loopback';
 }
 

@@ -13,9 +13,9 @@ export function byName<N extends string, T extends z.ZodType>(names: readonly N[
 export const attributes = (about: string) =>
   z.strictObject(byName(ATTRIBUTES, (name) => leaf.line(`The ${name}.`).optional())).describe(about);
 
-export const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'] as const;
+const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'EdDSA'] as const;
 
-export const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
+const CLIENT_CERTIFICATES = ['required', 'optional'] as const;
 
 const slug = leaf.line('The slug of an organization, as it stands in its URLs.', 100);
 const audience = leaf.line('The audience that tokens are asked for with.');

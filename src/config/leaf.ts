@@ -43,7 +43,7 @@ function didYouMean(suggestion: string | null): { hint?: string } {
 }
 
 /** The first address of the range that an address with host bits lies in; null where the text is no such thing. */
-export function networkOf(text: string): string | null {
+function networkOf(text: string): string | null {
   const slash = text.indexOf('/');
   const ip = parseIp(slash === -1 ? text : text.slice(0, slash));
   if (ip === null) return null;

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 
 /** Where it exists and `catalog.dir` names no other. */
 export const CATALOG_FOLDER = 'catalog.d';
-export const LOCK_FILE = 'sallyport.lock';
+const LOCK_FILE = 'sallyport.lock';
 
 /** Where the lock of a policy file stands, or would. */
 export function lockPath(file: string): string {

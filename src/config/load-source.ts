@@ -66,7 +66,7 @@ export function followSource(local: SourceDocument, file: string, folder: string
 }
 
 /** The folder that a policy is read from. */
-export function sourceFolder({ source, dir }: PolicyPlace): string {
+function sourceFolder({ source, dir }: PolicyPlace): string {
   return source.url === null ? source.folder : join(dir ?? SOURCE_DIR, CURRENT);
 }
 

@@ -75,7 +75,7 @@ const parameter = z
   .union([leaf.line('One value.'), z.array(leaf.line('One value.')).min(1)])
   .describe('One value, or a list: each one is let through.');
 
-export const allowMapping = z
+const allowMapping = z
   .strictObject({
     host: leaf
       .pattern('An exact host, *.domain (one or more labels below it, never itself), or an IP address.')

@@ -5,7 +5,7 @@
 import { classifyAddress } from '../policy/address.ts';
 import { hostText } from '../policy/authority.ts';
 
-export const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
+const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
 
 /** A PostgreSQL database. Null where the environment of libpq decides (PGUSER, PGPASSWORD, PGPASSFILE). */
 export interface PostgresPlace {

@@ -24,7 +24,7 @@ export interface UserProblem {
 
 /** Whose password is a job's token. */
 export const TOKEN_USER = 'buildkite';
-export const USERS_MAX = 10_000;
+const USERS_MAX = 10_000;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$/;
 const VALUE = /^[\x21-\x2b\x2d-\x7e]{1,256}$/;

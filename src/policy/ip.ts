@@ -9,7 +9,7 @@ export interface Ip {
 }
 
 /** The longest text that can be an address: 0000:0000:0000:0000:0000:ffff:255.255.255.255. */
-export const IP_TEXT_LENGTH_MAX = 45;
+const IP_TEXT_LENGTH_MAX = 45;
 
 const DOT = 46;
 const COLON = 58;

@@ -150,7 +150,11 @@ export const NOTE_EVENTS = [
   'worker',
 ] as const;
 
-/** Written when the proxy starts, stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log, or cuts a request (the operator's own acts), where a job used the job API, where a worker ended or was started anew, and where there was nothing else to write for a while. */
+/**
+ * Written when the proxy starts or stops, reloads its policy, changes its mode, takes or drops a grant, reopens the log or cuts a request
+ * (the operator's own acts), where a job used the job API, where a worker ended or was started anew, and where there was nothing else to
+ * write for a while.
+ */
 export interface NoteLine {
   readonly time: string;
   readonly seq: number;

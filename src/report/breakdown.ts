@@ -23,7 +23,7 @@ export interface Breakdown {
   readonly rows_total: number;
 }
 
-export const BREAKDOWN_MAX = 1_000;
+const BREAKDOWN_MAX = 1_000;
 
 const NONE = sql`''`;
 const CLAIMED = sql`(CASE a.kind WHEN 'claimed' THEN 1 ELSE 0 END)`;

@@ -39,7 +39,7 @@ export interface Direct {
   readonly truncated: boolean;
 }
 
-export const DIRECT_MAX = 2_000;
+const DIRECT_MAX = 2_000;
 const GROUPS_MAX = 100_000;
 const MINUTE_MS = 60_000;
 /**

@@ -30,7 +30,7 @@ export interface Drift {
   readonly hosts_total: number;
 }
 
-export const DRIFT_MAX = 1_000;
+const DRIFT_MAX = 1_000;
 const DRIFT_WHO_MAX = 200;
 export const DRIFT_PIPELINES_MAX = 100;
 

@@ -148,7 +148,7 @@ function listed(names: readonly string[]): string {
 }
 
 /** One item of `allow:` on one line, good in a list of either style. */
-export function itemOf(line: SuggestedLine): string {
+function itemOf(line: SuggestedLine): string {
   const { group, parameters, pattern, ports, protocol, addresses, pipeline } = line;
   const limits = [
     ...(addresses.length === 0 ? [] : [`addresses: [${addresses.map(yamlScalar).join(', ')}]`]),

@@ -25,7 +25,7 @@ export interface Timeline {
   readonly points: readonly TimelinePoint[];
 }
 
-export const POINTS_MAX = 96;
+const POINTS_MAX = 96;
 /** Spans that people think in; beyond them whole days. */
 const SPANS = [1, 2, 3, 6, 12, 24, 48, 168];
 

@@ -204,4 +204,4 @@ function rowOf(flow: Flow, format: FlowFormat): FlowRow {
   return { key, first, last, client, host, port, protocol, verdict, packets, bytes, uid: uid ?? NO_UID };
 }
 
-export const NO_UID = -1;
+const NO_UID = -1;
