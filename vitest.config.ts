@@ -10,6 +10,7 @@ const APART = new Set([
   'test/audit/rotate.test.ts',
   'test/config/load.test.ts',
   'test/proxy/engine-ends.test.ts',
+  'test/proxy/engine-sweep.test.ts',
   'test/proxy/engine.test.ts',
   'test/proxy/forward-js.test.ts',
   'test/proxy/forward-order.test.ts',

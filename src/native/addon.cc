@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -245,9 +246,30 @@ napi_value Active(napi_env env, napi_callback_info info) {
   return call.Return(call.engine != nullptr && call.engine->Active(call.Uint(0)));
 }
 
+/**
+ * What was freed goes back to the system: glibc keeps it, and each load of the policy leaves twenty megabytes. It may take
+ * milliseconds, so a thread of the pool does it.
+ */
+void GiveBackMemory(napi_env env) {
+#ifdef __GLIBC__
+  static std::atomic<bool> running{false};
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) != napi_ok || running.exchange(true)) return;
+  auto* work = new uv_work_t;
+  auto trim = [](uv_work_t*) { malloc_trim(0); };
+  auto done = [](uv_work_t* over, int) {
+    delete over;
+    running = false;
+  };
+  if (uv_queue_work(loop, work, trim, done) != 0) done(work, 0);
+#endif
+}
+
 napi_value Trim(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  if (call.engine != nullptr) call.engine->Trim();
+  if (call.engine == nullptr) return nullptr;
+  call.engine->Trim();
+  GiveBackMemory(env);
   return nullptr;
 }
 

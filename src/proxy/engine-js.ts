@@ -36,10 +36,11 @@ export class JsEngine implements Engine {
   load = 0;
   readonly #sweep: NodeJS.Timeout;
 
-  constructor(limits: Limits, meter: Meter) {
+  /** @param sweep what is done every so often; of an engine that has this one inside, its own */
+  constructor(limits: Limits, meter: Meter, sweep: Engine['cutIdle'] = (nowMs) => this.cutIdle(nowMs)) {
     this.limits = limits;
     this.meter = meter;
-    this.#sweep = setInterval(() => this.cutIdle(Date.now()), IDLE_SWEEP_MS);
+    this.#sweep = setInterval(() => sweep(Date.now()), IDLE_SWEEP_MS);
     this.#sweep.unref();
   }
 

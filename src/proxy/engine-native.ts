@@ -68,7 +68,7 @@ export class NativeEngine implements Engine {
   constructor(native: NativeModule, limits: Limits, meter: Meter) {
     this.limits = limits;
     this.meter = meter;
-    this.#js = new JsEngine(limits, meter);
+    this.#js = new JsEngine(limits, meter, (nowMs) => this.cutIdle(nowMs));
     const outbox = new ArrayBuffer(OUTBOX_BYTES);
     this.#words = new Int32Array(outbox);
     this.#bytes = Buffer.from(outbox);

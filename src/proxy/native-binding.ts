@@ -35,6 +35,7 @@ export interface NativeCore {
   counts(client: number, into: Float64Array): boolean;
   /** Whether a byte has passed since the last call. */
   active(client: number): boolean;
+  /** Closes pipes that lay unused since the last call, and gives back what malloc keeps of freed memory, in another thread. */
   trim(): void;
   stop(): void;
 }
