@@ -1,5 +1,5 @@
 // Lets a thread of its own give way to the data plane's: reports, projections and loads take seconds of a processor, and where that is the
-// only one, tunnels would wait for half of each of them. What a thread has no more use for, it gives back itself.
+// only one, tunnels would wait for half of each of them. What such a thread has no more use for, it gives back itself.
 import { readlinkSync } from 'node:fs';
 import os from 'node:os';
 import { basename } from 'node:path';
@@ -21,8 +21,8 @@ export function giveWay(nice: typeof HAS_TIME | typeof KEEPS_UP): void {
 }
 
 /**
- * Makes what collects all garbage of this thread and returns the pages to the system. It takes some 50 ms: of the data plane's thread only
- * before it serves. It is made before it is needed: a thread that is ended while V8 makes the context for it writes V8's complaint to
+ * Makes what collects all garbage of this thread and returns the pages to the system: some 50 ms of its own, never of the data plane's
+ * thread. It is made before it is needed: a thread that is ended while V8 makes the context for it writes V8's complaint to
  * standard output, on Node 22.
  */
 export function memoryGiver(): () => void {

@@ -6,7 +6,6 @@ import { Heartbeat } from '../audit/heartbeat.ts';
 import { ProcessLog } from '../audit/process-log.ts';
 import type { Shipping } from '../audit/shipping.ts';
 import { type LoadedConfig, loadConfig, type Overrides } from '../config/load.ts';
-import { memoryGiver } from '../give-way.ts';
 import type { Note } from '../policy/record.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import { ProxyServer } from '../proxy/server.ts';
@@ -172,8 +171,6 @@ async function run(parts: Parts): Promise<number> {
   const everyMs = settings.limits.audit_heartbeat_ms;
   const heartbeat = new Heartbeat({ audit, everyMs, policy: () => ctx.policy.digest });
   try {
-    // What the start has made and dropped is collected before anybody waits for it: five megabytes at rest.
-    memoryGiver()();
     await listeners.open(places, sockets);
     const at = { proxy: listeners.proxies, admin: listeners.admin, mode: holder.mode };
     noteStart(parts, ctx.policy.digest, { ...at, engine: engine.kind });

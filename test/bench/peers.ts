@@ -87,7 +87,7 @@ export interface SallyportOptions {
 
 /** Our own proxy, as built, with its audit log and usage store on. */
 /** As the image, the unit and `npm start` run it. */
-const NODE_FLAGS = ['--max-semi-space-size=4'];
+const NODE_FLAGS = ['--max-semi-space-size=2'];
 
 export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   const dir = tempDir('bench');
