@@ -74,15 +74,24 @@ export interface Traffic {
   readonly unattributed: EndSums;
 }
 
-/** @param agents ids of the targets that agents need */
-export async function readTraffic(store: Store, filter: Filter, agents: readonly number[]): Promise<Traffic> {
+/**
+ * @param jobs what all pipelines with a name did
+ * @param agents ids of the targets that agents need
+ */
+export async function readTraffic(
+  store: Store,
+  filter: Filter,
+  jobs: EndSums,
+  agents: readonly number[],
+): Promise<Traffic> {
   const where = await conditions(store, filter);
   const { rows } = await sql<Raw<EndSums> & { whose: string }>`
-    SELECT CASE WHEN pipeline_id NOT IN (SELECT id FROM pipeline WHERE name = '') THEN 'jobs'
-      WHEN ${among(store, 'target_id', agents)} THEN 'agents' ELSE 'unattributed' END AS whose, ${END_SUMS}
-    FROM usage WHERE ${where} GROUP BY 1`.execute(store.db);
+    SELECT CASE WHEN ${among(store, sql`target_id`, agents)} THEN 'agents' ELSE 'unattributed' END AS whose, ${END_SUMS}
+    FROM usage WHERE pipeline_id IN (SELECT id FROM pipeline WHERE name = '') AND ${where} GROUP BY 1`.execute(
+    store.db,
+  );
   const of = (name: keyof Traffic): EndSums => endSums(rows.find(({ whose }) => whose === name) ?? NOTHING);
-  return { jobs: of('jobs'), agents: of('agents'), unattributed: of('unattributed') };
+  return { jobs, agents: of('agents'), unattributed: of('unattributed') };
 }
 
 const NOTHING: Raw<EndSums> = {

@@ -93,7 +93,7 @@ const weight = (sums: Sums): number => sums.tunnels + sums.denied + sums.failed 
 async function readAsked(store: Store, filter: Filter, targets: readonly number[]): Promise<Set<number>> {
   const where = await conditions(store, filter);
   const { rows } = await sql<{ target_id: number }>`
-    SELECT DISTINCT target_id FROM usage WHERE ${among(store, 'target_id', targets)} AND ${where}`.execute(store.db);
+    SELECT DISTINCT target_id FROM usage WHERE ${among(store, sql`target_id`, targets)} AND ${where}`.execute(store.db);
   return new Set(rows.map((row) => Number(row.target_id)));
 }
 
@@ -107,7 +107,7 @@ async function readPipelinesOf(
   const { rows } = await sql<{ target_id: number; name: string }>`
     SELECT target_id, name FROM (
       SELECT s.target_id, p.name, row_number() OVER (PARTITION BY s.target_id ORDER BY min(p.claimed), p.name) AS place
-      FROM (SELECT DISTINCT target_id, pipeline_id FROM usage WHERE ${among(store, 'target_id', targets)} AND ${where}) AS s
+      FROM (SELECT DISTINCT target_id, pipeline_id FROM usage WHERE ${among(store, sql`target_id`, targets)} AND ${where}) AS s
         JOIN pipeline AS p ON p.id = s.pipeline_id
       WHERE p.name <> '' GROUP BY s.target_id, p.name
     ) AS x WHERE place <= ${DRIFT_PIPELINES_MAX} ORDER BY name`.execute(store.db);

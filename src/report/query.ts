@@ -181,23 +181,35 @@ export function endSums(row: Raw<EndSums>): EndSums {
 }
 
 /** A condition on ids, of which there may be more than a statement has parameters. */
-export function among(store: Store, column: string, ids: readonly number[]): RawBuilder<unknown> {
-  const name = sql.ref(column);
+export function among(store: Store, id: RawBuilder<unknown>, ids: readonly number[]): RawBuilder<unknown> {
   return store.kind === 'sqlite'
-    ? sql`${name} IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
-    : sql`${name} = ANY(${ids}::bigint[])`;
+    ? sql`${id} IN (SELECT value FROM json_each(${JSON.stringify(ids)}))`
+    : sql`${id} = ANY(${ids}::bigint[])`;
 }
 
-/**
- * What each pipeline did; rows without a pipeline have the name ''. Those who did most come first; where there are more than
- * PIPELINES_MAX, claimed ones are left out first.
- */
-export async function readPipelines(store: Store, filter: Filter): Promise<{ rows: PipelineRow[]; total: number }> {
+export interface Pipelines {
+  /** Those who did most come first; where there are more than PIPELINES_MAX, claimed ones are left out first. */
+  readonly rows: PipelineRow[];
+  readonly total: number;
+  /** Of all that have a name. */
+  readonly named: EndSums;
+}
+
+const NAMED = sql`FILTER (WHERE p.name <> '') OVER ()`;
+/** END_SUMS of all named pipelines, in each row, with `named_` before their names. */
+const NAMED_SUMS = sql.join([
+  ...END_COUNTS.map((name) => sql`sum(s.${sql.ref(name)}) ${NAMED} AS ${sql.ref(`named_${name}`)}`),
+  sql`min(s.first_seen) ${NAMED} AS named_first_seen, max(s.last_seen) ${NAMED} AS named_last_seen`,
+]);
+type NamedSums = { readonly [Name in keyof EndSums as `named_${Name}`]: Raw<EndSums>[Name] };
+
+/** What each pipeline did; rows without a pipeline have the name ''. */
+export async function readPipelines(store: Store, filter: Filter): Promise<Pipelines> {
   const where = await conditions(store, filter);
   const { rows } = await sql<
-    Raw<EndSums> & { id: number; pipeline: string; claimed: number; hosts: number; total: number }
+    Raw<EndSums> & NamedSums & { id: number; pipeline: string; claimed: number; hosts: number; total: number }
   >`
-    SELECT p.id, p.name AS pipeline, p.claimed, s.*, count(*) OVER () AS total
+    SELECT p.id, p.name AS pipeline, p.claimed, s.*, count(*) OVER () AS total, ${NAMED_SUMS}
     FROM (
       SELECT pipeline_id, count(DISTINCT target_id) AS hosts, ${END_SUMS}
       FROM usage WHERE ${where}
@@ -218,13 +230,27 @@ export async function readPipelines(store: Store, filter: Filter): Promise<{ row
   }));
   const weight = ({ tunnels, denied }: PipelineRow): number => tunnels + denied;
   found.sort((a, b) => weight(b) - weight(a) || (a.pipeline < b.pipeline ? -1 : a.pipeline > b.pipeline ? 1 : 0));
-  return { rows: found, total: Number(rows[0]?.total ?? 0) };
+  return { rows: found, total: Number(rows[0]?.total ?? 0), named: namedSums(rows[0]) };
+}
+
+function namedSums(row: NamedSums | undefined): EndSums {
+  return endSums({
+    tunnels: row?.named_tunnels ?? 0,
+    denied: row?.named_denied ?? 0,
+    would_deny: row?.named_would_deny ?? 0,
+    failed: row?.named_failed ?? 0,
+    bytes_up: row?.named_bytes_up ?? 0,
+    bytes_down: row?.named_bytes_down ?? 0,
+    first_seen: row?.named_first_seen ?? null,
+    last_seen: row?.named_last_seen ?? null,
+  });
 }
 
 /** Different jobs of each of these pipelines in the window. */
 async function readJobs(store: Store, filter: Filter, pipelines: readonly number[]): Promise<Map<number, number>> {
   const [first, last] = await hoursOf(store, filter);
-  const who = [sql`a.job <> ''`, among(store, 'p.id', pipelines)];
+  // The sign keeps SQLite from beginning at the ids: it would read all actors for each of them.
+  const who = [sql`a.job <> ''`, among(store, sql`+p.id`, pipelines)];
   if (filter.pipeline !== null) who.push(sql`a.pipeline = ${filter.pipeline}`);
   if (filter.job !== null) who.push(sql`a.job = ${filter.job}`);
   const { rows } = await sql<{ id: number; jobs: number }>`

@@ -215,7 +215,7 @@ export async function buildReport(
     ...(await readPaths(store, filter)),
     pipelines: pipelines.rows,
     pipelines_total: pipelines.total,
-    traffic: await readTraffic(store, filter, [...agents]),
+    traffic: await readTraffic(store, filter, pipelines.named, [...agents]),
     drift: await readDrift(store, view, filter, targets, facts),
     direct: await readDirect(store, filter),
     grants: await readGrantRows(store, filter),

@@ -63,13 +63,13 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 async function readShared(store: Store, filter: Filter, targets: readonly number[]): Promise<Set<number>> {
   const where = await conditions(store, { ...filter, pipeline: null });
   const { rows } = await sql<{ target_id: number }>`
-    SELECT target_id FROM usage WHERE verdict <> 'deny' AND ${among(store, 'target_id', targets)} AND ${where}
+    SELECT target_id FROM usage WHERE verdict <> 'deny' AND ${among(store, sql`target_id`, targets)} AND ${where}
     GROUP BY target_id HAVING min(pipeline_id) <> max(pipeline_id)`.execute(store.db);
   return new Set(rows.map(({ target_id }) => target_id));
 }
 
 async function readNames(store: Store, ids: readonly number[]): Promise<Map<number, string>> {
   const { rows } = await sql<{ id: number; name: string }>`
-    SELECT id, name FROM pipeline WHERE ${among(store, 'id', ids)}`.execute(store.db);
+    SELECT id, name FROM pipeline WHERE ${among(store, sql`id`, ids)}`.execute(store.db);
   return new Map(rows.map(({ id, name }) => [id, name]));
 }
