@@ -31,6 +31,8 @@ async function startBehind(command: string): Promise<number> {
   const parent = spawn('sh', ['-c', `${command} & echo $!; exec sleep 60`], { stdio: ['ignore', 'pipe', 'ignore'] });
   started.push(parent);
   const [text] = (await once(parent.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
+  // Until it is one, a shell may ask for the end of what it has started.
+  await vi.waitFor(() => expect(readFileSync(`/proc/${parent.pid}/comm`, 'latin1')).toBe('sleep\n'));
   return Number(text);
 }
 
