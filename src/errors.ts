@@ -13,11 +13,11 @@ export interface ErrorSpec {
   readonly proxyStatus?: string;
   /** What happened, in one sentence without values. */
   readonly title: string;
-  /** The next thing to do; `{host}`, `{port}` are filled in where a request is refused. */
+  /** The next thing to do; `{host}`, `{port}` and, as `sallyport explain` takes it, `{asked}` are filled in where a request is refused. */
   readonly hint: string;
 }
 
-const ASK = 'Run `sallyport explain {host}:{port}` to see the nearest rule, then ask for that line in the policy.';
+const ASK = 'Run `sallyport explain {asked}` to see the nearest rule, then ask for that line in the policy.';
 const RETRY = 'Retry later; if it lasts, the platform team sees the cause in the operational log.';
 const SPELL = 'Send `CONNECT host:port HTTP/1.1` with an ASCII host name and a decimal port.';
 
@@ -263,5 +263,5 @@ export function requestError(code: RequestErrorCode): ErrorSpec {
 export function refusalHint(code: string, host: string, port: number): string {
   if (!Object.hasOwn(REQUEST_ERRORS, code)) return '';
   const { hint } = requestError(code as RequestErrorCode);
-  return hint.replaceAll('{host}', host).replaceAll('{port}', String(port));
+  return hint.replaceAll('{asked}', `${host}:${port}`).replaceAll('{host}', host).replaceAll('{port}', String(port));
 }

@@ -3,6 +3,7 @@
 // Untrusted text reaches headers only as visible ASCII, so that no answer can be split.
 import { type RequestErrorCode, requestError } from '../errors.ts';
 import { authorityText } from '../policy/authority.ts';
+import type { PolicyRequest } from '../policy/decide.ts';
 import type { Nearest } from '../policy/record.ts';
 import { linesText } from './field-lines.ts';
 
@@ -18,6 +19,8 @@ export interface Refusal {
   readonly id: string;
   readonly host?: string | null;
   readonly port?: number | null;
+  /** How it was asked for; a CONNECT where that is not said. */
+  readonly kind?: PolicyRequest['kind'];
   readonly rule?: string | null;
   readonly nearest?: Nearest | null;
   /** What exactly, for example the place in a malformed authority or the class of an address. */
@@ -125,10 +128,17 @@ function fill(text: string, refusal: Refusal, encode: (value: string) => string 
   const values: Record<string, string> = {
     host: refusal.host ?? '',
     port: refusal.port === null || refusal.port === undefined ? '' : String(refusal.port),
+    asked: askedText(refusal),
     pipeline: refusal.pipeline ?? '',
     job: refusal.job ?? '',
   };
-  return text.replace(/\{(host|port|pipeline|job)\}/g, (_, key: string) => encode(values[key] ?? ''));
+  return text.replace(/\{(host|port|asked|pipeline|job)\}/g, (_, key: string) => encode(values[key] ?? ''));
+}
+
+/** What `sallyport explain` is to be given for the same answer. */
+function askedText({ host, port, kind }: Refusal): string {
+  const authority = host && port ? authorityText(host, port) : '';
+  return kind === 'forward' ? `http://${authority}/` : authority;
 }
 
 /** Visible ASCII and spaces only: a header value can then carry neither a line end nor a terminal escape. */

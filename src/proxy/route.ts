@@ -249,7 +249,7 @@ export function refusalOf(
 
 function refusalFor(
   ctx: ProxyContext,
-  { id, authority }: Pick<Ask, 'id' | 'authority'>,
+  { id, authority, kind }: Pick<Ask, 'id' | 'authority' | 'kind'>,
   identity: Identity,
   code: RequestErrorCode,
 ): Refusal {
@@ -259,6 +259,7 @@ function refusalFor(
     id,
     host: authority.host,
     port: authority.port,
+    kind,
     help: ctx.help,
     pipeline: names.pipeline,
     job: names.job,

@@ -106,7 +106,7 @@ describe('curl', () => {
   it('gets the refusal of a plain request as text, or as JSON where it asks for JSON', async () => {
     const text = await curl('http://denied.test/');
     expect(text.stdout).toContain('host-not-allowed');
-    expect(text.stdout).toContain('sallyport explain denied.test:80');
+    expect(text.stdout).toContain('sallyport explain http://denied.test:80/`');
     const json = await curl('-H', 'Accept: application/json', '-D', '-', 'http://denied.test/');
     const [head = '', reply = ''] = json.stdout.split('\r\n\r\n');
     expect(head).toContain('HTTP/1.1 403 host-not-allowed');

@@ -1,0 +1,28 @@
+// What a refused client is told to ask `sallyport explain` for is what it asked the proxy for.
+import { expect, it } from 'vitest';
+import { parseHttpTarget } from '../../src/policy/authority.ts';
+import { refusalResponse } from '../../src/proxy/respond.ts';
+import { allowing, startRig } from './support.ts';
+
+const refused = { code: 'host-not-allowed', id: 'r1' } as const;
+
+it.each([
+  [{ host: 'denied.example', port: 443 }, 'denied.example:443'],
+  [{ host: '2001:db8::1', port: 443 }, '[2001:db8::1]:443'],
+  [{ host: 'denied.example', port: 80, kind: 'connect' as const }, 'denied.example:80'],
+  [{ host: 'denied.example', port: 80, kind: 'forward' as const }, 'http://denied.example:80/'],
+  [{ host: '2001:db8::1', port: 8080, kind: 'forward' as const }, 'http://[2001:db8::1]:8080/'],
+])('%j', (asked, text) => {
+  expect(refusalResponse({ ...refused, ...asked }).body).toContain(`hint: Run \`sallyport explain ${text}\` to see`);
+  if (text.startsWith('http')) expect(parseHttpTarget(text)).toMatchObject({ ok: true });
+});
+
+it('says so of a plain HTTP request and of a CONNECT to the same port', async () => {
+  const rig = await startRig({ policy: allowing('a.example', 443) });
+  const plain = await rig.send(
+    'GET http://denied.example/ HTTP/1.1\r\nHost: denied.example\r\nConnection: close\r\n\r\n',
+  );
+  expect((await plain.readAll()).toString()).toContain('sallyport explain http://denied.example:80/`');
+  const tunnel = await rig.send('CONNECT denied.example:80 HTTP/1.1\r\nHost: denied.example:80\r\n\r\n');
+  expect((await tunnel.readAll()).toString()).toContain('sallyport explain denied.example:80`');
+});
