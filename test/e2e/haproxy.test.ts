@@ -128,11 +128,12 @@ describe.runIf(loadNative().ok && process.env['SALLYPORT_ENGINE'] !== 'js')(
       const { world, origin } = await start((socket) => socket.once('data', () => asked.resolve(socket)));
       const at = await haproxy(world, '127.0.0.1', 'send-proxy-v2');
       const url = `http://${HOST}:${origin.port}/`;
-      const before = nativeSockets(world.proxy.pid);
+      // Its loop watches the listener from its next turn on, which may come after its ready line.
+      await vi.waitFor(() => expect(nativeSockets(world.proxy.pid)).toBe(1), { timeout: PROCESSES_MS });
       const proxy = ['--proxy', `http://${at.host}:${at.port}`, '--interface', '127.0.0.7'];
       const done = world.client(['curl', '-sS', ...proxy, ...options, url]);
       const socket = await asked.promise;
-      expect(nativeSockets(world.proxy.pid)).toBe(before + 2);
+      expect(nativeSockets(world.proxy.pid)).toBe(1 + 2);
       socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok');
       expect(await done).toMatchObject({ code: 0, stdout: 'ok' });
       expect(await auditLine(world.auditFile, ended(HOST))).toMatchObject({ client: '127.0.0.7', outcome: 'closed' });
