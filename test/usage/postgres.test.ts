@@ -97,7 +97,10 @@ describe.skipIf(postgresBin === null)('a PostgreSQL store (skipped where postgre
       const behind = round * 400;
       await reached(projections[round % 4] as Projection, behind + 40);
       await server.kill();
+      const said = problems.length;
       for (const world of worlds) world.write(20, 'while-it-was-gone.example');
+      // One at least has met that it is gone: all may have been waiting for lines.
+      await vi.waitUntil(() => problems.length > said, { timeout: TIMEOUT, interval: 20 });
       await server.restart();
     }
     await Promise.all(worlds.map((world, n) => reached(projections[n] as Projection, linesOf(world).at(-1)?.seq ?? 0)));
