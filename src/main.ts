@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The entry. It has no static import, so that a Node too old to link the rest still says so in one line; then the CLI takes
-// over. The only process.exit of the project: everything else returns its exit code.
+// over. It alone ends the process: everything else returns its exit code.
 
 // What it starts with. What it is tested with stands in package.json, and npm warns of others: distributions mend theirs under an old number.
 const MINIMUM = [22, 14] as const;
@@ -13,5 +13,11 @@ if (major < MINIMUM[0] || (major === MINIMUM[0] && minor < MINIMUM[1])) {
   process.exit(1);
 }
 
+/** Nothing that a command leaves open may keep it from ending. */
+const LEFT_OPEN_MS = 1_000;
+
 const { run } = await import('./cli/run.ts');
-process.exit(await run(process.argv.slice(2)));
+process.exitCode = await run(process.argv.slice(2));
+// The process ends as its event loop runs dry. process.exit joins V8's compiler threads, and one that waits for the main thread to collect
+// garbage waits for ever then (nodejs/node#54918); by the time of the timer they have long been heard.
+setTimeout(() => process.exit(), LEFT_OPEN_MS).unref();

@@ -65,7 +65,7 @@ export class Predecessor {
    */
   ready(line: string, workers: number): void {
     this.#send({ type: 'ready', line, workers });
-    process.removeAllListeners('message');
+    this.#over();
   }
 
   failed(error: unknown): void {
@@ -73,6 +73,13 @@ export class Predecessor {
     const first = problems?.[0];
     const at = first?.at ? ` (${first.at.file}:${first.at.line}:${first.at.column})` : '';
     this.#send({ type: 'failed', why: `${code ?? 'internal'}: ${first ? first.message + at : message}` });
+    this.#over();
+  }
+
+  /** Without a listener the channel does not keep the process. */
+  #over(): void {
+    process.removeAllListeners('message');
+    process.removeAllListeners('disconnect');
   }
 
   async #socket(index: number): Promise<ListenSource> {

@@ -70,6 +70,8 @@ int Engine::Start(uv_loop_t* loop) {
   handles_ = 2;
   poll_.data = idle_.data = this;
   uv_poll_start(&poll_, UV_READABLE, OnPoll);
+  // What is served keeps the process (a listener, a drain), not that it could be: a start that fails ends.
+  uv_unref(reinterpret_cast<uv_handle_t*>(&poll_));
   napi_add_env_cleanup_hook(bridge_.env, OnExit, this);
   return 0;
 }

@@ -145,6 +145,7 @@ export class PrimaryLink implements SignalSource, LeaseDesk {
   failed(error: unknown): void {
     const { code = 'internal', message } = error as SallyportError;
     this.#tell({ type: 'failed', why: `${code}: ${message}` });
+    this.close();
   }
 
   /** A tap of the recorder. */
