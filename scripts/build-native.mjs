@@ -26,7 +26,9 @@ const FLAGS = [
   '-std=c++17',
   ...(values.sanitize ? ['-O1', '-g', '-fno-omit-frame-pointer', `-fsanitize=${values.sanitize}`] : ['-O2', '-s']),
   ...['-fPIC', '-shared', '-fno-exceptions', '-fno-rtti', '-fvisibility=hidden', '-fstack-protector-strong'],
-  ...['-Wall', '-Wextra', '-Wshadow', '-Werror', '-D_FORTIFY_SOURCE=2', '-DNAPI_VERSION=9', '-Wl,-z,relro,-z,now'],
+  ...['-Wall', '-Wextra', '-Wshadow', '-Werror', '-D_FORTIFY_SOURCE=2', '-DNAPI_VERSION=9'],
+  // A thread of it may outlive the JavaScript that has loaded it.
+  ...['-Wl,-z,relro,-z,now', '-Wl,-z,nodelete'],
 ];
 
 /** A folder with node_api.h and uv.h, which are the same for each architecture; or null. */

@@ -13,11 +13,16 @@ if (major < MINIMUM[0] || (major === MINIMUM[0] && minor < MINIMUM[1])) {
   process.exit(1);
 }
 
-/** Nothing that a command leaves open may keep it from ending. */
+/** Nothing that a command leaves open keeps it from ending. */
 const LEFT_OPEN_MS = 1_000;
+/** And nothing that Node waits for at its end. */
+const END_MS = 3_000;
 
 const { run } = await import('./cli/run.ts');
+const { loadNative } = await import('./proxy/native-binding.ts');
 process.exitCode = await run(process.argv.slice(2));
-// The process ends as its event loop runs dry. process.exit joins V8's compiler threads, and one that waits for the main thread to collect
-// garbage waits for ever then (nodejs/node#54918); by the time of the timer they have long been heard.
+// The process ends as its event loop runs dry. process.exit joins V8's threads, and one that compiles and waits for the main thread to
+// collect garbage waits for ever then; the natural end may wait for such a thread too, seldom (nodejs/node#54918).
+const native = loadNative();
+if (native.ok) native.module.endWithin(process.exitCode, END_MS);
 setTimeout(() => process.exit(), LEFT_OPEN_MS).unref();

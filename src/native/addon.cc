@@ -1,7 +1,8 @@
 // The engine as a Node-API module: an `Engine` class whose methods take numbers, strings and buffers (src/proxy/native-binding.ts
-// has their types), and `selfCheck()`. Nothing throws but the constructor.
+// has their types), `selfCheck()`, and `endWithin()` for the end of the process. Nothing throws but the constructor.
 #include <fcntl.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 
 #include "engine.h"
 
@@ -329,6 +331,35 @@ napi_value SelfCheck(napi_env env, napi_callback_info) {
   return made;
 }
 
+struct Ending {
+  int32_t code = 0;
+  uint32_t within_ms = 0;
+};
+
+/** endWithin(code, ms): by then the process has ended with that code, whatever its threads wait for. */
+napi_value EndWithin(napi_env env, napi_callback_info info) {
+  size_t count = 2;
+  napi_value args[2];
+  auto* ending = new Ending;
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  napi_get_value_int32(env, args[0], &ending->code);
+  napi_get_value_uint32(env, args[1], &ending->within_ms);
+  auto end = [](void* data) -> void* {
+    Ending given = *static_cast<Ending*>(data);
+    timespec left{given.within_ms / 1'000, (given.within_ms % 1'000) * 1'000'000L};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+    _exit(given.code);
+  };
+  pthread_t thread;
+  if (pthread_create(&thread, nullptr, end, ending) == 0) {
+    pthread_detach(thread);
+  } else {
+    delete ending;
+  }
+  return nullptr;
+}
+
 napi_property_descriptor Method(const char* name, napi_callback callback) {
   return {name, nullptr, callback, nullptr, nullptr, nullptr, napi_default_method, nullptr};
 }
@@ -353,9 +384,13 @@ napi_value Init(napi_env env, napi_value exports) {
   napi_define_class(env, "Engine", NAPI_AUTO_LENGTH, Construct, nullptr, sizeof methods / sizeof methods[0], methods,
                     &engine);
   napi_set_named_property(env, exports, "Engine", engine);
-  napi_value check;
-  napi_create_function(env, "selfCheck", NAPI_AUTO_LENGTH, SelfCheck, nullptr, &check);
-  napi_set_named_property(env, exports, "selfCheck", check);
+  auto add = [&](const char* name, napi_callback callback) {
+    napi_value function;
+    napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);
+    napi_set_named_property(env, exports, name, function);
+  };
+  add("selfCheck", SelfCheck);
+  add("endWithin", EndWithin);
   return exports;
 }
 

@@ -49,21 +49,24 @@ export interface NativeModule {
   ) => NativeCore;
   /** What does not work here, or null. */
   selfCheck(): string | null;
+  /** By then the process has ended with that code, whatever its threads wait for. */
+  endWithin(code: number, ms: number): void;
 }
 
 export type NativeLoaded =
   | { readonly ok: true; readonly module: NativeModule }
   | { readonly ok: false; readonly why: string };
 
-const FILE = packaged(`dist/native/${process.platform}-${process.arch}/sallyport.node`);
+/** Where this package or checkout has it. */
+export const NATIVE = packaged(`dist/native/${process.platform}-${process.arch}/sallyport.node`);
 
 let loaded: NativeLoaded | null = null;
 
 /** Loads it once. @param file another file than the one that belongs here, for tests */
-export function loadNative(file: string = FILE): NativeLoaded {
-  if (loaded && file === FILE) return loaded;
+export function loadNative(file: string = NATIVE): NativeLoaded {
+  if (loaded && file === NATIVE) return loaded;
   const found = load(file);
-  if (file === FILE) loaded = found;
+  if (file === NATIVE) loaded = found;
   return found;
 }
 
