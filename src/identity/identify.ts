@@ -67,11 +67,13 @@ export class ClientBook {
 }
 
 const CLAIMS_MAX = 4_096;
+/** Of a header that is remembered. To look one up costs its length, and tokens are three times as long. */
+const CLAIM_HEADER_MAX = 384;
 const claims = boundedCache<{ base: Identity; identity: Identity }>(CLAIMS_MAX);
 
 /** The identity of a header that was a claim before, or null. */
 export function knownClaim(client: Client, header: string): Identity | null {
-  const known = claims.get(header);
+  const known = header.length > CLAIM_HEADER_MAX ? undefined : claims.get(header);
   return known !== undefined && known.base === client.identity ? known.identity : null;
 }
 
@@ -88,7 +90,7 @@ export function identifyClaim(client: Client, header: string, username: string):
     attributes: client.identity.attributes,
     claimed,
   };
-  claims.set(header, { base: client.identity, identity });
+  if (header.length <= CLAIM_HEADER_MAX) claims.set(header, { base: client.identity, identity });
   return { ok: true, identity };
 }
 

@@ -5,6 +5,7 @@
 import type { Buffer } from 'node:buffer';
 import type { ConnectHead } from './engine.ts';
 import { FIELD_LINES, fieldLines } from './field-lines.ts';
+import { fieldCount } from './head.ts';
 
 export interface PlainConnect {
   readonly head: ConnectHead;
@@ -15,8 +16,6 @@ export interface PlainConnect {
 // RFC 9112 §3 and §5: the request-line with single spaces, then `field-name ":" OWS field-value OWS` lines. A target with other
 // characters than names, addresses and ports have is nothing for this road; what is left is judged by the authority's own grammar.
 const PLAIN = new RegExp(`^CONNECT ([A-Za-z0-9._:[\\]-]+) HTTP/(1\\.[01])\\r\\n${FIELD_LINES}$`);
-// A CONNECT has no body; how one that announces it was meant is llhttp's to say.
-const BODY = /\r\n(?:content-length|transfer-encoding):/i;
 const END = '\r\n\r\n';
 const C = 0x43;
 
@@ -28,10 +27,10 @@ export function readPlainConnect(chunk: Buffer, bytesMax: number): PlainConnect 
   if (blank < 0) return null;
   const lines = text.slice(0, blank + 2);
   const request = PLAIN.exec(lines);
-  if (request === null || BODY.test(lines)) return null;
+  if (request === null) return null;
+  const rawHeaders = fieldLines(lines, lines.indexOf('\r\n') + 2);
+  // A CONNECT has no body; how one that announces it was meant is llhttp's to say.
+  if (fieldCount(rawHeaders, 'content-length') + fieldCount(rawHeaders, 'transfer-encoding') > 0) return null;
   const [, target = '', version = ''] = request;
-  return {
-    head: { target, version, rawHeaders: fieldLines(lines, lines.indexOf('\r\n') + 2) },
-    end: blank + END.length,
-  };
+  return { head: { target, version, rawHeaders }, end: blank + END.length };
 }
