@@ -1,4 +1,5 @@
 // The conformance suite of the engine contract, part one: bytes and ends in order (docs/threat-model.md, "Early data" and "Tunnel").
+import { once } from 'node:events';
 import type net from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { echo, startOrigin } from '../support/origin.ts';
@@ -70,7 +71,9 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
 
   it('keeps every byte in its place when bursts and quiet times take turns', async () => {
     const pattern = new Pattern(21);
-    const sizes = [10, 40_000, 300_000, 5, 1_000_000, 8_191, 8_192, 8_193, 32_767, 32_768, 32_769, 1, 262_144, 262_145];
+    const sizes = [
+      10, 40_000, 300_000, 5, 1_000_000, 8_191, 8_192, 8_193, 32_767, 32_768, 32_769, 1, 262_144, 262_145, 6_000_007,
+    ];
     const rounds = [...sizes, ...sizes.toReversed()];
     const origin = await startOrigin((socket) => {
       let round = 0;
@@ -90,6 +93,30 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     const clients = await Promise.all([1, 2, 3].map(() => bareTunnel(rig, `${HOST}:${origin.port}`)));
     await Promise.all(clients.map((socket, index) => askInBursts(socket, { pattern, rounds, slow: index === 1 })));
     expect((await rig.recorder.endedAt(3)).bytes_down).toBe(rounds.reduce((sum, size) => sum + size, 0));
+  });
+
+  it('holds nothing back of megabytes that an answer waits for', async () => {
+    const rounds = [5 * MB + 1, 9 * MB + 70_001, 100, 6 * MB];
+    const origin = await startOrigin((socket) => {
+      let [round, got] = [0, 0];
+      socket.on('data', (chunk: Buffer) => {
+        got += chunk.length;
+        if (got < (rounds[round] as number)) return;
+        round++;
+        got = 0;
+        socket.write('.');
+      });
+      socket.once('end', () => socket.end());
+    });
+    atEnd(() => origin.close());
+    const rig = await rigFor(origin.port);
+    const client = await bareTunnel(rig, `${HOST}:${origin.port}`);
+    for (const bytes of rounds) {
+      client.write(Buffer.alloc(bytes));
+      expect(String((await once(client, 'data'))[0])).toBe('.');
+    }
+    client.end();
+    expect(await rig.recorder.endedAt(1)).toMatchObject({ outcome: 'closed', bytes_down: rounds.length });
   });
 
   it('does not overwrite what waits in a busy tunnel when one that was busy has calmed down and reads again', async () => {
