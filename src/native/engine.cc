@@ -31,6 +31,8 @@ constexpr uint32_t kConnection = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 bool Nothing(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
 
+void SetOption(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
+
 /** As Node writes the address of a peer. @return bytes of the text */
 size_t AddressText(const sockaddr_storage& address, char* text, size_t size) {
   text[0] = '\0';
@@ -65,9 +67,8 @@ int Engine::Start(uv_loop_t* loop) {
   int failed = uv_poll_init(loop, &poll_, epoll_);
   if (failed != 0) return -failed;
   uv_idle_init(loop, &idle_);
-  uv_timer_init(loop, &clock_);
-  handles_ = 3;
-  poll_.data = idle_.data = clock_.data = this;
+  handles_ = 2;
+  poll_.data = idle_.data = this;
   uv_poll_start(&poll_, UV_READABLE, OnPoll);
   // What is served keeps the process (a listener, a drain), not that it could be: a start that fails ends.
   uv_unref(reinterpret_cast<uv_handle_t*>(&poll_));
@@ -84,7 +85,6 @@ void Engine::Stop() {
   }
   uv_close(reinterpret_cast<uv_handle_t*>(&poll_), OnClosed);
   uv_close(reinterpret_cast<uv_handle_t*>(&idle_), OnClosed);
-  uv_close(reinterpret_cast<uv_handle_t*>(&clock_), OnClosed);
 }
 
 void Engine::OnExit(void* engine) {

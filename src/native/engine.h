@@ -6,7 +6,6 @@
 // anything back inside a call, and what it reads of the outbox cannot change under it.
 #pragma once
 #include <node_api.h>
-#include <sys/socket.h>
 #include <uv.h>
 
 #include <cstdint>
@@ -17,8 +16,6 @@
 #include "side.h"
 
 namespace sallyport {
-
-inline void SetOption(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
 
 /** What TypeScript is told; engine-native.ts has the same numbers. */
 enum class Event : int32_t {
@@ -128,17 +125,11 @@ class Engine {
   void Fail(Side* broken);
   void End(Side* client, Outcome outcome);
 
-  // gather.cc
-  void Gather(Side* from, uint32_t count);
-  void Loosen(Side* from);
-  void Tick();
-
   void CloseSide(Side* side, bool reset);
   void CloseDescriptor(Side* side, bool reset);
 
   static void OnPoll(uv_poll_t* poll, int status, int events);
   static void OnIdle(uv_idle_t* idle);
-  static void OnTick(uv_timer_t* clock);
   static void OnClosed(uv_handle_t* handle);
   static void OnExit(void* engine);
 
@@ -149,12 +140,6 @@ class Engine {
   Pipes pipes_;
   std::vector<uint32_t> queue_;
   std::vector<uint32_t> running_;
-  /** Each with its count at the last tick. */
-  struct Gathering {
-    uint32_t handle;
-    uint64_t count;
-  };
-  std::vector<Gathering> gathering_;
   size_t used_ = 0;
   int epoll_ = -1;
   int spare_ = -1;  // given up for a moment where there is no descriptor to accept with
@@ -164,7 +149,6 @@ class Engine {
   bool exiting_ = false;
   uv_poll_t poll_;
   uv_idle_t idle_;
-  uv_timer_t clock_;
   char scratch_[kReadBytes];
 };
 

@@ -1,7 +1,6 @@
 // How the bytes of a tunnel move. Edge-triggered: a side is read until it says that there is nothing, and only while its peer
 // takes what is read, so that a tunnel holds one remainder or one pipe. Early data, what the check has held and the answer to
 // the CONNECT are remainders like any other. An end is passed on when all before it has been; an error is a reset on the other side.
-// What moves much is gathered (gather.cc).
 #include <cerrno>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -122,12 +121,7 @@ Engine::Pumped Engine::Splice(Side* from, Side** broken, size_t* left) {
     from->count += static_cast<uint64_t>(count);
     from->active = true;
     *left -= std::min(*left, static_cast<size_t>(count));
-    if (count < kCalmSplice) {
-      from->bulk = false;
-      flow.run = 0;
-    } else if (!from->gathers) {
-      Gather(from, static_cast<uint32_t>(count));
-    }
+    if (count < kCalmSplice) from->bulk = false;
     return Pumped::kAgain;
   }
   int error = errno;
@@ -189,9 +183,8 @@ bool Engine::Deliver(Side* from, Side* to) {
     }
   }
   if (flow.bytes != nullptr) flow.DropBytes();
-  unsigned flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (from->gathers ? SPLICE_F_MORE : 0u);
   while (flow.piped > 0) {
-    ssize_t sent = splice(flow.pipe->read, nullptr, to->fd, nullptr, flow.piped, flags);
+    ssize_t sent = splice(flow.pipe->read, nullptr, to->fd, nullptr, flow.piped, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (sent > 0) {
       flow.piped -= static_cast<uint32_t>(sent);
     } else if (sent == 0 || errno != EINTR) {

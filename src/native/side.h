@@ -39,8 +39,6 @@ struct Flow {
   uint32_t end = 0;
   uint32_t capacity = 0;
   uint32_t piped = 0;
-  /** Bytes spliced since it last was calm. */
-  uint32_t run = 0;
   Pipe* pipe = nullptr;
 
   bool Pending() const { return end > at || piped > 0; }
@@ -68,7 +66,6 @@ struct Side {
   bool shut = false;    // shutdown(2) was called
   bool broken = false;  // a write has failed where nobody could be told
   bool bulk = false;    // splice(2) instead of copies
-  bool gathers = false; // read and passed on in large pieces (gather.cc)
   bool hold = false;    // not to be read before the check has passed
   bool asked = false;   // TypeScript looks at bytes of it and has not answered
   bool kept = false;    // of a silent one: TypeScript keeps bytes that it has sent
