@@ -19,7 +19,7 @@ export function congestionControl(): string {
   }
 }
 
-/** Does this whole run in a network of its own where that is needed and possible. @returns its exit status, or null: it is to be done here */
+/** Does this run in a network of its own where that is needed and possible. @returns its exit status, or null: it is to be done here */
 export function runElsewhere(): number | null {
   if (congestionControl() !== 'bbr') return null;
   const unshared = ['--net', 'sh', '-c', `${UP} && exec "$@"`, 'sh'];

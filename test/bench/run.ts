@@ -280,5 +280,6 @@ async function runHere(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-// No figure is judged by --quick.
-process.exitCode = (flags.quick ? null : runElsewhere()) ?? (await runHere());
+// Bytes alone: Squid takes ten times the time for a tunnel in a network of its own, now and then.
+const elsewhere = flags.only === 'throughput' && !flags.quick ? runElsewhere() : null;
+process.exitCode = elsewhere ?? (await runHere());
