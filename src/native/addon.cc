@@ -252,7 +252,7 @@ napi_value Active(napi_env env, napi_callback_info info) {
  * What was freed goes back to the system: glibc keeps it, and each load of the policy leaves twenty megabytes. It may take
  * milliseconds, so a thread of the pool does it.
  */
-void GiveBackMemory(napi_env env) {
+void GiveBackMemory([[maybe_unused]] napi_env env) {
 #ifdef __GLIBC__
   static std::atomic<bool> running{false};
   uv_loop_t* loop = nullptr;
@@ -346,6 +346,7 @@ napi_value EndWithin(napi_env env, napi_callback_info info) {
   napi_get_value_uint32(env, args[1], &ending->within_ms);
   auto end = [](void* data) -> void* {
     Ending given = *static_cast<Ending*>(data);
+    delete static_cast<Ending*>(data);
     timespec left{given.within_ms / 1'000, (given.within_ms % 1'000) * 1'000'000L};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
