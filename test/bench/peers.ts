@@ -85,10 +85,10 @@ export interface SallyportOptions {
   readonly identity?: 'with Basic' | 'with OIDC';
 }
 
-/** Our own proxy, as built, with its audit log and usage store on. */
 /** As the image, the unit and `npm start` run it. */
 const NODE_FLAGS = ['--max-semi-space-size=2'];
 
+/** Our own proxy, as built, with its audit log and usage store on. */
 export async function startSallyport(options: SallyportOptions): Promise<Peer> {
   const dir = tempDir('bench');
   const proof = options.identity ? await proofOf(options.identity, dir) : null;
