@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ClientBook } from '../../src/identity/identify.ts';
+import { ClientBook, identifyClaim, knownClaim } from '../../src/identity/identify.ts';
 import { type Cidr, parseCidr } from '../../src/policy/address.ts';
 import { ANONYMOUS } from '../../src/policy/record.ts';
 
@@ -74,5 +74,21 @@ describe('ClientBook', () => {
     expect(book.client('10.1.0.1')).toBe(before);
     for (let i = 0; i < 10; i++) book.client(`10.9.0.${i}`);
     expect(book.client('10.1.0.1')).toEqual(before);
+  });
+});
+
+describe('a claim', () => {
+  const client = { address: '127.0.0.1', allowed: true, conveys: false, identity: ANONYMOUS };
+  const header = (length: number) => 'Basic '.padEnd(length, 'Y');
+
+  it.each([
+    [384, true],
+    [385, false],
+  ])('is taken from a header of %i characters, which is remembered: %s', (length, remembered) => {
+    const identified = identifyClaim(client, header(length), 'web/build');
+    expect(identified).toMatchObject({ ok: true, identity: { claimed: { pipeline: 'web', job: 'build' } } });
+    const known = knownClaim(client, header(length));
+    expect(known).toBe(remembered && identified.ok ? identified.identity : null);
+    expect(knownClaim({ ...client, identity: { ...ANONYMOUS } }, header(length))).toBeNull();
   });
 });
