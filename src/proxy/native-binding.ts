@@ -57,16 +57,15 @@ export type NativeLoaded =
   | { readonly ok: true; readonly module: NativeModule }
   | { readonly ok: false; readonly why: string };
 
-/** Where this package or checkout has it. */
-export const NATIVE = packaged(`dist/native/${process.platform}-${process.arch}/sallyport.node`);
+const FILE = packaged(`dist/native/${process.platform}-${process.arch}/sallyport.node`);
 
 let loaded: NativeLoaded | null = null;
 
 /** Loads it once. @param file another file than the one that belongs here, for tests */
-export function loadNative(file: string = NATIVE): NativeLoaded {
-  if (loaded && file === NATIVE) return loaded;
+export function loadNative(file: string = FILE): NativeLoaded {
+  if (loaded && file === FILE) return loaded;
   const found = load(file);
-  if (file === NATIVE) loaded = found;
+  if (file === FILE) loaded = found;
   return found;
 }
 
