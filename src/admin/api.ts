@@ -1,7 +1,7 @@
 // The routes of the admin API and what each asks of the proxy. They read what the data plane has in memory, in bounded pieces;
 // what reads the store is asked of another thread.
 import type { IncomingMessage } from 'node:http';
-import type { AuditStats } from '../audit/stats.ts';
+import type { AuditStats } from '../audit/audit-log.ts';
 import { LIMIT_NAMES, LIMIT_SPECS } from '../limits.ts';
 import { canonicalAddress } from '../policy/address.ts';
 import { ANONYMOUS, ATTRIBUTES, type Attribute, type Identity } from '../policy/record.ts';

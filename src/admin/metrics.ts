@@ -2,8 +2,8 @@
 // (records, limits, times, audit log, resolver, engine) and fills it in. Loaded with the first scrape, and the client library with it.
 // Label values come from closed sets and from the policy's groups, so no client can make series.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from '@prometheus-io/client';
+import type { AuditStats } from '../audit/audit-log.ts';
 import type { Shipping } from '../audit/shipping.ts';
-import type { AuditStats } from '../audit/stats.ts';
 import { LIMIT_NAMES } from '../limits.ts';
 import type { ProxyContext } from '../proxy/context.ts';
 import type { Engine } from '../proxy/engine.ts';

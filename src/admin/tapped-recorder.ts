@@ -17,12 +17,14 @@ export class TappedRecorder implements DurableRecorder {
   }
 
   decided(record: Decided): void {
-    const line = this.#log.decided(record);
-    try {
-      for (const tap of this.#taps) tap.decided(record, line);
-    } catch (error) {
-      this.#failed(error);
-    }
+    this.#tell(record, this.#log.decided(record));
+  }
+
+  gather(record: Decided, done: (failure: unknown) => void): void {
+    this.#log.gather(record, (failure, line) => {
+      if (failure === null) this.#tell(record, line);
+      done(failure);
+    });
   }
 
   ended(record: Ended): void {
@@ -45,5 +47,13 @@ export class TappedRecorder implements DurableRecorder {
 
   durable(): Promise<void> | null {
     return this.#log.durable?.() ?? null;
+  }
+
+  #tell(record: Decided, line: string): void {
+    try {
+      for (const tap of this.#taps) tap.decided(record, line);
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 }

@@ -2,7 +2,7 @@
 // since; where none was, a `heartbeat` note is. So no silence of a log whose process runs is longer, a busy log has no line more, and
 // coverage.ts can tell a quiet night from a proxy that was not there.
 import type { Note } from '../policy/record.ts';
-import type { AuditStats } from './stats.ts';
+import type { AuditStats } from './audit-log.ts';
 
 export interface HeartbeatOptions {
   readonly audit: { readonly stats: AuditStats; note(record: Note): void };

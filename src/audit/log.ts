@@ -1,49 +1,27 @@
-// The audit log: the proxy's Recorder. One record → one line, numbered and chained by SHA-256. A decided line or a note is
-// in the kernel when the call returns, so it survives kill -9, and a full disk is an error of that very request instead of a
-// loss found later: it must stand before anything is dialled. Ended lines hold up nobody; they go with the next such line,
-// or together at the end of the turn. It opens the only file that the data plane's thread touches.
+// The audit log: the proxy's Recorder. One record → one line, numbered and chained by SHA-256. A decided line or a note is in the kernel
+// before its caller goes on, so it survives kill -9, and a full disk is an error of that very request instead of a loss found later: it
+// must stand before anything is dialled. All that are decided in one turn of the event loop go there in one write, at its end. Ended lines
+// hold up nobody; they go with the next write. It opens the only file that the data plane's thread touches.
 import fs from 'node:fs';
 import path from 'node:path';
 import { ChurnMap } from '../churn-map.ts';
 import { SallyportError } from '../errors.ts';
-import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
+import type { Decided, Ended, Note } from '../policy/record.ts';
 import { BranchWatch } from './adopt.ts';
 import { type AppendCalls, Appender, REAL_CALLS, unwritable } from './append.ts';
+import type { AuditLog, AuditStats } from './audit-log.ts';
 import { branchPath, type Fork, listBranches, takeOverTail } from './branch.ts';
 import { Chain } from './chain.ts';
 import { DiskWatch } from './disk.ts';
+import { Gathering, type Told } from './gathering.ts';
 import { LineWriter } from './line.ts';
 import { LOCK_TOUCH_MS, type Lock, takeLock } from './lock.ts';
 import type { AuditOptions } from './options.ts';
-import { interruptedRecord, type Repaired, setTornAside } from './orphans.ts';
+import { interruptedRecord, setTornAside } from './orphans.ts';
 import { scanTail, type Tail } from './scan.ts';
 import { moveOn } from './segment.ts';
-import type { AuditStats } from './stats.ts';
 import { Syncer } from './sync.ts';
 import { quote } from './text.ts';
-
-export interface AuditLog extends LineRecorder {
-  /** Null, or in mode `batch`: settles when all that was written until now is on the disk, or could not be put there. */
-  durable(): Promise<void> | null;
-  /** SIGUSR2: FILE was renamed, go on in a new one. The old one stays in use when that fails. @throws SallyportError */
-  reopen(): void;
-  /**
-   * An upgrade: gives FILE free for the new process, which opens it with `takeOver`, and goes on in the branch FILE.drain-SEQ.
-   * When it throws nothing has changed; called again, it names the same line. @throws SallyportError
-   */
-  handOver(): Fork;
-  /** Flushes, closes and gives the lock back. Records after it throw. */
-  close(): void;
-  readonly stats: AuditStats;
-  /** Whether this request was let through here and has no ended line in the kernel yet. */
-  isOpen(id: string): boolean;
-  /** Why no new work should be given to this proxy: records cannot be written, or the disk is nearly full. Null when all is well. */
-  readonly notReady: string | null;
-  /** The last line was cut short by a crash: the fragment now stands in this file. Null when the end was sound. */
-  readonly repaired: Repaired | null;
-  /** Requests of dead processes that got `ended: interrupted` now. */
-  readonly interrupted: number;
-}
 
 /**
  * Opens or creates an audit log for writing: takes its lock, sets a torn last line aside, continues the chain, closes the orphans.
@@ -91,6 +69,7 @@ class FileAuditLog implements AuditLog {
   #policy: string;
   // Id → seq of the requests that wait for their ended line, oldest first: a segment's `reopen` note names the oldest.
   readonly #open = new ChurnMap<string, number>();
+  readonly #gathered = new Gathering(() => this.#writeGathered());
   // Ended records whose lines are added to the chain and not written yet.
   #queue: Ended[] = [];
   #flushDue = false;
@@ -143,7 +122,7 @@ class FileAuditLog implements AuditLog {
   }
 
   get stats(): AuditStats {
-    if (this.#queue.length > 0) this.#flush();
+    if (this.#pending) this.#flush();
     return {
       lines: this.#chain.lines,
       bytes: this.#chain.bytes,
@@ -164,19 +143,27 @@ class FileAuditLog implements AuditLog {
   durable = (): Promise<void> | null => this.#syncer.durable();
 
   decided(record: Decided): string {
+    let failure: unknown = null;
+    let line = '';
+    this.gather(record, (...became) => {
+      [failure, line] = became;
+    });
+    this.#writeGathered();
+    if (failure !== null) throw failure;
+    return line;
+  }
+
+  gather(record: Decided, done: Told): void {
     this.#policy = record.policy;
-    let line: string;
     try {
       this.#ready();
-      line = this.#chain.add(this.#writer.decided(this.#chain.stamp(), record));
-      this.#commit();
     } catch (error) {
-      this.#refused(error);
-      return `${this.#writer.decided(this.#chain.stamp(), record)}}`;
+      return this.#missed(record, done, error);
     }
-    if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, this.#chain.seq);
-    this.#rotateIfDue();
-    return line;
+    const stamp = this.#chain.stamp();
+    const line = this.#chain.add(this.#writer.decided(stamp, record));
+    this.#gathered.add({ record, seq: stamp.seq, line, done });
+    if (this.#chain.full) this.#writeGathered();
   }
 
   ended(record: Ended): string {
@@ -268,6 +255,10 @@ class FileAuditLog implements AuditLog {
     }
   }
 
+  get #pending(): boolean {
+    return this.#queue.length + this.#gathered.size > 0;
+  }
+
   get #behind(): boolean {
     return this.#unmarked > 0 || this.#waiting.size > 0;
   }
@@ -282,13 +273,32 @@ class FileAuditLog implements AuditLog {
     if (this.#behind) this.#settle();
   }
 
-  /** Writes the queue, and with it the line that was added after it. All or nothing: what failed waits. */
+  #writeGathered(): void {
+    if (this.#gathered.size === 0) return;
+    try {
+      this.#commit();
+      this.#rotateIfDue();
+    } catch {
+      // Each of them has been told.
+    }
+  }
+
+  #missed(record: Decided, done: Told, error: unknown): void {
+    this.#fail(error);
+    if (this.#options.whenFull === 'refuse') return done(error, '');
+    this.#drop();
+    done(null, `${this.#writer.decided(this.#chain.stamp(), record)}}`);
+  }
+
+  /** Writes what was added, all or nothing: of what failed the decided lines are told so, and the ended ones wait. */
   #commit(): void {
     const queue = this.#queue;
+    const gathered = this.#gathered.take();
     try {
       this.#chain.commit();
     } catch (error) {
       this.#queue = [];
+      for (const { record, done } of gathered) this.#missed(record, done, error);
       for (const record of queue) {
         if (this.#open.has(record.id)) this.#waiting.set(record.id, record);
         else this.#drop();
@@ -296,9 +306,11 @@ class FileAuditLog implements AuditLog {
       throw error;
     }
     this.#lastError = null;
-    if (queue.length === 0) return;
+    for (const { record, seq } of gathered)
+      if (record.verdict !== 'deny' && record.outcome === undefined) this.#open.set(record.id, seq);
     for (const record of queue) this.#open.delete(record.id);
     queue.length = 0;
+    for (const { line, done } of gathered) done(null, line);
   }
 
   #caughtUp(): boolean {
@@ -312,7 +324,7 @@ class FileAuditLog implements AuditLog {
     if (this.#closed) return;
     try {
       if (this.#behind) this.#settle();
-      else if (this.#queue.length > 0) this.#commit();
+      else if (this.#pending) this.#commit();
       this.#rotateIfDue();
     } catch (error) {
       this.#fail(error);
@@ -335,7 +347,7 @@ class FileAuditLog implements AuditLog {
 
   /** The disk may be back: the gap is marked, and the ended lines that waited are written, one by one in what room there is. */
   #settle(): void {
-    if (this.#queue.length > 0) this.#commit();
+    if (this.#pending) this.#commit();
     if (this.#unmarked > 0) {
       const detail = { dropped: this.#unmarked, cause: this.#lastError };
       this.#chain.add(this.#writer.note(this.#chain.stamp(), { event: 'gap', policy: this.#policy, detail }));

@@ -2,11 +2,11 @@
 // writer: this process then takes FILE back and goes on in it as the new one would have. Its branch stays a branch, in which
 // what was open at that moment ends; so no file changes its place in the chain, and no reader needs to know.
 import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
+import type { AuditLog, AuditStats } from './audit-log.ts';
 import type { Fork } from './branch.ts';
 import { LOCK_TOUCH_MS } from './lock.ts';
-import { type AuditLog, openAuditLog } from './log.ts';
+import { openAuditLog } from './log.ts';
 import type { AuditOptions } from './options.ts';
-import type { AuditStats } from './stats.ts';
 
 export class ProcessLog implements LineRecorder {
   readonly repaired: AuditLog['repaired'];
@@ -40,6 +40,10 @@ export class ProcessLog implements LineRecorder {
 
   decided(record: Decided): string {
     return this.#log.decided(record);
+  }
+
+  gather(record: Decided, done: (failure: unknown, line: string) => void): void {
+    this.#log.gather(record, done);
   }
 
   ended(record: Ended): string {

@@ -179,6 +179,11 @@ export type Note = Omit<NoteLine, Exclude<Stamped, 'event'>>;
  */
 export interface Recorder {
   decided(record: Decided): void;
+  /**
+   * As `decided`, but written together with the others of this turn of the event loop, by its end: a write costs more than the rest of
+   * a line. Until `done` has been called, once and with null, it is not in the kernel; else with what `decided` would have thrown.
+   */
+  gather(record: Decided, done: (failure: unknown) => void): void;
   ended(record: Ended): void;
   note(record: Note): void;
 }
@@ -189,6 +194,8 @@ export interface Recorder {
  */
 export interface LineRecorder extends Recorder {
   decided(record: Decided): string;
+  /** @param done gets an empty line with a failure; it must not throw */
+  gather(record: Decided, done: (failure: unknown, line: string) => void): void;
   ended(record: Ended): string;
   note(record: Note): string;
 }

@@ -51,7 +51,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
   }
 
   // 3 identity, 4 decide, 5 resolve, 6 check the addresses, 7 record.
-  const routing = route(ctx, {
+  const routed = await route(ctx, {
     id,
     client,
     kind: 'connect',
@@ -62,7 +62,6 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
     userAgent: fieldValue(head.rawHeaders, 'user-agent'),
     startedMs,
   });
-  const routed = routing instanceof Promise ? await routing : routing;
   if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
 
   const { open } = routed;

@@ -60,8 +60,7 @@ async function walk(ctx: ProxyContext, agent: OriginAgent, forward: ForwardReque
     );
   }
   if (isInner(parsed.authority)) return answerInner(ctx, forward, parsed);
-  const routing = route(ctx, askOf({ id, client, startedMs }, head, parsed));
-  const routed = routing instanceof Promise ? await routing : routing;
+  const routed = await route(ctx, askOf({ id, client, startedMs }, head, parsed));
   if (!routed.ok) return refuseRequest(forward, routed.refusal);
   new Exchanger(ctx, agent, {
     ...forward,

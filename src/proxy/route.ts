@@ -36,26 +36,25 @@ export type Routed =
   | { readonly ok: false; readonly refusal: Refusal };
 
 /**
- * Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when it is there.
- * No promise where who asks and the name's answer are at hand (cached, or the request is refused): most requests go through in
- * one turn.
+ * Takes a parsed request to checked addresses, or to a refusal; either way its decided record is written when it is there. Where who
+ * asks and the name's answer are at hand (cached, or the request is refused) that is in the turn of its head: all that come in one turn
+ * are written together.
  */
-export function route(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
+export function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
   try {
-    const routed = follow(ctx, ask);
-    return routed instanceof Promise ? routed.catch((error: unknown) => failed(ctx, ask, error)) : routed;
+    return follow(ctx, ask).catch((error: unknown) => failed(ctx, ask, error));
   } catch (error) {
     return failed(ctx, ask, error);
   }
 }
 
 /** Writing the record is the last thing that `follow` does, so a request that failed in it has none yet. */
-export function failed(ctx: ProxyContext, ask: Ask, error: unknown, more: Partial<Decided> = {}): Routed {
+export function failed(ctx: ProxyContext, ask: Ask, error: unknown, more: Partial<Decided> = {}): Promise<Routed> {
   ctx.log.error({ err: error, request: ask.id }, 'a request failed inside the proxy and was refused');
   return refuse(ctx, ask, ask.client.identity, { reason: 'internal-error', more });
 }
 
-function follow(ctx: ProxyContext, ask: Ask): Routed | Promise<Routed> {
+function follow(ctx: ProxyContext, ask: Ask): Promise<Routed> {
   if (!ask.client.allowed) return refuse(ctx, ask, ask.client.identity, { reason: 'client-not-allowed' });
   if (ask.authority.host === INNER_HOST) return refuse(ctx, ask, ask.client.identity, INNER_ONLY);
   const who = ctx.proofs.identify(ask.client, ask.proxyAuthorization);
@@ -68,7 +67,7 @@ const INNER_ONLY: Refused = {
   detail: `${INNER_HOST} is the proxy itself; it answers http://${INNER_HOST}/v1/jobs/… and nothing else`,
 };
 
-function identified(ctx: ProxyContext, ask: Ask, who: Identified): Routed | Promise<Routed> {
+function identified(ctx: ProxyContext, ask: Ask, who: Identified): Promise<Routed> {
   if (!who.ok) return refuse(ctx, ask, ask.client.identity, { reason: who.code });
   const { policy } = ctx;
   const decision = decide(policy, ask, who.identity);
@@ -88,7 +87,7 @@ function resolved(
   before: Policy,
   decided: Passing,
   found: Resolution,
-): Routed | Promise<Routed> {
+): Promise<Routed> {
   // A reload may have come while the name was resolved: what is recorded and dialled below is the policy in force now.
   const { policy } = ctx;
   const decision = policy === before ? decided : decide(policy, ask, identity);
@@ -120,7 +119,7 @@ function checkAndRecord(
   policy: Policy,
   decision: Passing,
   answers: readonly string[],
-): Routed | Promise<Routed> {
+): Promise<Routed> {
   const addresses: string[] = [];
   const dropped: string[] = [];
   let observed = false;
@@ -158,19 +157,21 @@ function checkAndRecord(
   return letIn(ctx, ask, { decision, addresses, facts }, optional({ dropped, nearest, userAgent: ask.userAgent }));
 }
 
-/** Writes the decided record of a request that may pass, and registers it in the same turn. */
-export function letIn(
+/** Writes the decided record of a request that may pass. */
+export async function letIn(
   ctx: ProxyContext,
   ask: Ask,
   passing: { readonly decision: Passing; readonly addresses: readonly string[]; readonly facts: Facts },
   more: Partial<Decided>,
-): Routed | Promise<Routed> {
+): Promise<Routed> {
   const { decision, addresses, facts } = passing;
-  const recorded = write(ctx, { ...facts, addresses, ...more });
-  if (!recorded) return { ok: false, refusal: refusalFor(ctx, ask, facts.identity, 'audit-unavailable') };
   // In the turn that decided: whatever policy comes next finds it here.
   const open = new OpenRequest(ctx.open, ask, decision, addresses, facts);
   ctx.open.add(open);
+  if (!(await gather(ctx, { ...facts, addresses, ...more }))) {
+    ctx.open.remove(open);
+    return { ok: false, refusal: refusalFor(ctx, ask, facts.identity, 'audit-unavailable') };
+  }
   const durable = ctx.recorder.durable?.() ?? null;
   return durable === null ? { ok: true, open } : onDisk(ctx, ask, open, durable);
 }
@@ -199,21 +200,26 @@ export interface Refused {
   readonly more?: Partial<Decided>;
 }
 
-function refuseDecision(ctx: ProxyContext, ask: Ask, identity: Identity, decision: Exclude<Decision, Passing>): Routed {
+function refuseDecision(
+  ctx: ProxyContext,
+  ask: Ask,
+  identity: Identity,
+  decision: Exclude<Decision, Passing>,
+): Promise<Routed> {
   return refuse(ctx, ask, identity, { reason: decision.reason, decision });
 }
 
 /** Writes the decided record of a request that does not pass. */
-export function refuse(
+export async function refuse(
   ctx: ProxyContext,
   ask: Ask,
   identity: Identity,
   what: Refused,
-): Routed & { readonly ok: false } {
+): Promise<Routed & { readonly ok: false }> {
   const { decision } = what;
   const code = what.outcome ?? (what.reason as RequestErrorCode);
   const nearest = decision && 'nearest' in decision ? decision.nearest : null;
-  const recorded = write(ctx, {
+  const recorded = await gather(ctx, {
     id: ask.id,
     identity,
     client: ask.client.address,
@@ -281,15 +287,29 @@ function optional(fields: {
   return some;
 }
 
-/** Whether it is in the log. */
+/** Writes it with the others of this turn. @returns whether it is in the log */
+function gather(ctx: ProxyContext, record: Decided): Promise<boolean> {
+  return new Promise((resolve) => {
+    ctx.recorder.gather(record, (failure) => {
+      if (failure !== null) unrecorded(ctx, record, failure);
+      resolve(failure === null);
+    });
+  });
+}
+
+/** Writes it at once. @returns whether it is in the log */
 function write(ctx: ProxyContext, record: Decided): boolean {
   try {
     ctx.recorder.decided(record);
     return true;
   } catch (error) {
-    ctx.log.error({ err: error, request: record.id }, 'the decision could not be recorded; the request is refused');
+    unrecorded(ctx, record, error);
     return false;
   }
+}
+
+function unrecorded(ctx: ProxyContext, { id }: Decided, error: unknown): void {
+  ctx.log.error({ err: error, request: id }, 'the decision could not be recorded; the request is refused');
 }
 
 /** A request that the policy is not asked about: it cannot be understood, asks the proxy for itself, or comes when nothing is taken. */

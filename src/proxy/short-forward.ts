@@ -20,7 +20,7 @@ import { poolKey } from './origin-agent.ts';
 import { type OriginPool, PooledOrigin } from './origin-pool.ts';
 import { type PlainAnswer, type PlainRequest, readPlainAnswer, readPlainRequest } from './plain-head.ts';
 import { type Refusal, refusalResponse, serialise } from './respond.ts';
-import { type Routed, recordEnd, refusalOf, route } from './route.ts';
+import { type Ask, type Routed, recordEnd, refusalOf, route } from './route.ts';
 
 /** What the road needs of the server. */
 export interface ShortHost {
@@ -108,10 +108,13 @@ export class ShortForward implements Carrier, Talker, OriginListener {
       retried: false,
     };
     this.#host.forwards++;
-    const routing = route(ctx, askOf({ id, client: this.#client, startedMs }, request.head, read));
-    if (routing instanceof Promise) void routing.then((routed) => this.#guard(() => this.#routed(id, routed)));
-    else this.#guard(() => this.#routed(id, routing));
+    void this.#follow(id, askOf({ id, client: this.#client, startedMs }, request.head, read));
     return true;
+  }
+
+  async #follow(id: string, ask: Ask): Promise<void> {
+    const routed = await route(this.#host.ctx, ask);
+    this.#guard(() => this.#routed(id, routed));
   }
 
   #routed(id: string, routed: Routed): void {

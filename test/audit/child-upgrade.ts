@@ -1,7 +1,8 @@
 // Run as a process of its own by kill-upgrade.test.ts: writes requests, rotates by size, and hands the log over to itself again
 // and again. Says `decided ID` and `ended ID` on stdout once the line is in the kernel. Arguments: FILE PREFIX.
 import fs from 'node:fs';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { decidedRecord, endedRecord } from '../support/records.ts';
 

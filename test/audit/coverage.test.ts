@@ -2,8 +2,8 @@
 // several nodes makes of both.
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
 import { Heartbeat } from '../../src/audit/heartbeat.ts';
-import type { AuditLog } from '../../src/audit/log.ts';
 import { stateAll, stateLog } from '../../src/audit/nodes.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
 import { Disk, ScratchLog } from '../support/audit.ts';

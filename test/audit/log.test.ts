@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { AuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
 import type { AuditOptions } from '../../src/audit/options.ts';
 import { lineHash } from '../../src/audit/parse.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';

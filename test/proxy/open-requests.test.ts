@@ -180,14 +180,21 @@ it.each([
 
 it('what is refused is never listed', async () => {
   const w = await world();
-  const add = vi.spyOn(w.rig.ctx.open, 'add');
-  w.rig.recorder.failing = 'decided';
-  const unrecorded = await w.rig.send(connectHead(w.target));
-  expect((await unrecorded.readHead()).reason).toBe('audit-unavailable');
-  w.rig.recorder.failing = null;
+  const { open: registry } = w.rig.ctx;
+  const add = vi.spyOn(registry, 'add');
   const denied = await w.rig.send(connectHead('b.test:443'));
   expect((await denied.readHead()).reason).toBe('host-not-allowed');
   expect(add).not.toHaveBeenCalled();
+  // What may pass is registered in the turn that decides it; by the end of that turn its line is written, or it is gone again.
+  const listed: number[] = [];
+  add.mockImplementationOnce((open) => {
+    registry.add(open);
+    setImmediate(() => listed.push(registry.size));
+  });
+  w.rig.recorder.failing = 'decided';
+  const unrecorded = await w.rig.send(connectHead(w.target));
+  expect((await unrecorded.readHead()).reason).toBe('audit-unavailable');
+  expect(listed).toEqual([0]);
 });
 
 it('a fault of the proxy’s own behind the decided record ends the request with a record', async () => {

@@ -59,6 +59,17 @@ export class MemoryRecorder implements Recorder {
     this.#keep({ ...record, event: 'decided' });
   }
 
+  /** In the order of the calls, as the log has it. */
+  gather(record: Decided, done: (failure: unknown) => void): void {
+    let failure: unknown = null;
+    try {
+      this.decided(record);
+    } catch (error) {
+      failure = error;
+    }
+    queueMicrotask(() => done(failure));
+  }
+
   ended(record: Ended): void {
     this.#keep({ ...record, event: 'ended' });
   }

@@ -7,7 +7,8 @@ import path from 'node:path';
 import { pino } from 'pino';
 import { vi } from 'vitest';
 import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import type { AuditOptions } from '../../src/audit/options.ts';
 import { ClientBook } from '../../src/identity/identify.ts';
 import { Proofs } from '../../src/identity/proofs.ts';
@@ -264,7 +265,15 @@ export class World {
         this.saw();
         this.#judge(record);
         this.audit.decided(record);
-        if (record.verdict !== 'deny' && record.outcome === undefined && record.host) this.#granted.add(record.host);
+        this.#grant(record);
+      },
+      gather: (record, done) => {
+        this.saw();
+        this.#judge(record);
+        this.audit.gather(record, (failure) => {
+          if (failure === null) this.#grant(record);
+          done(failure);
+        });
       },
       ended: (record) => {
         this.saw();
@@ -273,6 +282,10 @@ export class World {
       },
       note: (record) => this.audit.note(record),
     };
+  }
+
+  #grant({ verdict, outcome, host }: Decided): void {
+    if (verdict !== 'deny' && outcome === undefined && host) this.#granted.add(host);
   }
 
   /** The verdict against the oracle, in the very turn in which it falls. */

@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { type AppendCalls, REAL_CALLS } from '../../src/audit/append.ts';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import type { AuditOptions } from '../../src/audit/options.ts';
 import type { SallyportError } from '../../src/errors.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';

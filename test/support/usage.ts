@@ -1,7 +1,8 @@
 // A log and its usage store in a scratch folder: writes requests, counts them, reads the sums back.
 import fs from 'node:fs';
 import path from 'node:path';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import type { StorePlace } from '../../src/config/store-place.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { Keep } from '../../src/usage/keep.ts';

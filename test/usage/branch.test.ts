@@ -1,7 +1,8 @@
 // An upgrade, as the store sees it: each line of the branch is counted once, whoever counts and whenever the branch comes.
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type AuditLog, openAuditLog } from '../../src/audit/log.ts';
+import type { AuditLog } from '../../src/audit/audit-log.ts';
+import { openAuditLog } from '../../src/audit/log.ts';
 import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { projectOnce } from '../../src/usage/project-once.ts';
 import { Projector } from '../../src/usage/projector.ts';
