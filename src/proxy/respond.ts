@@ -47,23 +47,10 @@ export interface Response {
 export function refusalResponse(refusal: Refusal): Response {
   const spec = requestError(refusal.code);
   const status = refusal.status ?? spec.status ?? 500;
-  const hint = fill(
-    refusal.nearest?.fix ? `Ask for this line under allow: ${refusal.nearest.fix}` : spec.hint,
-    refusal,
-  );
-  const facts = {
-    code: refusal.code,
-    message: spec.title,
-    ...(refusal.detail ? { detail: refusal.detail } : {}),
-    ...(refusal.host ? { host: refusal.host, port: refusal.port ?? null } : {}),
-    ...(refusal.rule ? { rule: refusal.rule } : {}),
-    ...(refusal.nearest ? { nearest: refusal.nearest } : {}),
-    hint,
-    ...helpFacts(refusal),
-    request_id: refusal.id,
-  };
+  const { fix } = refusal.nearest ?? {};
+  const hint = fix ? `Ask for this line under allow: ${fix}` : fill(spec.hint, refusal);
   const json = refusal.accept !== undefined && /\bapplication\/(?:[\w.+-]+\+)?json\b/i.test(refusal.accept);
-  const body = json ? `${JSON.stringify(facts)}\n` : textBody(facts, refusal);
+  const body = json ? jsonBody(refusal, spec.title, hint) : textBody(refusal, spec.title, hint);
   const headers = [
     'Content-Type',
     json ? 'application/json' : 'text/plain; charset=utf-8',
@@ -101,38 +88,71 @@ export function proxyStatus(code: string, type: string | undefined): string {
   return type ? `sallyport; error=${type}; details="${code}"` : `sallyport; details="${code}"`;
 }
 
-function helpFacts(refusal: Refusal): Record<string, string> {
-  const help = refusal.help;
-  if (!help) return {};
-  const facts: Record<string, string> = {};
-  if (help.owner) facts['owner'] = fill(help.owner, refusal);
-  if (help.contact) facts['contact'] = fill(help.contact, refusal);
-  if (help.requestUrl) facts['request_url'] = fill(help.requestUrl, refusal, encodeURIComponent);
+function jsonBody(refusal: Refusal, message: string, hint: string): string {
+  const { code, detail, host, port, rule, nearest, id } = refusal;
+  const facts = {
+    code,
+    message,
+    ...(detail ? { detail } : {}),
+    ...(host ? { host, port: port ?? null } : {}),
+    ...(rule ? { rule } : {}),
+    ...(nearest ? { nearest } : {}),
+    hint,
+    ...Object.fromEntries(helpFacts(refusal)),
+    request_id: id,
+  };
+  return `${JSON.stringify(facts)}\n`;
+}
+
+function textBody(refusal: Refusal, message: string, hint: string): string {
+  const { code, detail, host, port, rule, nearest, id } = refusal;
+  let text = `sallyport: ${code}${host && port ? ` ${authorityText(host, port)}` : ''}\n${message}\n`;
+  if (detail) text += `${detail}\n`;
+  if (rule) text += `rule: ${rule}\n`;
+  if (nearest) text += `nearest: ${nearest.pattern}: ${nearest.why}\n`;
+  text += `hint: ${hint}\n`;
+  for (const [name, fact] of helpFacts(refusal)) text += `${name}: ${fact}\n`;
+  return `${text}request id: ${id}\n`;
+}
+
+function helpFacts(refusal: Refusal): [name: string, fact: string][] {
+  const facts: [string, string][] = [];
+  const { owner, contact, requestUrl } = refusal.help ?? {};
+  if (owner) facts.push(['owner', fill(owner, refusal)]);
+  if (contact) facts.push(['contact', fill(contact, refusal)]);
+  if (requestUrl) facts.push(['request_url', fill(requestUrl, refusal, encodeURIComponent)]);
   return facts;
 }
 
-function textBody(facts: Record<string, unknown>, refusal: Refusal): string {
-  const at = refusal.host && refusal.port ? ` ${authorityText(refusal.host, refusal.port)}` : '';
-  const lines = [`sallyport: ${facts['code']}${at}`, String(facts['message'])];
-  if (facts['detail']) lines.push(String(facts['detail']));
-  if (refusal.rule) lines.push(`rule: ${refusal.rule}`);
-  if (refusal.nearest) lines.push(`nearest: ${refusal.nearest.pattern}: ${refusal.nearest.why}`);
-  lines.push(`hint: ${facts['hint']}`);
-  for (const key of ['owner', 'contact', 'request_url']) if (facts[key]) lines.push(`${key}: ${facts[key]}`);
-  lines.push(`request id: ${refusal.id}`);
-  return `${lines.join('\n')}\n`;
+/** Puts what is known in the places of a text; braces around anything else stay. No expression: it is made for each refusal. */
+function fill(text: string, refusal: Refusal, encode?: (value: string) => string): string {
+  let filled = '';
+  let from = 0;
+  for (let at = text.indexOf('{'); at >= 0; at = text.indexOf('{', at + 1)) {
+    const end = text.indexOf('}', at);
+    const value = placed(text.slice(at + 1, end), refusal);
+    if (value === null) continue;
+    filled += text.slice(from, at) + (encode ? encode(value) : value);
+    from = end + 1;
+  }
+  return filled + text.slice(from);
 }
 
-function fill(text: string, refusal: Refusal, encode: (value: string) => string = (value) => value): string {
-  if (!text.includes('{')) return text;
-  const values: Record<string, string> = {
-    host: refusal.host ?? '',
-    port: refusal.port === null || refusal.port === undefined ? '' : String(refusal.port),
-    asked: askedText(refusal),
-    pipeline: refusal.pipeline ?? '',
-    job: refusal.job ?? '',
-  };
-  return text.replace(/\{(host|port|asked|pipeline|job)\}/g, (_, key: string) => encode(values[key] ?? ''));
+function placed(place: string, refusal: Refusal): string | null {
+  switch (place) {
+    case 'host':
+      return refusal.host ?? '';
+    case 'port':
+      return String(refusal.port ?? '');
+    case 'asked':
+      return askedText(refusal);
+    case 'pipeline':
+      return refusal.pipeline ?? '';
+    case 'job':
+      return refusal.job ?? '';
+    default:
+      return null;
+  }
 }
 
 /** What `sallyport explain` is to be given for the same answer. */

@@ -1,5 +1,5 @@
 // What a refused client is told to ask `sallyport explain` for is what it asked the proxy for.
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseHttpTarget } from '../../src/policy/authority.ts';
 import { refusalResponse } from '../../src/proxy/respond.ts';
 import { allowing, startRig } from './support.ts';
@@ -25,4 +25,37 @@ it('says so of a plain HTTP request and of a CONNECT to the same port', async ()
   expect((await plain.readAll()).toString()).toContain('sallyport explain http://denied.example:80/`');
   const tunnel = await rig.send('CONNECT denied.example:80 HTTP/1.1\r\nHost: denied.example:80\r\n\r\n');
   expect((await tunnel.readAll()).toString()).toContain('sallyport explain denied.example:80`');
+});
+
+describe('texts of the operator', () => {
+  const body = (owner: string, over = {}) =>
+    refusalResponse({
+      ...refused,
+      host: 'denied.example',
+      port: 443,
+      pipeline: '{job}',
+      job: 'deploy & run',
+      help: { owner, contact: null, requestUrl: null },
+      ...over,
+    }).body;
+
+  it.each([
+    ['ask {pipeline} about {host}:{port}', 'ask {job} about denied.example:443'],
+    ['{{job}} {JOB} { job } {', '{deploy & run} {JOB} { job } {'],
+    ['{unclosed {job}', '{unclosed deploy & run'],
+    ['', undefined],
+  ])('%j', (owner, filled) => {
+    expect(/^owner: (.*)$/m.exec(body(owner))?.[1]).toBe(filled);
+  });
+
+  it('of a link are encoded where they are filled in', () => {
+    const requestUrl = 'https://ask.example/{host}?job={job}&on={pipeline}#{x}';
+    const text = body('', { help: { owner: null, contact: null, requestUrl } });
+    expect(text).toContain('request_url: https://ask.example/denied.example?job=deploy%20%26%20run&on=%7Bjob%7D#{x}\n');
+  });
+
+  it('a line of the policy is shown as it stands', () => {
+    const nearest = { pattern: 'a.example', rule: null, why: 'another port', fix: '{host: a.example, for: "{job}"}' };
+    expect(body('x', { nearest })).toContain('hint: Ask for this line under allow: {host: a.example, for: "{job}"}\n');
+  });
 });
