@@ -6,7 +6,7 @@ import { branchPaths, isFinished } from '../audit/branch.ts';
 import { type History, type HistoryFile, listHistory } from '../audit/history.ts';
 import { LineReader, type ReadLine } from '../audit/line-reader.ts';
 import { lineHash } from '../audit/parse.ts';
-import { identify, listSegments, type RawLine, type Segment } from '../audit/read.ts';
+import { identify, listSegments, type Segment } from '../audit/read.ts';
 import type { StorePlace } from '../config/store-place.ts';
 import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
@@ -16,7 +16,7 @@ import { Recent } from './recent.ts';
 import type { Standing } from './roll-call.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
-import { addLine, createTally, dayOf, hourOf } from './tally.ts';
+import { addLine, createTally, dayOf, hourOf, type Tally } from './tally.ts';
 import { writeBatch } from './write.ts';
 
 export interface ProjectionProblem {
@@ -37,6 +37,8 @@ export interface ProjectionOptions {
   readonly batchLines?: number;
   /** Reads archives that are packed with gzip too, for a store that is made for one report (archive-tail.ts). */
   readonly archives?: true;
+  /** Waited for between the pieces of a batch, each a millisecond's work. */
+  readonly breathe?: (behindBytes: number) => Promise<void> | null;
 }
 
 export interface StepResult {
@@ -45,7 +47,10 @@ export interface StepResult {
   readonly more: boolean;
 }
 
-export const BATCH_LINES = 5_000;
+/** Of one transaction, which costs as much as some thousand lines. */
+const BATCH_LINES = 20_000;
+/** Read, counted and forgotten before the next are read. */
+const PIECE_LINES = 250;
 /** Before the first line. */
 const NOWHERE = { file_id: '', offset: 0, seq: 0 };
 const NOTHING: StepResult = { lines: 0, more: false };
@@ -68,9 +73,19 @@ interface Place {
   damagedSince: number;
 }
 
+interface Fault {
+  readonly piece: Batch;
+  readonly offset: number;
+  readonly why: string;
+}
+
+/** What a batch has come to. */
 interface Reading {
-  readonly lines: { readonly read: ReadLine; readonly text: string }[];
-  readonly faults: { readonly offset: number; readonly why: string }[];
+  readonly tally: Tally;
+  lines: number;
+  /** Those that are named; how many more there are. */
+  readonly faults: Fault[];
+  moreFaults: number;
   damaged: number;
   missing: number;
   damagedSince: number;
@@ -174,19 +189,29 @@ export class Projector {
   }
 
   async #count(store: Store, place: Place): Promise<StepResult> {
-    const batch = await place.tail.next(this.#max);
-    if (batch === null) return NOTHING;
-    if (batch === 'moved') {
+    const { seq, hash, damagedSince } = place;
+    const nothing = { lines: 0, faults: [], moreFaults: 0, damaged: 0, missing: 0 };
+    const reading: Reading = { tally: createTally(), ...nothing, seq, hash, damagedSince };
+    let last: Batch | null = null;
+    for (;;) {
+      const piece = await place.tail.next(Math.min(PIECE_LINES, this.#max - reading.lines));
+      if (piece === 'moved') {
+        this.#forgetPlace();
+        return AGAIN;
+      }
+      if (piece === null) break;
+      last = piece;
+      await this.#read(store, place, piece, reading);
+      if (!piece.more || reading.lines >= this.#max) break;
+      await this.#options.breathe?.(place.tail.behind());
+    }
+    if (last === null) return NOTHING;
+    if (!(await this.#write(store, place, last, reading))) {
       this.#forgetPlace();
       return AGAIN;
     }
-    const reading = this.#read(batch, place);
-    if (!(await this.#write(store, place, batch, reading))) {
-      this.#forgetPlace();
-      return AGAIN;
-    }
-    this.#report(batch, reading);
-    return { lines: batch.lines.length, more: batch.more };
+    this.#report(reading);
+    return { lines: reading.lines, more: last.more };
   }
 
   /** A rebuild puts a new file at the store's path: then the old one is left. */
@@ -280,23 +305,14 @@ export class Projector {
     return placeOf(new ArchiveTail(segments, unread), who, checkpoint, checkpoint);
   }
 
-  #read(batch: Batch, place: Place): Reading {
-    const reading: Reading = {
-      lines: [],
-      faults: [],
-      damaged: 0,
-      missing: 0,
-      damagedSince: place.damagedSince,
-      seq: place.seq,
-      hash: place.hash,
-    };
-    let last: RawLine | null = null;
-    for (const raw of batch.lines) {
+  async #read(store: Store, place: Place, piece: Batch, reading: Reading): Promise<void> {
+    const lines: { readonly read: ReadLine; readonly text: string }[] = [];
+    for (const raw of piece.lines) {
       const line = raw.state === 'whole' ? this.#reader.read(raw.text) : null;
       if (line === null) {
         reading.damaged++;
         reading.damagedSince++;
-        reading.faults.push({ offset: raw.offset, why: 'is damaged and could not be counted' });
+        addFault(reading, { piece, offset: raw.offset, why: 'is damaged and could not be counted' });
         continue;
       }
       // Counted already: a copied segment, or a line that stands twice.
@@ -304,42 +320,43 @@ export class Projector {
       const missing = reading.seq === 0 ? 0 : line.seq - reading.seq - 1 - reading.damagedSince;
       if (missing > 0) {
         reading.missing += missing;
-        reading.faults.push({ offset: raw.offset, why: `comes after ${missing} lines that are missing` });
+        addFault(reading, { piece, offset: raw.offset, why: `comes after ${missing} lines that are missing` });
       }
       reading.damagedSince = 0;
       reading.seq = line.seq;
-      last = raw;
-      reading.lines.push({ read: line, text: raw.text });
+      lines.push({ read: line, text: raw.text });
     }
-    if (last !== null) reading.hash = lineHash(last.text);
-    return reading;
-  }
-
-  /** After the commit, so that a batch that is tried again reports once. A wholly damaged file reports its first lines. */
-  #report(batch: Batch, reading: Reading): void {
-    const file = batch.segment.path;
-    for (const { offset, why } of reading.faults.slice(0, REPORTS_MAX)) {
-      const line = batch.numberAt(offset);
-      this.#options.onProblem({ code: 'audit-damaged', message: `${file}:${line} ${why}`, file, line });
-    }
-    const rest = reading.faults.length - REPORTS_MAX;
-    if (rest > 0) this.#options.onProblem({ code: 'audit-damaged', message: `${file}: ${rest} more such lines`, file });
-  }
-
-  async #write(store: Store, place: Place, batch: Batch, reading: Reading): Promise<boolean> {
-    for (const hour of new Set(reading.lines.map(({ read }) => hourOf(read.ms))))
+    reading.lines += piece.lines.length;
+    const last = lines.at(-1);
+    if (last === undefined) return;
+    reading.hash = lineHash(last.text);
+    for (const hour of new Set(lines.map(({ read }) => hourOf(read.ms))))
       await this.#names.load(store, place.log, hour);
-    const inside = reading.lines.filter(({ read }) => read.kind !== 'note' && read.facts.tunnel !== undefined);
+    const inside = lines.filter(({ read }) => read.kind !== 'note' && read.facts.tunnel !== undefined);
     for (const day of new Set(inside.map(({ read }) => dayOf(read.ms))))
       await this.#names.loadPaths(store, place.log, day);
-    const tally = createTally();
     const names = (hour: number) => this.#names.of(hour);
     const paths = (day: number) => this.#names.paths(day);
     const { usage_names_per_hour: namesPerHour, usage_paths_per_day: pathsPerDay } = this.#options.limits;
     const bounds = { names, namesPerHour, paths, pathsPerDay, recent: place.recent };
-    for (const { read, text } of reading.lines) addLine(tally, read, text, bounds);
-    const to: Position = { file_id: batch.segment.id, offset: batch.end, seq: reading.seq, hash: reading.hash };
-    const { damaged, missing } = reading;
+    for (const { read, text } of lines) addLine(reading.tally, read, text, bounds);
+  }
+
+  /** After the commit, so that a batch that is tried again reports once. A wholly damaged file reports its first lines. */
+  #report({ faults, moreFaults }: Reading): void {
+    for (const { piece, offset, why } of faults) {
+      const file = piece.segment.path;
+      const line = piece.numberAt(offset);
+      this.#options.onProblem({ code: 'audit-damaged', message: `${file}:${line} ${why}`, file, line });
+    }
+    if (moreFaults === 0) return;
+    const file = faults.at(-1)?.piece.segment.path ?? '';
+    this.#options.onProblem({ code: 'audit-damaged', message: `${file}: ${moreFaults} more such lines`, file });
+  }
+
+  async #write(store: Store, place: Place, last: Batch, reading: Reading): Promise<boolean> {
+    const { tally, damaged, missing } = reading;
+    const to: Position = { file_id: last.segment.id, offset: last.end, seq: reading.seq, hash: reading.hash };
     const { node, log, branch, checkpoint: from } = place;
     const write = { tally, node, log, branch, from, to, damagedLines: damaged, missingLines: missing };
     place.tail.flush();
@@ -360,6 +377,11 @@ export class Projector {
     this.#branches.clear();
     this.#names.clear();
   }
+}
+
+function addFault(reading: Reading, fault: Fault): void {
+  if (reading.faults.length < REPORTS_MAX) reading.faults.push(fault);
+  else reading.moreFaults++;
 }
 
 function positionOf({ file_id, offset, seq, hash }: Position): Position {

@@ -158,6 +158,8 @@ export class Tail implements LineSource {
       // The newer segment's first line was written after the last of this one: whatever this one will ever hold is there now.
       const last = this.#read(max, true);
       if (last.length > 0) return this.#batch(last, max);
+      // What was handed out of it is counted later, when another file is open.
+      this.flush();
       fs.closeSync(this.#fd);
       this.#lines = null;
       this.#fd = fs.openSync(newer.path, 'r');
