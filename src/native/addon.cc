@@ -1,19 +1,18 @@
 // The engine as a Node-API module: an `Engine` class whose methods take numbers, strings and buffers (src/proxy/native-binding.ts
 // has their types), `selfCheck()`, and `endWithin()` for the end of the process. Nothing throws but the constructor.
 #include <fcntl.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <ctime>
 
 #include "engine.h"
+#include "memory.h"
 
 namespace sallyport {
 namespace {
@@ -248,30 +247,12 @@ napi_value Active(napi_env env, napi_callback_info info) {
   return call.Return(call.engine != nullptr && call.engine->Active(call.Uint(0)));
 }
 
-/**
- * What was freed goes back to the system: glibc keeps it, and each load of the policy leaves twenty megabytes. It may take
- * milliseconds, so a thread of the pool does it.
- */
-void GiveBackMemory([[maybe_unused]] napi_env env) {
-#ifdef __GLIBC__
-  static std::atomic<bool> running{false};
-  uv_loop_t* loop = nullptr;
-  if (napi_get_uv_event_loop(env, &loop) != napi_ok || running.exchange(true)) return;
-  auto* work = new uv_work_t;
-  auto trim = [](uv_work_t*) { malloc_trim(0); };
-  auto done = [](uv_work_t* over, int) {
-    delete over;
-    running = false;
-  };
-  if (uv_queue_work(loop, work, trim, done) != 0) done(work, 0);
-#endif
-}
-
 napi_value Trim(napi_env env, napi_callback_info info) {
   Call call(env, info);
   if (call.engine == nullptr) return nullptr;
   call.engine->Trim();
-  GiveBackMemory(env);
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, &loop) == napi_ok) GiveBackMemory(loop);
   return nullptr;
 }
 
@@ -368,12 +349,7 @@ napi_property_descriptor Method(const char* name, napi_callback callback) {
 }  // namespace
 
 napi_value Init(napi_env env, napi_value exports) {
-#ifdef __GLIBC__
-  // By default glibc keeps a heap for each thread, and some megabytes in each that nobody uses. The thread that loaded the policy has
-  // left its own.
-  mallopt(M_ARENA_MAX, 1);
-  malloc_trim(0);
-#endif
+  UseOneHeap();
   const napi_property_descriptor methods[] = {
       Method("listen", Listen), Method("lend", Lend),       Method("unlisten", Unlisten), Method("collect", Collect),
       Method("release", Release), Method("connect", Connect), Method("open", Open),       Method("more", More),
