@@ -10,7 +10,7 @@ import { fieldValue, type HeadProblem, headProblem } from './head.ts';
 import { handleInspected, type InspectedReader } from './inspected/walk.ts';
 import type { Carrier, CutOutcome, OpenRequest } from './open-requests.ts';
 import { refusalResponse, serialise } from './respond.ts';
-import { recordEnd, refusalOf, refuseUnasked, route } from './route.ts';
+import { type Routed, recordEnd, refusalOf, refuseUnasked, route } from './route.ts';
 
 /** Takes one CONNECT from its head to the end of its tunnel. Never rejects: a failure of ours is a refusal, not a hang. */
 export async function handleConnect(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
@@ -27,41 +27,8 @@ export async function handleConnect(ctx: ProxyContext, exchange: Exchange, reade
 
 async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedReader): Promise<void> {
   const startedMs = performance.now();
-  const { head, client, id } = exchange;
-  const accept = fieldValue(head.rawHeaders, 'accept');
-
-  // 1 slots (connections were counted at accept) and 2 the authority, by the strict grammar.
-  const parsed = parseAuthority(head.target);
-  const problem = connectProblem(ctx, client, head);
-  if (problem || !parsed.ok) {
-    const { code, detail }: HeadProblem = problem ?? {
-      code: 'authority-malformed',
-      detail: parsed.ok ? null : parsed.problem,
-    };
-    const refusal = refuseUnasked(ctx, {
-      id,
-      client,
-      method: 'CONNECT',
-      target: head.target,
-      code,
-      detail,
-      authority: parsed.ok ? parsed.authority : null,
-    });
-    return exchange.refuse(serialise(refusalResponse({ ...refusal, accept })));
-  }
-
-  // 3 identity, 4 decide, 5 resolve, 6 check the addresses, 7 record.
-  const routed = await route(ctx, {
-    id,
-    client,
-    kind: 'connect',
-    method: 'CONNECT',
-    authority: parsed.authority,
-    path: null,
-    proxyAuthorization: fieldValue(head.rawHeaders, 'proxy-authorization'),
-    userAgent: fieldValue(head.rawHeaders, 'user-agent'),
-    startedMs,
-  });
+  const accept = fieldValue(exchange.head.rawHeaders, 'accept');
+  const routed = await enter(ctx, exchange, startedMs);
   if (!routed.ok) return exchange.refuse(serialise(refusalResponse({ ...routed.refusal, accept })));
 
   const { open } = routed;
@@ -72,7 +39,7 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
   open.attach(new Dialling(ctx, exchange, open, accept));
   if (open.ended) return;
   const dialMs = performance.now();
-  const dialled = await exchange.dial({ addresses: open.addresses, port: parsed.authority.port });
+  const dialled = await exchange.dial({ addresses: open.addresses, port: open.authority.port });
   if (open.ended) return;
   if (!dialled.ok) {
     recordEnd(ctx, open, { outcome: dialled.code, bytesUp: 0, bytesDown: 0 });
@@ -82,11 +49,40 @@ async function walk(ctx: ProxyContext, exchange: Exchange, reader: InspectedRead
   open.address = dialled.address;
 
   // 9 the 200, 10 the first message, 11 relay, 12 the ended record.
-  const first = firstMessage(open.decision.protocol, parsed.authority, open.decision.mode);
+  const first = firstMessage(open.decision.protocol, open.authority, open.decision.mode);
   open.openedMs = performance.now();
   ctx.meter.timed?.('dial', open.openedMs - dialMs);
   ctx.meter.timed?.('setup', open.openedMs - startedMs);
   exchange.open(first, (end) => ended(ctx, open, end));
+}
+
+/** Steps 1 to 7. Nothing of the head, which may hold a token of a kilobyte, is kept longer than they take. */
+function enter(ctx: ProxyContext, exchange: Exchange, startedMs: number): Routed | Promise<Routed> {
+  const { head, client, id } = exchange;
+  // 1 slots (connections were counted at accept) and 2 the authority, by the strict grammar.
+  const parsed = parseAuthority(head.target);
+  const problem = connectProblem(ctx, client, head);
+  if (problem || !parsed.ok) {
+    const { code, detail }: HeadProblem = problem ?? {
+      code: 'authority-malformed',
+      detail: parsed.ok ? null : parsed.problem,
+    };
+    const authority = parsed.ok ? parsed.authority : null;
+    const what = { id, client, method: 'CONNECT', target: head.target, code, detail, authority };
+    return { ok: false, refusal: refuseUnasked(ctx, what) };
+  }
+  // 3 identity, 4 decide, 5 resolve, 6 check the addresses, 7 record.
+  return route(ctx, {
+    id,
+    client,
+    kind: 'connect',
+    method: 'CONNECT',
+    authority: parsed.authority,
+    path: null,
+    proxyAuthorization: fieldValue(head.rawHeaders, 'proxy-authorization'),
+    userAgent: fieldValue(head.rawHeaders, 'user-agent'),
+    startedMs,
+  });
 }
 
 /** A CONNECT between its decided record and its 200. */

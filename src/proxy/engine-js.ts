@@ -133,6 +133,7 @@ class JsExchange implements Exchange {
   }
 
   dial(order: DialOrder): Promise<DialResult> {
+    this.head = NO_HEAD;
     return new Promise((resolve) => {
       const socket = this.#socket;
       if (socket.destroyed) return resolve({ ok: false, code: 'client-gone', detail: 'closed before the dial' });
@@ -163,7 +164,6 @@ class JsExchange implements Exchange {
 
   open(first: FirstMessage | null, done: (end: TunnelEnd) => void): void {
     this.#opened = true;
-    this.head = NO_HEAD;
     const origin = this.#origin;
     const early = this.#early;
     this.#origin = null;

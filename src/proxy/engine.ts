@@ -22,7 +22,7 @@ export interface ConnectHead {
   readonly rawHeaders: readonly string[];
 }
 
-/** What becomes of it once a tunnel is open. */
+/** What becomes of it once it is not needed any more. */
 export const NO_HEAD: ConnectHead = Object.freeze({ target: '', version: '', rawHeaders: Object.freeze([]) });
 
 /** The answer to a CONNECT whose origin has been reached. */
@@ -51,7 +51,7 @@ export interface TunnelEnd {
 export interface Exchange {
   readonly id: string;
   readonly client: Client;
-  /** Empty once the tunnel is open: an idle tunnel keeps neither its head nor its credentials. */
+  /** Empty once it is dialled or adopted: a tunnel keeps neither its head nor its credentials. */
   readonly head: ConnectHead;
   /** Sends a whole response and closes; reads and drops what the client still sends, within a bound. */
   refuse(response: string): void;

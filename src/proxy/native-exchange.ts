@@ -70,6 +70,7 @@ export class NativeExchange implements Exchange, OpenTunnel {
   }
 
   dial(order: DialOrder): Promise<DialResult> {
+    this.head = NO_HEAD;
     return new Promise((resolve) => {
       if (!this.#connection.open) return resolve({ ok: false, code: 'client-gone', detail: 'closed before the dial' });
       const { limits } = this.#engine;
@@ -100,7 +101,6 @@ export class NativeExchange implements Exchange, OpenTunnel {
     const early = this.#early;
     this.#early = null;
     this.#origin = null;
-    this.head = NO_HEAD;
     this.#done = done;
     if (first) this.#first = new FirstCheck(first, limits, meter);
     const verdict = this.#first && early ? this.#first.take(early) : 'more';
