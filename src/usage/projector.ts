@@ -12,11 +12,12 @@ import type { OperatorErrorCode, SallyportError } from '../errors.ts';
 import type { Limits } from '../limits.ts';
 import { ArchiveTail } from './archive-tail.ts';
 import { KnownNames } from './known-names.ts';
+import { addFault, type Reading, readingAfter } from './reading.ts';
 import { Recent } from './recent.ts';
 import type { Standing } from './roll-call.ts';
 import { openStore, type Store } from './store.ts';
 import { type Batch, bytesAfter, endOf, type LineSource, locate, type Position, Tail } from './tail.ts';
-import { addLine, createTally, dayOf, hourOf, type Tally } from './tally.ts';
+import { addLine, dayOf, hourOf } from './tally.ts';
 import { writeBatch } from './write.ts';
 
 export interface ProjectionProblem {
@@ -37,7 +38,7 @@ export interface ProjectionOptions {
   readonly batchLines?: number;
   /** Reads archives that are packed with gzip too, for a store that is made for one report (archive-tail.ts). */
   readonly archives?: true;
-  /** Waited for between the pieces of a batch, each a millisecond's work. */
+  /** Waited for between the pieces of a batch, each a millisecond's work; told what there was to read when the batch began. */
   readonly breathe?: (behindBytes: number) => Promise<void> | null;
 }
 
@@ -55,8 +56,6 @@ const PIECE_LINES = 250;
 const NOWHERE = { file_id: '', offset: 0, seq: 0 };
 const NOTHING: StepResult = { lines: 0, more: false };
 const AGAIN: StepResult = { lines: 0, more: true };
-/** Damaged lines of one batch that are named; finding a line's number means reading the file up to it. */
-const REPORTS_MAX = 10;
 
 interface Place {
   readonly tail: LineSource;
@@ -71,26 +70,6 @@ interface Place {
   hash: string;
   /** Damaged lines after it: their numbers are not missing. */
   damagedSince: number;
-}
-
-interface Fault {
-  readonly piece: Batch;
-  readonly offset: number;
-  readonly why: string;
-}
-
-/** What a batch has come to. */
-interface Reading {
-  readonly tally: Tally;
-  lines: number;
-  /** Those that are named; how many more there are. */
-  readonly faults: Fault[];
-  moreFaults: number;
-  damaged: number;
-  missing: number;
-  damagedSince: number;
-  seq: number;
-  hash: string;
 }
 
 export class Projector {
@@ -189,9 +168,10 @@ export class Projector {
   }
 
   async #count(store: Store, place: Place): Promise<StepResult> {
-    const { seq, hash, damagedSince } = place;
-    const nothing = { lines: 0, faults: [], moreFaults: 0, damaged: 0, missing: 0 };
-    const reading: Reading = { tally: createTally(), ...nothing, seq, hash, damagedSince };
+    const reading = readingAfter(place);
+    const { breathe } = this.#options;
+    // Over rotated segments that means looking at each of them.
+    const behind = breathe === undefined ? 0 : place.tail.behind();
     let last: Batch | null = null;
     for (;;) {
       const piece = await place.tail.next(Math.min(PIECE_LINES, this.#max - reading.lines));
@@ -203,7 +183,7 @@ export class Projector {
       last = piece;
       await this.#read(store, place, piece, reading);
       if (!piece.more || reading.lines >= this.#max) break;
-      await this.#options.breathe?.(place.tail.behind());
+      await breathe?.(behind);
     }
     if (last === null) return NOTHING;
     if (!(await this.#write(store, place, last, reading))) {
@@ -377,11 +357,6 @@ export class Projector {
     this.#branches.clear();
     this.#names.clear();
   }
-}
-
-function addFault(reading: Reading, fault: Fault): void {
-  if (reading.faults.length < REPORTS_MAX) reading.faults.push(fault);
-  else reading.moreFaults++;
 }
 
 function positionOf({ file_id, offset, seq, hash }: Position): Position {

@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => world.log.close());
 
-it('rests between the pieces, told how much is left, and counts all of it in one step', async () => {
+it('rests between the pieces, told how much there was to read, and counts all of it in one step', async () => {
   world.write(1_000);
   const rests: number[] = [];
   const { size } = fs.statSync(world.file);
@@ -23,9 +23,7 @@ it('rests between the pieces, told how much is left, and counts all of it in one
   expect(await projector.step()).toMatchObject({ lines: 1_800, more: false });
   await projector.close();
   expect(await world.sums()).toMatchObject({ ...sumsOf(1_000), open: [] });
-  expect(rests.length).toBe(7);
-  expect(rests[0]).toBeLessThan(size);
-  expect(rests).toEqual(rests.toSorted((a, b) => b - a));
+  expect(rests).toEqual(Array(7).fill(size));
 });
 
 it('nothing is in the store before the whole batch is', async () => {
