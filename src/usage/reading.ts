@@ -1,8 +1,9 @@
 // What a batch of the projection has come to, piece by piece, before it is written.
-import { createTally, type Tally } from './tally.ts';
-import type { Batch } from './tail.ts';
 
-export interface Fault {
+import type { Batch } from './tail.ts';
+import { createTally, type Tally } from './tally.ts';
+
+interface Fault {
   readonly piece: Batch;
   readonly offset: number;
   readonly why: string;
