@@ -290,10 +290,15 @@ function optional(fields: {
 /** Writes it with the others of this turn. @returns whether it is in the log */
 function gather(ctx: ProxyContext, record: Decided): Promise<boolean> {
   return new Promise((resolve) => {
-    ctx.recorder.gather(record, (failure) => {
+    const told = (failure: unknown): void => {
       if (failure !== null) unrecorded(ctx, record, failure);
       resolve(failure === null);
-    });
+    };
+    try {
+      ctx.recorder.gather(record, told);
+    } catch (error) {
+      told(error);
+    }
   });
 }
 

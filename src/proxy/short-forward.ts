@@ -113,8 +113,11 @@ export class ShortForward implements Carrier, Talker, OriginListener {
   }
 
   async #follow(id: string, ask: Ask): Promise<void> {
-    const routed = await route(this.#host.ctx, ask);
-    this.#guard(() => this.#routed(id, routed));
+    try {
+      this.#routed(id, await route(this.#host.ctx, ask));
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   #routed(id: string, routed: Routed): void {
@@ -355,16 +358,20 @@ export class ShortForward implements Carrier, Talker, OriginListener {
     }
   }
 
-  /** A failure of ours is a refusal, not a hang. */
   #guard(step: () => void): void {
     try {
       step();
     } catch (error) {
-      const { ctx } = this.#host;
-      const now = this.#now;
-      ctx.log.error({ err: error, request: now?.id }, 'a request failed inside the proxy and was refused');
-      if (now) this.#fail(now, 'internal-error', null);
+      this.#failed(error);
     }
+  }
+
+  /** A failure of ours is a refusal, not a hang. */
+  #failed(error: unknown): void {
+    const { ctx } = this.#host;
+    const now = this.#now;
+    ctx.log.error({ err: error, request: now?.id }, 'a request failed inside the proxy and was refused');
+    if (now) this.#fail(now, 'internal-error', null);
   }
 }
 

@@ -1,7 +1,7 @@
 // A fault of the proxy's own while it decides: the request is refused and recorded once, and the next one is served.
 import { expect, it, vi } from 'vitest';
 import { echo, startOrigin } from '../support/origin.ts';
-import { allowing, atEnd, connectHead, startRig } from './support.ts';
+import { allowing, atEnd, connectHead, ENGINES, startRig } from './support.ts';
 
 const HOST = 'a.test';
 
@@ -39,3 +39,25 @@ it('refuses a request for the proxy itself with 500, with one record of it', asy
   ]);
   expect(rig.logText()).toContain('a bug');
 });
+
+it.each(
+  ENGINES.flatMap(({ name, make }) => [
+    { name, make, road: 'a CONNECT', head: connectHead(`${HOST}:443`) },
+    { name, make, road: 'a plain request', head: `GET http://${HOST}/ HTTP/1.1\r\nHost: ${HOST}\r\n\r\n` },
+  ]),
+)(
+  'a bug of the recorder itself: $road gets its 503 with the $name engine, nothing of it is recorded, and the proxy goes on',
+  async (on) => {
+    const rig = await startRig({ policy: allowing(HOST, 443), names: { [HOST]: ['127.0.0.1'] }, engine: on.make });
+    const gather = vi.spyOn(rig.recorder, 'gather').mockImplementation(() => {
+      throw new TypeError('a bug');
+    });
+    const client = await rig.send(on.head);
+    expect(await client.readHead()).toMatchObject({ status: 503, reason: 'audit-unavailable' });
+    expect([rig.recorder.entries, rig.ctx.open.size]).toEqual([[], 0]);
+    expect(rig.logText()).toContain('a bug');
+    gather.mockRestore();
+    const next = await rig.send(connectHead('b.test:443'));
+    expect(await next.readHead()).toMatchObject({ status: 403, reason: 'host-not-allowed' });
+  },
+);
