@@ -1,6 +1,6 @@
 // Static users through the built proxy: git's and curl's way to send credentials, a users file that changes under the running
 // proxy, and a password that stands nowhere.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { decided } from '../support/lines.ts';
@@ -16,12 +16,12 @@ const users = join(tempDir('users'), 'users');
 let world: World;
 let origin: Origin;
 
-const add = (name: string, ...more: string[]) =>
-  sallyport(['user', 'add', name, '--file', users, ...more], { input: `${SECRET}\n` });
+const add = (file: string, name: string, ...more: string[]) =>
+  sallyport(['user', 'add', name, '--file', file, ...more], { input: `${SECRET}\n` });
 
 beforeAll(async () => {
   origin = await startHttpOrigin((_, response) => response.end('ok'));
-  await add('ann', '--attributes', 'pipeline=web');
+  await add(users, 'ann', '--attributes', 'pipeline=web');
   const rule = { ports: [origin.port], protocol: 'http', addresses: LOOPBACK };
   world = await startWorld(
     {
@@ -61,8 +61,12 @@ it('a user gets what is for its attributes and its name, and nobody else does', 
 
 it('a user that is added while the proxy runs is known by itself, one that is taken out is not', async () => {
   expect((await curl(`bob:${SECRET}`, 'bob')).stdout).toMatch(/407$/);
-  await add('bob');
-  await sallyport(['user', 'remove', 'ann', '--file', users]);
+  // One change, however long the two commands take: with a reload for each, the first would be taken for the second.
+  const next = join(tempDir('users'), 'users');
+  copyFileSync(users, next);
+  await add(next, 'bob');
+  await sallyport(['user', 'remove', 'ann', '--file', next]);
+  renameSync(next, users);
   await auditLine(world.auditFile, (line) => line.event === 'policy' && line.detail['result'] === 'loaded');
   expect((await curl(`ann:${SECRET}`, 'web')).stdout).toMatch(/407$/);
   // It was wrong a moment ago; the reload has forgotten that too.
