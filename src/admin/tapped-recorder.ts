@@ -17,41 +17,34 @@ export class TappedRecorder implements DurableRecorder {
   }
 
   decided(record: Decided): void {
-    this.#tell(record, this.#log.decided(record));
+    const line = this.#log.decided(record);
+    this.#tell((tap) => tap.decided(record, line));
   }
 
   gather(record: Decided, done: (failure: unknown) => void): void {
     this.#log.gather(record, (failure, line) => {
-      if (failure === null) this.#tell(record, line);
+      if (failure === null) this.#tell((tap) => tap.decided(record, line));
       done(failure);
     });
   }
 
   ended(record: Ended): void {
     const line = this.#log.ended(record);
-    try {
-      for (const tap of this.#taps) tap.ended(record, line);
-    } catch (error) {
-      this.#failed(error);
-    }
+    this.#tell((tap) => tap.ended(record, line));
   }
 
   note(record: Note): void {
     const line = this.#log.note(record);
-    try {
-      for (const tap of this.#taps) tap.note(record, line);
-    } catch (error) {
-      this.#failed(error);
-    }
+    this.#tell((tap) => tap.note(record, line));
   }
 
   durable(): Promise<void> | null {
     return this.#log.durable?.() ?? null;
   }
 
-  #tell(record: Decided, line: string): void {
+  #tell(news: (tap: Tap) => void): void {
     try {
-      for (const tap of this.#taps) tap.decided(record, line);
+      for (const tap of this.#taps) news(tap);
     } catch (error) {
       this.#failed(error);
     }

@@ -145,8 +145,9 @@ class FileAuditLog implements AuditLog {
   decided(record: Decided): string {
     let failure: unknown = null;
     let line = '';
-    this.gather(record, (...became) => {
-      [failure, line] = became;
+    this.gather(record, (error, text) => {
+      failure = error;
+      line = text;
     });
     this.#writeGathered();
     if (failure !== null) throw failure;
@@ -202,7 +203,9 @@ class FileAuditLog implements AuditLog {
       this.#rotateIfDue();
       return line;
     } catch (error) {
-      this.#refused(error);
+      this.#fail(error);
+      if (this.#options.whenFull === 'refuse') throw error;
+      this.#drop();
       return `${this.#writer.note(this.#chain.stamp(), record)}}`;
     }
   }
@@ -329,13 +332,6 @@ class FileAuditLog implements AuditLog {
     } catch (error) {
       this.#fail(error);
     }
-  }
-
-  /** A record that was to be written at once could not be. */
-  #refused(error: unknown): void {
-    this.#fail(error);
-    if (this.#options.whenFull === 'refuse') throw error;
-    this.#drop();
   }
 
   /** Only drop-and-mark loses a line and goes on; with refuse the caller got the error. */

@@ -4,6 +4,7 @@
 import type { Decided, Ended, LineRecorder, Note } from '../policy/record.ts';
 import type { AuditLog, AuditStats } from './audit-log.ts';
 import type { Fork } from './branch.ts';
+import type { Told } from './gathering.ts';
 import { LOCK_TOUCH_MS } from './lock.ts';
 import { openAuditLog } from './log.ts';
 import type { AuditOptions } from './options.ts';
@@ -42,7 +43,7 @@ export class ProcessLog implements LineRecorder {
     return this.#log.decided(record);
   }
 
-  gather(record: Decided, done: (failure: unknown, line: string) => void): void {
+  gather(record: Decided, done: Told): void {
     this.#log.gather(record, done);
   }
 
