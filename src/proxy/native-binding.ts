@@ -35,7 +35,10 @@ export interface NativeCore {
   counts(client: number, into: Float64Array): boolean;
   /** Whether a byte has passed since the last call. */
   active(client: number): boolean;
-  /** Closes pipes that lay unused since the last call, and gives back what malloc keeps of freed memory, in another thread. */
+  /**
+   * Closes pipes that lay unused since the last call, and gives back, in another thread, what malloc keeps of freed memory and, the first
+   * time, what only the start has read of the program.
+   */
   trim(): void;
   stop(): void;
 }

@@ -40,9 +40,9 @@ export type Routed =
  * asks and the name's answer are at hand (cached, or the request is refused) that is in the turn of its head: all that come in one turn
  * are written together.
  */
-export function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
+export async function route(ctx: ProxyContext, ask: Ask): Promise<Routed> {
   try {
-    return follow(ctx, ask).catch((error: unknown) => failed(ctx, ask, error));
+    return await follow(ctx, ask);
   } catch (error) {
     return failed(ctx, ask, error);
   }
