@@ -16,6 +16,7 @@ import { RollCall } from './roll-call.ts';
 const POLL_MS = 500;
 /** Who asks for the lag in seconds is answered this exactly; each message wakes the data plane's thread. */
 const CAUGHT_UP_MS = 1_000;
+/** Where proxy and projection share one processor, the kernel gives this thread some milliseconds at a time, and every tunnel waits for as long. */
 const BREATH_MS = 2;
 const BACKOFF_MIN_MS = 1_000;
 const BACKOFF_MAX_MS = 30_000;
@@ -44,7 +45,7 @@ port.on('message', (message: ToWorker) => {
 
 const send = (message: FromWorker): void => port.postMessage(message);
 const report = (problem: ProjectionProblem): void => send({ type: 'problem', problem });
-const projector = new Projector({ ...data, onProblem: report, breathe });
+const projector = new Projector({ ...data, onProblem: report, breathe: () => pause(BREATH_MS, stop.signal) });
 const keeper = new Keeper(data.keep);
 const rollCall = new RollCall(data.shared);
 
@@ -55,16 +56,6 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   } catch {
     // Told to go on: the caller looks whether it is to stop.
   }
-}
-
-/**
- * Where proxy and projection share one processor, the kernel gives this thread some milliseconds at a time, and every tunnel waits for
- * as long: so it works for one and rests for two. Not where it is far behind, or is to end.
- */
-function breathe(behindBytes: number): Promise<void> | null {
-  return behindBytes > data.limits.usage_lag_bytes_warn / 2 || stop.signal.aborted
-    ? null
-    : pause(BREATH_MS, stop.signal);
 }
 
 /** Until the next look at the log, or until somebody asks for one; who asked since the last look is not kept waiting. */

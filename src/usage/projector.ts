@@ -38,8 +38,8 @@ export interface ProjectionOptions {
   readonly batchLines?: number;
   /** Reads archives that are packed with gzip too, for a store that is made for one report (archive-tail.ts). */
   readonly archives?: true;
-  /** Waited for between the pieces of a batch, each a millisecond's work; told what there was to read when the batch began. */
-  readonly breathe?: (behindBytes: number) => Promise<void> | null;
+  /** Waited for between the pieces of a batch, each a millisecond's work, unless it is half of usage_lag_bytes_warn behind. */
+  readonly breathe?: () => Promise<void>;
 }
 
 export interface StepResult {
@@ -169,9 +169,9 @@ export class Projector {
 
   async #count(store: Store, place: Place): Promise<StepResult> {
     const reading = readingAfter(place);
-    const { breathe } = this.#options;
-    // Over rotated segments that means looking at each of them.
-    const behind = breathe === undefined ? 0 : place.tail.behind();
+    const { breathe, limits } = this.#options;
+    // Once a batch: over rotated segments that means looking at each of them.
+    const rests = breathe !== undefined && place.tail.behind() < limits.usage_lag_bytes_warn / 2;
     let last: Batch | null = null;
     for (;;) {
       const piece = await place.tail.next(Math.min(PIECE_LINES, this.#max - reading.lines));
@@ -183,7 +183,7 @@ export class Projector {
       last = piece;
       await this.#read(store, place, piece, reading);
       if (!piece.more || reading.lines >= this.#max) break;
-      await breathe?.(behind);
+      if (rests) await breathe();
     }
     if (last === null) return NOTHING;
     if (!(await this.#write(store, place, last, reading))) {

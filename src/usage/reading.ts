@@ -1,5 +1,4 @@
 // What a batch of the projection has come to, piece by piece, before it is written.
-
 import type { Batch } from './tail.ts';
 import { createTally, type Tally } from './tally.ts';
 

@@ -1,6 +1,7 @@
 // A batch of the projection is read in pieces, between which it rests: it is one transaction all the same, and nothing of it shows.
 import fs from 'node:fs';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import { projectOnce } from '../../src/usage/project-once.ts';
 import { Projector } from '../../src/usage/projector.ts';
 import { ScratchUsage, sumsOf } from '../support/usage.ts';
@@ -11,19 +12,23 @@ beforeEach(() => {
 });
 afterEach(() => world.log.close());
 
-it('rests between the pieces, told how much there was to read, and counts all of it in one step', async () => {
+it.each([
+  ['rests between the pieces', 2, 7],
+  ['does not rest where half of what is warned of is left to read', 0, 0],
+])('%s, and counts all of it in one step', async (_, more, expected) => {
   world.write(1_000);
-  const rests: number[] = [];
-  const { size } = fs.statSync(world.file);
+  const warn = fs.statSync(world.file).size * 2 + more;
+  let rests = 0;
   const projector = new Projector(
     world.options({
-      breathe: async (behind) => void rests.push(behind),
+      limits: { ...DEFAULT_LIMITS, usage_lag_bytes_warn: warn },
+      breathe: async () => void rests++,
     }),
   );
   expect(await projector.step()).toMatchObject({ lines: 1_800, more: false });
   await projector.close();
   expect(await world.sums()).toMatchObject({ ...sumsOf(1_000), open: [] });
-  expect(rests).toEqual(Array(7).fill(size));
+  expect(rests).toBe(expected);
 });
 
 it('nothing is in the store before the whole batch is', async () => {
