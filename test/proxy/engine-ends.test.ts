@@ -225,6 +225,18 @@ describe.each(ENGINES)('the $name engine', ({ make }) => {
     await eventually(() => rig.slots.open === 0 && rig.engine.load === 0, 'all is given back');
   });
 
+  it('keeps nothing of the head while it dials', async () => {
+    const { rig, target } = await world();
+    const exchanges = vi.spyOn(rig.engine, 'exchange');
+    const client = await rig.client();
+    const held = holdDials(rig.engine);
+    client.send(connectHead(target));
+    await eventually(() => held.dials.length === 1, 'the dial is under way');
+    expect(exchanges.mock.results[0]?.value.head).toEqual({ target: '', version: '', rawHeaders: [] });
+    client.close();
+    await rig.recorder.endedAt(1);
+  });
+
   it('gives the dial up when the client goes before the answer', async () => {
     const { rig, origin, target } = await world();
     const client = await rig.client();
